@@ -1,0 +1,3 @@
+//! Plain types and pure rules. Nothing here waits, reads a clock, touches a disk or knows a wire format.
+
+pub mod time;

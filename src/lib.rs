@@ -1,0 +1,8 @@
+//! heldar-footage: clips, archives and backups of recorded footage over gRPC.
+//!
+//! One direction through the rooms: `main → api → jobs → work → {media, transfer, repository} → domain`.
+//! `ARCHITECTURE.md` is the map.
+
+pub mod domain;
+pub mod media;
+pub mod process;

@@ -1,0 +1,1 @@
+//! Footage: reading MP4, building ffmpeg command lines, cutting and measuring clips.
