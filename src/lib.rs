@@ -8,7 +8,9 @@
 
 pub mod clock;
 pub mod domain;
+pub mod jobs;
 pub mod media;
 pub mod process;
 pub mod proto;
 pub mod repository;
+pub mod work;

@@ -8,3 +8,4 @@ pub mod id;
 pub mod job;
 pub mod source;
 pub mod time;
+pub mod timeline;
