@@ -1,5 +1,10 @@
 //! What each kind of job does, one file per kind: resolve, produce, record. Knows nothing of queues, leases or gRPC.
 
+pub mod scan;
+pub mod source_file;
+pub mod watch_source;
+mod watched_folders;
+
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
