@@ -205,11 +205,8 @@ pub fn scan(
     };
     let root = source.root.canonicalize().map_err(root_error)?;
     std::fs::read_dir(&root).map_err(root_error)?;
-    if folder != Path::new("")
-        && !folder
-            .to_str()
-            .is_some_and(|folder| check_relative_path(folder).is_ok())
-    {
+    let is_plain = |folder: &str| folder.is_empty() || check_relative_path(folder).is_ok();
+    if !folder.to_str().is_some_and(is_plain) {
         return Err(ScanError::NotBeneathRoot {
             folder: folder.to_owned(),
         });

@@ -360,7 +360,7 @@ fn a_part_that_is_gone_is_empty_and_a_part_that_became_a_link_is_not_walked() {
         .unwrap();
         assert_eq!(seen.paths(), [""; 0], "{part}");
         assert_eq!(summary.left_out, u64::from(part == "b"));
-        assert_eq!(summary.unreadable_folders, [PathBuf::new(); 0]);
+        assert!(summary.unreadable_folders.is_empty());
     }
     for part in ["../else", "/", "a/.."] {
         let found = scan(

@@ -7,6 +7,10 @@ use super::file_name::VIDEO_EXTENSIONS;
 /// Longest template and longest relative path, in bytes.
 pub const PATH_MAX_BYTES: usize = 1024;
 
+/// Most fields `{camera}`, `%path` and `{any}` of one template. Each multiplies the ways in which a
+/// path may fit, so the limit bounds the work that a hostile name can cause.
+const OPEN_FIELDS_MAX: usize = 8;
+
 /// How the paths of a source are built, relative to its root.
 ///
 /// A template is text with fields:
@@ -60,6 +64,9 @@ pub enum TemplateError {
     /// The camera is named twice.
     #[error("a path template names the camera once")]
     CameraTwice,
+    /// More fields of open length than any recorder needs.
+    #[error("a path template has at most {OPEN_FIELDS_MAX} fields {{camera}}, %path and {{any}}")]
+    TooManyOpenFields,
     /// A field of open length is followed by another field, so where it ends cannot be told.
     #[error("{0} must be followed by plain text or the end of the template")]
     NoSeparator(&'static str),
@@ -299,6 +306,14 @@ fn check_meaning(tokens: &[Token]) -> Result<(), TemplateError> {
         .count();
     if cameras > 1 {
         return Err(TemplateError::CameraTwice);
+    }
+
+    let open_fields = tokens
+        .iter()
+        .filter(|t| matches!(t, Token::Open(_)))
+        .count();
+    if open_fields > OPEN_FIELDS_MAX {
+        return Err(TemplateError::TooManyOpenFields);
     }
 
     for pair in tokens.windows(2) {
