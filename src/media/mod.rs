@@ -1,1 +1,2 @@
-//! Footage: reading MP4, building ffmpeg command lines, cutting and measuring clips.
+//! Footage: reading MP4, planning a cut, cutting with ffmpeg, measuring what was made.
+pub mod mp4;

@@ -1,0 +1,119 @@
+//! Coverage: which part of a window has footage, and which gaps are left.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::time::TimeRange;
+
+/// A jump between two segments of up to this long is a seam, not a gap.
+pub const GAP_TOLERANCE: TimeDelta = TimeDelta::milliseconds(1000);
+
+/// Why a stretch of a window has no footage in the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum GapReason {
+    /// The catalog knows of no recording.
+    NotRecorded,
+    /// The recording's file is no longer there.
+    FileMissing,
+    /// The recording's file cannot be read, or ends too early.
+    FileDamaged,
+    /// Codec, picture size or coding parameters differ from the rest.
+    CodecChange,
+    /// No key frame at or before the stretch: its pictures cannot be decoded.
+    NoKeyFrame,
+}
+
+/// A stretch of a window without footage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Where, in wall-clock time.
+    pub range: TimeRange,
+    /// Why.
+    pub reason: GapReason,
+    /// Where in the clip, from its first shown frame, the gap was closed up; `None` outside of clips.
+    pub clip_offset: Option<TimeDelta>,
+    /// The segments that could not be used, where the reason is one of theirs.
+    pub segment_ids: Vec<String>,
+}
+
+/// The ranges of `window` that `recorded` leaves uncovered by more than `tolerance`.
+///
+/// `recorded` is ordered by start; ranges may overlap, and nothing counts twice. The rule: a cursor walks from the
+/// start of the window; a range that starts more than the tolerance after it leaves a gap, and so does a window
+/// that ends more than the tolerance after the last range.
+pub fn gaps(
+    window: TimeRange,
+    recorded: impl IntoIterator<Item = TimeRange>,
+    tolerance: TimeDelta,
+) -> Vec<TimeRange> {
+    let mut found = Vec::new();
+    let mut cursor = window.start();
+    let mut leave_gap = |cursor: DateTime<Utc>, until: DateTime<Utc>| {
+        if until - cursor > tolerance
+            && let Some(gap) = TimeRange::new(cursor, until)
+        {
+            found.push(gap);
+        }
+    };
+    for range in recorded {
+        let Some(range) = range.intersect(&window) else { continue };
+        leave_gap(cursor, range.start());
+        cursor = cursor.max(range.end());
+    }
+    leave_gap(cursor, window.end());
+    found
+}
+
+/// How much of `window` is covered when these gaps are left in it.
+pub fn covered(window: TimeRange, gaps: &[TimeRange]) -> TimeDelta {
+    gaps.iter().fold(window.duration(), |left, gap| left - gap.duration())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(start_ms: i64, end_ms: i64) -> TimeRange {
+        let at = |ms| DateTime::<Utc>::UNIX_EPOCH + TimeDelta::milliseconds(ms);
+        TimeRange::new(at(start_ms), at(end_ms)).expect("start before end")
+    }
+
+    fn check(window: TimeRange, recorded: &[TimeRange], expected: &[TimeRange], covered_ms: i64) {
+        let found = gaps(window, recorded.iter().copied(), GAP_TOLERANCE);
+        assert_eq!(found, expected);
+        assert_eq!(covered(window, &found), TimeDelta::milliseconds(covered_ms));
+    }
+
+    #[test]
+    fn a_hole_in_the_middle_and_a_missing_tail_are_gaps() {
+        check(
+            range(0, 100_000),
+            &[range(0, 30_000), range(60_000, 90_000)],
+            &[range(30_000, 60_000), range(90_000, 100_000)],
+            60_000,
+        );
+    }
+
+    #[test]
+    fn a_seam_within_the_tolerance_is_no_gap() {
+        check(range(0, 100_000), &[range(0, 50_000), range(50_500, 100_000)], &[], 100_000);
+        check(range(0, 100_000), &[range(0, 50_000), range(51_000, 100_000)], &[], 100_000);
+        check(
+            range(0, 100_000),
+            &[range(0, 50_000), range(51_001, 100_000)],
+            &[range(50_000, 51_001)],
+            98_999,
+        );
+    }
+
+    #[test]
+    fn overlapping_segments_never_count_twice() {
+        check(range(0, 100_000), &[range(0, 80_000), range(10_000, 20_000), range(70_000, 100_000)], &[], 100_000);
+    }
+
+    #[test]
+    fn a_window_without_footage_is_one_gap() {
+        check(range(0, 5_000), &[range(7_000, 9_000)], &[range(0, 5_000)], 0);
+    }
+}
