@@ -29,13 +29,17 @@ impl EditList {
             return Some(pts);
         };
         if pts < first.media_from {
-            return pts.checked_sub(first.media_from)?.checked_add(first.shown_from);
+            return pts
+                .checked_sub(first.media_from)?
+                .checked_add(first.shown_from);
         }
         self.edits
             .iter()
             .find(|edit| {
                 pts >= edit.media_from
-                    && edit.duration.is_none_or(|length| pts - edit.media_from < length)
+                    && edit
+                        .duration
+                        .is_none_or(|length| pts - edit.media_from < length)
             })
             .and_then(|edit| (pts - edit.media_from).checked_add(edit.shown_from))
     }

@@ -255,6 +255,11 @@ fn mp4a_config(boxes: &[u8]) -> (String, Vec<u8>) {
         other => format!("mp4a.{other:02x}"),
     };
     let mut bytes = vec![object_type];
-    bytes.extend(decoder.dec_specific_info.into_iter().flat_map(|info| info.payload));
+    bytes.extend(
+        decoder
+            .dec_specific_info
+            .into_iter()
+            .flat_map(|info| info.payload),
+    );
     (name, bytes)
 }

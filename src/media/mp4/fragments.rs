@@ -139,7 +139,10 @@ fn read_run(
         .filter(|bit| flags & **bit != 0)
         .count()
         * 4;
-    if (count as usize).checked_mul(entry_bytes).is_none_or(|bytes| bytes > fields.left()) {
+    if (count as usize)
+        .checked_mul(entry_bytes)
+        .is_none_or(|bytes| bytes > fields.left())
+    {
         return Err(fields.malformed("counts more entries than it holds"));
     }
     for number in 0..count {

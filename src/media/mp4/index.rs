@@ -237,7 +237,10 @@ impl Movie {
                     .map(|(_, found)| *found)
                     .unwrap_or_default(),
                 samples: Vec::new(),
-                next_dts: track.samples.last().map_or(0, |last| last.dts + i64::from(last.duration)),
+                next_dts: track
+                    .samples
+                    .last()
+                    .map_or(0, |last| last.dts + i64::from(last.duration)),
             })
             .collect();
         Ok(movie)
@@ -259,11 +262,19 @@ impl Movie {
             // cannot be shown together with what came before.
             if let Some(first) = track.samples.first() {
                 let description = first.description;
-                let same = track.samples.iter().take_while(|s| s.description == description).count();
+                let same = track
+                    .samples
+                    .iter()
+                    .take_while(|s| s.description == description)
+                    .count();
                 truncated |= same < track.samples.len();
                 track.samples.truncate(same);
             }
-            track.whole_samples = track.samples.iter().take_while(|s| s.end() <= size_bytes).count();
+            track.whole_samples = track
+                .samples
+                .iter()
+                .take_while(|s| s.end() <= size_bytes)
+                .count();
             truncated |= track.whole_samples < track.samples.len();
         }
         let mut take_first = |video: bool| {
@@ -303,13 +314,21 @@ fn read_movie_header(mvhd: Child<'_>) -> Result<(u32, u64, Option<DateTime<Utc>>
     let mut fields = mvhd.fields();
     let (version, _) = fields.version_and_flags()?;
     let wide = version == 1;
-    let created = if wide { fields.u64()? } else { u64::from(fields.u32()?) };
+    let created = if wide {
+        fields.u64()?
+    } else {
+        u64::from(fields.u32()?)
+    };
     fields.skip(if wide { 8 } else { 4 })?;
     let timescale = fields.u32()?;
     if timescale == 0 {
         return Err(fields.malformed("has a clock of zero ticks a second"));
     }
-    let duration = if wide { fields.u64()? } else { u64::from(fields.u32()?) };
+    let duration = if wide {
+        fields.u64()?
+    } else {
+        u64::from(fields.u32()?)
+    };
     // All ones says that the duration is unknown (8.2.2.3).
     let unknown = if wide { u64::MAX } else { u64::from(u32::MAX) };
     let duration = if duration == unknown { 0 } else { duration };
@@ -319,7 +338,9 @@ fn read_movie_header(mvhd: Child<'_>) -> Result<(u32, u64, Option<DateTime<Utc>>
 /// Seconds since 1904; 0 and times before 1970 mean that no one set it.
 fn from_mp4_time(seconds: u64) -> Option<DateTime<Utc>> {
     const FROM_1904_TO_1970_S: i64 = 2_082_844_800;
-    let unix_s = i64::try_from(seconds).ok()?.checked_sub(FROM_1904_TO_1970_S)?;
+    let unix_s = i64::try_from(seconds)
+        .ok()?
+        .checked_sub(FROM_1904_TO_1970_S)?;
     let time = DateTime::UNIX_EPOCH.checked_add_signed(TimeDelta::try_seconds(unix_s)?)?;
     (unix_s > 0).then_some(time)
 }
@@ -390,7 +411,10 @@ fn read_track(
 
 fn read_entry(stbl: Child<'_>, is_video: bool) -> Result<Option<SampleEntry>, ReadError> {
     let stsd = stbl.need(b"stsd")?;
-    let boxes = stsd.payload.get(8..).ok_or_else(|| malformed(stsd.kind, "ends inside a field"))?;
+    let boxes = stsd
+        .payload
+        .get(8..)
+        .ok_or_else(|| malformed(stsd.kind, "ends inside a field"))?;
     let Some(first) = Children::new(boxes, stsd.kind).next() else {
         return Ok(None);
     };

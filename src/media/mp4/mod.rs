@@ -36,7 +36,6 @@ mod index;
 mod tables;
 mod top_level;
 
-
 pub use edits::EditList;
 pub use entry::{Fingerprint, SampleEntry};
 pub use index::{MtxInfo, Sample, SourceIndex, Track};

@@ -75,7 +75,12 @@ pub fn sniff(file: &File) -> Result<Container, ReadError> {
     }
     // Transport packets are 188 bytes and each begins with 0x47 (ISO/IEC 13818-1 section 2.4.3.2).
     let packet_starts = [0, 188, 376].map(|at| head.get(at));
-    if packet_starts[0] == Some(&0x47) && packet_starts[1..].iter().all(|byte| byte.is_none_or(|b| *b == 0x47)) && length >= 188 {
+    if packet_starts[0] == Some(&0x47)
+        && packet_starts[1..]
+            .iter()
+            .all(|byte| byte.is_none_or(|b| *b == 0x47))
+        && length >= 188
+    {
         return Ok(Container::MpegTs);
     }
     if head.starts_with(&[0x1a, 0x45, 0xdf, 0xa3]) {
