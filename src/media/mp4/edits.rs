@@ -6,6 +6,15 @@ use super::top_level::ReadError;
 /// More edits than any recorder writes; a longer list is refused.
 const MOST_EDITS: usize = 10_000;
 
+/// The first stretch of media that a track's edit list shows, in ticks of the track's own clock.
+///
+/// Recorders write one such stretch, at most after an empty edit that delays the track. Further stretches
+/// are taken in where they go on without a break; what an edited file shows beyond that is not used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EditList {
+    edit: Option<Edit>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Edit {
     shown_from: i64,
@@ -14,46 +23,32 @@ struct Edit {
     duration: Option<i64>,
 }
 
-/// The edits of one track, in ticks of the track's own clock. Without edits media is shown as it stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EditList {
-    edits: Vec<Edit>,
-}
-
 impl EditList {
-    /// When media at composition time `pts` is shown. Media before the first edit is answered with the
-    /// time at which it would have been shown, before that of the edit: whether it may be shown is for
-    /// the caller to say. `None` is media that the list hides.
-    pub fn place(&self, pts: i64) -> Option<i64> {
-        let Some(first) = self.edits.first() else {
-            return Some(pts);
-        };
-        if pts < first.media_from {
-            return pts
-                .checked_sub(first.media_from)?
-                .checked_add(first.shown_from);
+    /// When media at composition time `pts` is shown, or would be if the list did not hide it.
+    pub fn place(&self, pts: i64) -> i64 {
+        match self.edit {
+            Some(edit) => pts.saturating_sub(edit.media_from).saturating_add(edit.shown_from),
+            None => pts,
         }
-        self.edits
-            .iter()
-            .find(|edit| {
-                pts >= edit.media_from
-                    && edit
-                        .duration
-                        .is_none_or(|length| pts - edit.media_from < length)
-            })
-            .and_then(|edit| (pts - edit.media_from).checked_add(edit.shown_from))
+    }
+
+    /// Whether media at composition time `pts` comes after all that is shown.
+    pub fn hides_after(&self, pts: i64) -> bool {
+        self.edit.is_some_and(|edit| {
+            edit.duration
+                .is_some_and(|length| pts.saturating_sub(edit.media_from) >= length)
+        })
     }
 
     /// Composition time of the first media shown, if the list says so.
     pub fn first_media_time(&self) -> Option<i64> {
-        self.edits.first().map(|edit| edit.media_from)
+        self.edit.map(|edit| edit.media_from)
     }
 
-    /// Shows the last edit to the end of its media: a fragmented file gets its list before its length
-    /// is known.
+    /// Shows the media to its end: a fragmented file gets its list before its length is known.
     pub(super) fn open_end(&mut self) {
-        if let Some(last) = self.edits.last_mut() {
-            last.duration = None;
+        if let Some(edit) = &mut self.edit {
+            edit.duration = None;
         }
     }
 
@@ -69,7 +64,7 @@ impl EditList {
         if count > MOST_EDITS {
             return Err(fields.malformed("has too many entries"));
         }
-        let mut edits = Vec::with_capacity(count);
+        let mut found: Option<Edit> = None;
         let mut shown_from = 0i64;
         for _ in 0..count {
             let (duration, media_time) = if wide {
@@ -82,17 +77,27 @@ impl EditList {
             // Rounding up keeps a last frame whose duration the movie clock cannot express.
             let ticks = i64::try_from(scaled.div_ceil(u128::from(movie_timescale)))
                 .map_err(|_| fields.malformed("is longer than time"))?;
-            if media_time >= 0 {
-                edits.push(Edit {
-                    shown_from,
-                    media_from: media_time,
-                    duration: (ticks > 0).then_some(ticks),
-                });
+            match &mut found {
+                None if media_time >= 0 => {
+                    found = Some(Edit {
+                        shown_from,
+                        media_from: media_time,
+                        duration: (ticks > 0).then_some(ticks),
+                    });
+                }
+                Some(edit) => {
+                    if let Some(length) = &mut edit.duration
+                        && edit.media_from.checked_add(*length) == Some(media_time)
+                    {
+                        *length = length.saturating_add(ticks);
+                    }
+                }
+                None => {}
             }
             shown_from = shown_from
                 .checked_add(ticks)
                 .ok_or_else(|| fields.malformed("is longer than time"))?;
         }
-        Ok(Self { edits })
+        Ok(Self { edit: found })
     }
 }
