@@ -3,6 +3,12 @@
 //! One direction through the rooms: `main → api → jobs → work → {media, transfer, repository} → domain`.
 //! `ARCHITECTURE.md` is the map.
 
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod clock;
 pub mod domain;
 pub mod media;
 pub mod process;
+pub mod proto;
+pub mod repository;

@@ -1,0 +1,381 @@
+//! Jobs: their states, who may move them, and how far they are.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::camera::CameraId;
+use super::catalog::ImportSummary;
+use super::clip::{Clip, ClipSpec};
+use super::source::ImportSpec;
+
+/// What a job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum JobKind {
+    /// Cuts a clip.
+    Clip,
+    /// Takes footage into the catalog.
+    Import,
+}
+
+impl JobKind {
+    /// Every kind, in the order of the contract.
+    pub const ALL: [Self; 2] = [Self::Clip, Self::Import];
+
+    /// The kind's name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Clip => "CLIP",
+            Self::Import => "IMPORT",
+        }
+    }
+
+    /// The kind with this name in the database.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JobState {
+    /// Waits for a worker.
+    Queued,
+    /// A worker has it.
+    Running,
+    /// Told to stop; its worker is cleaning up.
+    Cancelling,
+    /// Ended with a result.
+    Succeeded,
+    /// Ended with an error.
+    Failed,
+    /// Ended because somebody cancelled it.
+    Cancelled,
+}
+
+impl JobState {
+    /// Every state.
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::Cancelling, Self::Succeeded, Self::Failed, Self::Cancelled];
+
+    /// The state's name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "QUEUED",
+            Self::Running => "RUNNING",
+            Self::Cancelling => "CANCELLING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+
+    /// The state with this name in the database.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
+    /// Whether the job has ended. An ended job never changes again.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// What can happen to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobEvent {
+    /// A worker takes it.
+    Claim,
+    /// A caller wants it to stop.
+    Cancel,
+    /// The worker made the result.
+    Succeed,
+    /// The worker gives up for good.
+    Fail,
+    /// The worker has stopped because it was told to.
+    Stopped,
+    /// The worker was interrupted, or failed in a way that another attempt may mend.
+    Requeue,
+}
+
+/// The state after `event`, or `None` when the event cannot happen in this state.
+///
+/// A result that is there when the cancel comes is kept: work that is finished is not thrown away.
+pub fn next_state(state: JobState, event: JobEvent) -> Option<JobState> {
+    use JobEvent as E;
+    use JobState as S;
+    match (state, event) {
+        (S::Queued, E::Claim) => Some(S::Running),
+        (S::Queued, E::Cancel) => Some(S::Cancelled),
+        (S::Queued, E::Fail) => Some(S::Failed),
+        (S::Running, E::Cancel) => Some(S::Cancelling),
+        (S::Running | S::Cancelling, E::Succeed) => Some(S::Succeeded),
+        (S::Running, E::Fail) => Some(S::Failed),
+        (S::Running, E::Requeue) => Some(S::Queued),
+        (S::Cancelling, E::Cancel) => Some(S::Cancelling),
+        (S::Cancelling, E::Stopped | E::Requeue | E::Fail) => Some(S::Cancelled),
+        _ => None,
+    }
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// What is being done, for people.
+    pub phase: String,
+    /// Files finished.
+    pub files_done: u64,
+    /// Files in all; 0 while unknown.
+    pub files_total: u64,
+    /// Bytes moved so far.
+    pub bytes_done: u64,
+    /// Bytes in all, as expected; 0 while unknown.
+    pub bytes_total: u64,
+    /// Media time finished, microseconds.
+    pub media_done_us: i64,
+    /// Media time in all, microseconds; 0 while unknown.
+    pub media_total_us: i64,
+    /// Part of the job that is done, 0 to 1; `None` while unknown.
+    pub fraction: Option<f64>,
+    /// Bytes per second at present.
+    pub bytes_per_second: u64,
+    /// Time left at this speed, milliseconds; `None` while unknown.
+    pub time_left_ms: Option<u64>,
+    /// What is being worked on, for people.
+    pub current_item: String,
+}
+
+impl Progress {
+    /// This progress after `newer` came in: counters never go back, the rest is taken over.
+    pub fn advanced_to(&self, newer: Self) -> Self {
+        Self {
+            files_done: newer.files_done.max(self.files_done),
+            bytes_done: newer.bytes_done.max(self.bytes_done),
+            media_done_us: newer.media_done_us.max(self.media_done_us),
+            fraction: match (self.fraction, newer.fraction) {
+                (Some(old), Some(new)) => Some(new.clamp(0.0, 1.0).max(old)),
+                (old, new) => new.map(|new| new.clamp(0.0, 1.0)).or(old),
+            },
+            ..newer
+        }
+    }
+}
+
+/// Why a job failed, or what its result lacks: a reason of the contract, words for people, and data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// What happened, in the contract's terms.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+    /// For programs.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Notice {
+    /// A notice without data.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), metadata: BTreeMap::new() }
+    }
+
+    /// The same notice with one more piece of data.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.metadata.insert(key.to_owned(), value.into());
+        self
+    }
+}
+
+/// Reasons that a job's error or warning can have; `error.proto` describes each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs, reason = "error.proto documents every reason, and the names are the same")]
+pub enum Reason {
+    NoFootage,
+    IdTaken,
+    FfmpegUnavailable,
+    FfmpegFailed,
+    TimedOut,
+    AttemptsUsedUp,
+    DiskFull,
+    SourceNotFound,
+    Internal,
+    FileMissing,
+    FileDamaged,
+    CodecChange,
+    AudioIncomplete,
+    FilesLeftOut,
+    NoKeyFrame,
+}
+
+/// The work of a job, by kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobSpec {
+    /// Cut this clip.
+    Clip(ClipSpec),
+    /// Import this source.
+    Import(ImportSpec),
+}
+
+impl JobSpec {
+    /// The kind of job that does this work.
+    pub fn kind(&self) -> JobKind {
+        match self {
+            Self::Clip(_) => JobKind::Clip,
+            Self::Import(_) => JobKind::Import,
+        }
+    }
+
+    /// The camera, of work that concerns a single one.
+    pub fn camera(&self) -> Option<&CameraId> {
+        match self {
+            Self::Clip(spec) => Some(&spec.camera_id),
+            Self::Import(_) => None,
+        }
+    }
+}
+
+/// What a job made, as its row remembers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobResult {
+    /// The clip as it was when it was finished.
+    Clip(Box<Clip>),
+    /// What the import did.
+    Import(ImportSummary),
+}
+
+/// A job to be written.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// The job's id.
+    pub id: String,
+    /// Its work.
+    pub spec: JobSpec,
+    /// Smaller is sooner: what a person waits for comes before what a schedule asks for.
+    pub priority: i64,
+    /// Attempts allowed in all.
+    pub max_attempts: u32,
+    /// Who asks.
+    pub created_by: String,
+    /// Free pairs of the caller.
+    pub labels: BTreeMap<String, String>,
+    /// The job that this one retries; empty for none.
+    pub retry_of: String,
+    /// The caller's id for the request, with the digest of what was asked.
+    pub request: Option<RequestKey>,
+}
+
+/// Makes a request repeatable: the same id with the same digest is the same job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestKey {
+    /// The caller's UUID.
+    pub request_id: String,
+    /// SHA-256 of the request, hexadecimal.
+    pub digest: String,
+}
+
+/// A job as it stands.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "job.proto documents every field, and the names are the same")]
+pub struct Job {
+    pub id: String,
+    pub spec: JobSpec,
+    pub state: JobState,
+    pub progress: Option<Progress>,
+    pub result: Option<JobResult>,
+    pub error: Option<Notice>,
+    pub warnings: Vec<Notice>,
+    pub attempt: u32,
+    pub max_attempts: u32,
+    pub create_time: DateTime<Utc>,
+    pub start_time: Option<DateTime<Utc>>,
+    pub end_time: Option<DateTime<Utc>>,
+    pub update_time: DateTime<Utc>,
+    pub expire_time: Option<DateTime<Utc>>,
+    pub next_attempt_time: Option<DateTime<Utc>>,
+    pub revision: u64,
+    pub created_by: String,
+    pub labels: BTreeMap<String, String>,
+    pub retry_of: String,
+    pub request_id: String,
+    /// Grows with every claim; a worker's writes hold only while it is the row's.
+    pub epoch: i64,
+    /// The process that has the job; empty while nobody has.
+    pub owner: String,
+}
+
+/// How long a worker may be silent before its job is given to another.
+pub const LEASE: TimeDelta = TimeDelta::seconds(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: [JobEvent; 6] = [
+        JobEvent::Claim,
+        JobEvent::Cancel,
+        JobEvent::Succeed,
+        JobEvent::Fail,
+        JobEvent::Stopped,
+        JobEvent::Requeue,
+    ];
+
+    #[test]
+    fn an_ended_job_never_changes() {
+        for state in JobState::ALL.into_iter().filter(|state| state.is_terminal()) {
+            for event in EVENTS {
+                assert_eq!(next_state(state, event), None, "{state:?} {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_job_told_to_stop_never_runs_again() {
+        for event in EVENTS {
+            let next = next_state(JobState::Cancelling, event);
+            assert!(!matches!(next, Some(JobState::Running | JobState::Queued)), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn every_state_can_reach_an_end() {
+        for state in JobState::ALL {
+            let mut reached = vec![state];
+            let mut next = 0;
+            while next < reached.len() {
+                for event in EVENTS {
+                    if let Some(found) = next_state(reached[next], event)
+                        && !reached.contains(&found)
+                    {
+                        reached.push(found);
+                    }
+                }
+                next += 1;
+            }
+            assert!(reached.iter().any(|state| state.is_terminal()), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn names_in_the_database_read_back() {
+        for state in JobState::ALL {
+            assert_eq!(JobState::parse(state.as_str()), Some(state));
+        }
+        for kind in JobKind::ALL {
+            assert_eq!(JobKind::parse(kind.as_str()), Some(kind));
+        }
+    }
+
+    #[test]
+    fn progress_never_goes_back() {
+        let old = Progress { bytes_done: 10, fraction: Some(0.5), media_done_us: 7, ..Default::default() };
+        let new = old.advanced_to(Progress { bytes_done: 4, fraction: Some(0.2), ..Default::default() });
+        assert_eq!((new.bytes_done, new.fraction, new.media_done_us), (10, Some(0.5), 7));
+        assert_eq!(new.advanced_to(Progress { fraction: Some(7.0), ..Default::default() }).fraction, Some(1.0));
+    }
+}

@@ -1,0 +1,126 @@
+//! Clips: one row per finished file.
+
+use chrono::{DateTime, Utc};
+use sqlx::{Sqlite, SqliteConnection};
+
+use super::error::{inconsistent, json, stored, to_json, us};
+use super::{Page, Store, StoreError};
+use crate::domain::camera::CameraId;
+use crate::domain::clip::Clip;
+
+const INSERT: &str = "
+    INSERT INTO clips (id, camera_id, requested_start_us, requested_end_us, create_time_us, expire_time_us, file_name,
+        size_bytes, sha256, media_type, job_id, created_by, details)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+const GET: &str = "SELECT id, create_time_us, details FROM clips WHERE id = $1";
+const GET_BY_FILE: &str = "SELECT id, create_time_us, details FROM clips WHERE file_name = $1";
+const DELETE: &str = "DELETE FROM clips WHERE id = $1";
+const EXPIRED: &str = "
+    SELECT id, create_time_us, details FROM clips WHERE expire_time_us <= $1 ORDER BY expire_time_us LIMIT $2";
+const FILES: &str = "SELECT COUNT(*) FROM clips WHERE file_name = $1";
+
+#[derive(sqlx::FromRow)]
+struct ClipRow {
+    id: String,
+    create_time_us: i64,
+    details: String,
+}
+
+impl TryFrom<ClipRow> for Clip {
+    type Error = StoreError;
+
+    fn try_from(row: ClipRow) -> Result<Self, StoreError> {
+        let clip: Self = json("clips", &row.id, &row.details)?;
+        if clip.id == row.id { Ok(clip) } else { Err(inconsistent("clips", &row.id, "details of another clip")) }
+    }
+}
+
+/// Which clips.
+#[derive(Clone, Debug, Default)]
+pub struct ClipFilter {
+    /// Of this camera.
+    pub camera_id: Option<CameraId>,
+    /// Whose requested window ends after this.
+    pub ends_after: Option<DateTime<Utc>>,
+    /// Whose requested window starts before this.
+    pub starts_before: Option<DateTime<Utc>>,
+}
+
+impl Store {
+    /// The clip with this id.
+    pub async fn clip(&self, id: &str) -> Result<Option<Clip>, StoreError> {
+        let row: Option<ClipRow> = sqlx::query_as(GET).bind(id).fetch_optional(&self.readers).await?;
+        row.map(Clip::try_from).transpose()
+    }
+
+    /// The clip whose file has this name.
+    pub async fn clip_by_file(&self, file_name: &str) -> Result<Option<Clip>, StoreError> {
+        let row: Option<ClipRow> = sqlx::query_as(GET_BY_FILE).bind(file_name).fetch_optional(&self.readers).await?;
+        row.map(Clip::try_from).transpose()
+    }
+
+    /// A page of clips, newest first, and where the next page begins.
+    pub async fn clips(
+        &self,
+        filter: &ClipFilter,
+        page: &Page,
+    ) -> Result<(Vec<Clip>, Option<(i64, String)>), StoreError> {
+        let mut query = sqlx::QueryBuilder::<Sqlite>::new("SELECT id, create_time_us, details FROM clips WHERE 1 = 1");
+        if let Some(camera_id) = &filter.camera_id {
+            query.push(" AND camera_id = ").push_bind(camera_id.as_str());
+        }
+        if let Some(after) = filter.ends_after {
+            query.push(" AND requested_end_us > ").push_bind(us(after));
+        }
+        if let Some(before) = filter.starts_before {
+            query.push(" AND requested_start_us < ").push_bind(us(before));
+        }
+        if let Some((after_us, after_id)) = &page.after {
+            query.push(" AND (create_time_us, id) < (").push_bind(*after_us).push(", ").push_bind(after_id).push(")");
+        }
+        query.push(" ORDER BY create_time_us DESC, id DESC LIMIT ").push_bind(page.rows_to_fetch());
+        let mut rows: Vec<ClipRow> = query.build_query_as().fetch_all(&self.readers).await?;
+        let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));
+        Ok((rows.into_iter().map(Clip::try_from).collect::<Result<_, _>>()?, next))
+    }
+
+    /// Forgets a clip; whether it was there. Its file is the caller's to remove, afterwards: a row without a file is
+    /// noticed, a file without a row is only swept.
+    pub async fn delete_clip(&self, id: &str) -> Result<bool, StoreError> {
+        Ok(sqlx::query(DELETE).bind(id).execute(&self.writer).await?.rows_affected() > 0)
+    }
+
+    /// Clips whose time is over, the longest overdue first.
+    pub async fn expired_clips(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<Clip>, StoreError> {
+        let rows: Vec<ClipRow> =
+            sqlx::query_as(EXPIRED).bind(us(now)).bind(i64::from(limit)).fetch_all(&self.readers).await?;
+        rows.into_iter().map(Clip::try_from).collect()
+    }
+
+    /// Whether a row knows this file of the clips folder.
+    pub async fn is_clip_file(&self, file_name: &str) -> Result<bool, StoreError> {
+        let rows: i64 = sqlx::query_scalar(FILES).bind(file_name).fetch_one(&self.readers).await?;
+        Ok(rows > 0)
+    }
+}
+
+/// Writes a finished clip.
+pub(super) async fn insert(connection: &mut SqliteConnection, clip: &Clip) -> Result<(), StoreError> {
+    sqlx::query(INSERT)
+        .bind(&clip.id)
+        .bind(clip.camera_id.as_str())
+        .bind(us(clip.requested_window.start()))
+        .bind(us(clip.requested_window.end()))
+        .bind(us(clip.create_time))
+        .bind(clip.expire_time.map(us))
+        .bind(&clip.file_name)
+        .bind(stored(clip.size_bytes))
+        .bind(&clip.sha256)
+        .bind(&clip.media_type)
+        .bind(&clip.job_id)
+        .bind(&clip.created_by)
+        .bind(to_json(clip))
+        .execute(connection)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Evidence locks: durable holds on segments.
+
+use chrono::{DateTime, Utc};
+use sqlx::Sqlite;
+
+use super::error::{count, time, us};
+use super::{Store, StoreError};
+use crate::domain::camera::CameraId;
+use crate::domain::time::TimeRange;
+
+/// Which segments to hold or release.
+#[derive(Clone, Debug)]
+pub enum LockSelection {
+    /// Those of a camera that overlap a window.
+    Window(CameraId, TimeRange),
+    /// These.
+    Segments(Vec<String>),
+}
+
+/// What a change of locks did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockChange {
+    /// Segments selected.
+    pub segments_selected: u64,
+    /// Of these, the ones whose locks were changed.
+    pub segments_changed: u64,
+    /// What the selection spans; `None` when it is empty.
+    pub span: Option<TimeRange>,
+    /// The camera, when the selection has a single one.
+    pub camera_id: Option<String>,
+}
+
+impl Store {
+    /// Holds the selected segments for an incident (`""` for none).
+    pub async fn hold(
+        &self,
+        selection: &LockSelection,
+        incident_id: &str,
+        now: DateTime<Utc>,
+    ) -> Result<LockChange, StoreError> {
+        let mut query = sqlx::QueryBuilder::<Sqlite>::new(
+            "INSERT INTO evidence_locks (segment_id, incident_id, camera_id, start_us, end_us, create_time_us) SELECT id, ",
+        );
+        query.push_bind(incident_id).push(", camera_id, start_us, end_us, ").push_bind(us(now)).push(" FROM segments");
+        push_selection(&mut query, selection);
+        query.push(" ON CONFLICT (segment_id, incident_id) DO NOTHING");
+        self.change_locks(query, selection).await
+    }
+
+    /// Releases the locks of the selected segments that belong to `incident_id`, or all of them for `None`.
+    pub async fn release(
+        &self,
+        selection: &LockSelection,
+        incident_id: Option<&str>,
+    ) -> Result<LockChange, StoreError> {
+        let mut query = sqlx::QueryBuilder::<Sqlite>::new(
+            "DELETE FROM evidence_locks WHERE segment_id IN (SELECT id FROM segments",
+        );
+        push_selection(&mut query, selection);
+        query.push(")");
+        if let Some(incident_id) = incident_id {
+            query.push(" AND incident_id = ").push_bind(incident_id.to_owned());
+        }
+        self.change_locks(query, selection).await
+    }
+
+    async fn change_locks(
+        &self,
+        mut change: sqlx::QueryBuilder<Sqlite>,
+        selection: &LockSelection,
+    ) -> Result<LockChange, StoreError> {
+        let mut transaction = self.write().await?;
+        let mut span = sqlx::QueryBuilder::<Sqlite>::new(
+            "SELECT COUNT(*), MIN(start_us), MAX(end_us), MIN(camera_id), MAX(camera_id) FROM segments",
+        );
+        push_selection(&mut span, selection);
+        let (selected, first, last, camera, other): (i64, Option<i64>, Option<i64>, Option<String>, Option<String>) =
+            span.build_query_as().fetch_one(&mut *transaction).await?;
+        let changed = change.build().execute(&mut *transaction).await?.rows_affected();
+        transaction.commit().await?;
+        let span = match (first, last) {
+            (Some(first), Some(last)) => {
+                TimeRange::new(time("segments", "", first)?, time("segments", "", last)?)
+            }
+            _ => None,
+        };
+        let selected = count("segments", "", selected)?;
+        Ok(LockChange {
+            segments_selected: selected,
+            // A segment can lose several locks at once when all incidents are released.
+            segments_changed: changed.min(selected),
+            span,
+            camera_id: camera.filter(|camera| Some(camera) == other.as_ref()),
+        })
+    }
+}
+
+fn push_selection(query: &mut sqlx::QueryBuilder<Sqlite>, selection: &LockSelection) {
+    match selection {
+        LockSelection::Window(camera_id, window) => {
+            query
+                .push(" WHERE camera_id = ")
+                .push_bind(camera_id.as_str().to_owned())
+                .push(" AND start_us < ")
+                .push_bind(us(window.end()))
+                .push(" AND end_us > ")
+                .push_bind(us(window.start()));
+        }
+        LockSelection::Segments(ids) => {
+            query.push(" WHERE id IN (SELECT value FROM json_each(").push_bind(super::error::to_json(ids)).push("))");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! All SQL. One file per entity, rows private to it; nothing here decides anything about footage.
+//!
+//! SQLite in WAL mode: readers come from a pool, writers queue on a single connection, because a second writer would
+//! only wait for the first one's lock and could starve (`busy` errors). A commit is on disk before it is reported
+//! (`synchronous = FULL`).
+
+mod cameras;
+mod clips;
+mod error;
+mod evidence;
+mod job_rows;
+mod jobs;
+mod page;
+mod segment_rows;
+mod segments;
+mod sources;
+mod spans;
+
+use std::path::Path;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+pub use cameras::{CameraChange, CameraUpdate, DeletedCamera};
+pub use clips::ClipFilter;
+pub use error::{OpenError, StoreError};
+pub use evidence::{LockChange, LockSelection};
+pub use jobs::{CancelledJob, Fence, Finish, InsertedJob, JobFilter};
+pub use page::Page;
+pub use segments::{KnownFile, SegmentFilter};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// How long a statement waits for another process's write lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const READERS: u32 = 4;
+
+/// The database, migrated.
+#[derive(Clone, Debug)]
+pub struct Store {
+    readers: SqlitePool,
+    writer: SqlitePool,
+}
+
+impl Store {
+    /// Opens the database at `url` (`sqlite://PATH`), makes it where it is missing, and brings its schema up to date.
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        if !url.starts_with("sqlite:") {
+            return Err(OpenError::Unsupported);
+        }
+        let options = SqliteConnectOptions::from_str(url)
+            .map_err(|source| OpenError::Url { source })?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            .pragma("cache_size", "-32768");
+        let path = options.get_filename().to_path_buf();
+        make_folder_of(&path)?;
+        let cannot_open = |source| OpenError::Open { path: path.clone(), source };
+        let writer =
+            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(cannot_open)?;
+        MIGRATIONS.run(&writer).await.map_err(|source| OpenError::Migrate { path: path.clone(), source })?;
+        // SQLite opens a file that it may not write without a word; the first write would be a caller's.
+        sqlx::raw_sql("BEGIN IMMEDIATE; UPDATE cameras SET revision = revision WHERE id = ''; COMMIT")
+            .execute(&writer)
+            .await
+            .map_err(|source| OpenError::NotWritable { path: path.clone(), source })?;
+        let readers =
+            SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await.map_err(cannot_open)?;
+        Ok(Self { readers, writer })
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.readers).await?;
+        Ok(())
+    }
+
+    /// Asks SQLite whether the file is sound; the answer is `ok`, or the first faults it found.
+    pub async fn check_integrity(&self) -> Result<String, StoreError> {
+        let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(10)").fetch_all(&self.readers).await?;
+        Ok(found.join("; "))
+    }
+
+    /// Ends all connections; what was committed stays.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// Begins a transaction that holds the write lock from the start, so that reading and then writing cannot fail
+    /// half-way.
+    async fn write(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, StoreError> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+fn make_folder_of(path: &Path) -> Result<(), OpenError> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => std::fs::create_dir_all(folder)
+            .map_err(|source| OpenError::Folder { path: folder.to_path_buf(), source }),
+        _ => Ok(()),
+    }
+}

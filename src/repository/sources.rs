@@ -1,0 +1,66 @@
+//! Sources: the root folders below which recorders write.
+
+use super::error::{time, us};
+use super::{Store, StoreError};
+use crate::domain::source::Source;
+
+const TABLE: &str = "sources";
+
+const UPSERT: &str = "
+    INSERT INTO sources (id, root, layout, zone, follow, create_time_us) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (id) DO UPDATE SET root = $2, layout = $3, zone = $4, follow = $5";
+const GET: &str = "SELECT id, root, layout, zone, follow, create_time_us FROM sources WHERE id = $1";
+const LIST: &str = "SELECT id, root, layout, zone, follow, create_time_us FROM sources ORDER BY id";
+
+#[derive(sqlx::FromRow)]
+struct SourceRow {
+    id: String,
+    root: String,
+    layout: String,
+    zone: String,
+    follow: bool,
+    create_time_us: i64,
+}
+
+impl TryFrom<SourceRow> for Source {
+    type Error = StoreError;
+
+    fn try_from(row: SourceRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            create_time: time(TABLE, &row.id, row.create_time_us)?,
+            id: row.id,
+            root: row.root.into(),
+            layout: row.layout,
+            zone: row.zone,
+            follow: row.follow,
+        })
+    }
+}
+
+impl Store {
+    /// Writes a source, or changes all but its id and age. The root must be UTF-8.
+    pub async fn put_source(&self, source: &Source) -> Result<(), StoreError> {
+        sqlx::query(UPSERT)
+            .bind(&source.id)
+            .bind(source.root.to_string_lossy())
+            .bind(&source.layout)
+            .bind(&source.zone)
+            .bind(source.follow)
+            .bind(us(source.create_time))
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// The source with this id.
+    pub async fn source(&self, id: &str) -> Result<Option<Source>, StoreError> {
+        let row: Option<SourceRow> = sqlx::query_as(GET).bind(id).fetch_optional(&self.readers).await?;
+        row.map(Source::try_from).transpose()
+    }
+
+    /// All sources, by id.
+    pub async fn sources(&self) -> Result<Vec<Source>, StoreError> {
+        let rows: Vec<SourceRow> = sqlx::query_as(LIST).fetch_all(&self.readers).await?;
+        rows.into_iter().map(Source::try_from).collect()
+    }
+}
