@@ -9,7 +9,8 @@ use super::edits::EditList;
 use super::entry::SampleEntry;
 use super::fragments::{FragmentedTrack, TrackDefaults, read_fragment};
 use super::tables::read_samples;
-use super::top_level::{Container, ReadError, TopBoxes, sniff};
+use super::top_level::{ReadError, TopBoxes, sniff};
+use crate::domain::catalog::Container;
 
 /// One coded picture, or a stretch of coded sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,9 +59,22 @@ pub struct Track {
     pub whole_samples: usize,
     /// What of the media is shown, and when.
     pub edits: EditList,
+    /// How the picture is turned and how large it is shown.
+    pub display: Display,
     /// For sound of constant sample size the bytes of one sample of all channels; [`Self::samples`] are
     /// then blocks of many.
     pub unit_bytes: Option<u32>,
+}
+
+/// The end of `tkhd` (8.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Display {
+    /// Transformation of the picture, 16.16 and 2.30 fixed point.
+    pub matrix: [i32; 9],
+    /// Shown width in pixels, 16.16 fixed point.
+    pub width: u32,
+    /// Shown height in pixels, 16.16 fixed point.
+    pub height: u32,
 }
 
 /// The `mtxi` box of MediaMTX (`internal/recordstore/mp4_boxes.go` in its sources): a full box with stream
@@ -132,7 +146,7 @@ impl SourceIndex {
     /// # Errors
     /// [`ReadError`], see there. A file that ends inside its media is no error: [`Self::truncated`].
     pub fn read(file: &File) -> Result<Self, ReadError> {
-        if sniff(file)? != Container::Progressive {
+        if sniff(file)? != Container::Mp4 {
             return Err(ReadError::NotMp4);
         }
         let size_bytes = file.metadata()?.len();
@@ -294,9 +308,9 @@ impl Movie {
         let declared = u128::from(self.duration) * 1_000_000 / u128::from(self.timescale);
         Ok(SourceIndex {
             container: if has_fragments {
-                Container::Fragmented
+                Container::FragmentedMp4
             } else {
-                Container::Progressive
+                Container::Mp4
             },
             size_bytes,
             video,
@@ -383,6 +397,16 @@ fn read_track(
     let (version, _) = fields.version_and_flags()?;
     fields.skip(if version == 1 { 16 } else { 8 })?;
     let id = fields.u32()?;
+    fields.skip(if version == 1 { 28 } else { 24 })?;
+    let mut matrix = [0; 9];
+    for cell in &mut matrix {
+        *cell = fields.i32()?;
+    }
+    let display = Display {
+        matrix,
+        width: fields.u32()?,
+        height: fields.u32()?,
+    };
     let edits = match trak.find(b"edts")? {
         Some(edts) => match edts.find(b"elst")? {
             Some(elst) => EditList::read(elst, movie_timescale, timescale)?,
@@ -404,6 +428,7 @@ fn read_track(
             whole_samples: 0,
             samples: table.samples,
             edits,
+            display,
             unit_bytes: table.unit_bytes,
         },
     }))

@@ -34,9 +34,9 @@ mod entry;
 mod fragments;
 mod index;
 mod tables;
-mod top_level;
+pub(crate) mod top_level;
 
 pub use edits::EditList;
 pub use entry::{Fingerprint, SampleEntry};
-pub use index::{MtxInfo, Sample, SourceIndex, Track};
-pub use top_level::{Container, ReadError, sniff};
+pub use index::{Display, MtxInfo, Sample, SourceIndex, Track};
+pub use top_level::{ReadError, sniff};

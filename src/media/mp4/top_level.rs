@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::bytes::{FourCc, malformed};
+use crate::domain::catalog::Container;
 
 /// A movie header or fragment header above this size is refused: a day of footage at 60 frames a second
 /// with sound needs less.
@@ -36,33 +37,8 @@ pub enum ReadError {
     Io(#[from] io::Error),
 }
 
-/// The container formats that footage comes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Container {
-    /// MP4 or MOV with one sample table for the whole file.
-    Progressive,
-    /// MP4 whose samples are described by fragments (ISO/IEC 14496-12 section 8.8).
-    Fragmented,
-    /// MPEG transport stream (ISO/IEC 13818-1).
-    MpegTs,
-    /// Matroska or WebM (RFC 9559).
-    Matroska,
-}
-
-impl Container {
-    /// The word for messages and the catalog.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Progressive => "progressive_mp4",
-            Self::Fragmented => "fragmented_mp4",
-            Self::MpegTs => "mpeg_ts",
-            Self::Matroska => "matroska",
-        }
-    }
-}
-
 /// The format that the first bytes show, whatever the file is called. MP4 is answered as
-/// [`Container::Progressive`]; only its index tells the two kinds apart.
+/// [`Container::Mp4`]; only its index tells the two kinds apart.
 ///
 /// # Errors
 /// [`ReadError::Empty`], [`ReadError::NotMp4`] for anything unknown, [`ReadError::Io`].
@@ -91,7 +67,7 @@ pub fn sniff(file: &File) -> Result<Container, ReadError> {
     ];
     match head.get(4..8) {
         Some(kind) if FIRST_BOXES.iter().any(|known| known.as_slice() == kind) => {
-            Ok(Container::Progressive)
+            Ok(Container::Mp4)
         }
         _ => Err(ReadError::NotMp4),
     }
@@ -186,4 +162,20 @@ impl<'a> TopBoxes<'a> {
         self.position = found.end();
         Ok(Some(found))
     }
+}
+
+/// Where the movie header of a file with the header in front stands, up to the first box that is neither it
+/// nor free space.
+pub(crate) fn header_room(file: &File) -> Result<(u64, u64), ReadError> {
+    let mut top = TopBoxes::new(file, file.metadata()?.len());
+    let mut room: Option<(u64, u64)> = None;
+    while let Some(found) = top.next_box()? {
+        match (&found.kind, room) {
+            (b"moov", None) => room = Some((found.offset, found.end())),
+            (b"free", Some((start, _))) => room = Some((start, found.end())),
+            (_, Some(room)) => return Ok(room),
+            _ => {}
+        }
+    }
+    Err(ReadError::Unfinished)
 }

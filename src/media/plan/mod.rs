@@ -19,7 +19,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::mp4::{Fingerprint, SampleEntry, SourceIndex};
+pub(crate) use times::FrameTimes;
+
+use super::mp4::{Display, Fingerprint, SampleEntry, SourceIndex};
 use crate::domain::coverage::{Gap, GapReason};
 use crate::domain::time::TimeRange;
 
@@ -140,6 +142,7 @@ pub struct Plan {
 pub(crate) struct OutputTrack {
     pub(crate) timescale: u32,
     pub(crate) entry: SampleEntry,
+    pub(crate) display: Display,
     pub(crate) unit_bytes: Option<u32>,
     /// In decode order.
     pub(crate) samples: Vec<OutputSample>,

@@ -12,7 +12,7 @@ use super::{
     walk::WalkedPiece,
 };
 use crate::domain::time::TimeRange;
-use crate::media::mp4::{Fingerprint, SampleEntry, Track};
+use crate::media::mp4::{Fingerprint, Track};
 
 /// Where pieces run on without a break, sound that ends a little after or begins a little before the
 /// picture belongs to the clip.
@@ -27,16 +27,16 @@ pub(super) fn build(
     warnings: &mut Vec<CutWarning>,
 ) -> Option<OutputTrack> {
     let spans = spans(segments, footage, pieces, first_shown);
-    let entry = choose(&spans)?;
+    let chosen = choose(&spans)?;
     let mut sound = Sound {
-        timescale: entry.1,
+        timescale: chosen.timescale,
         samples: Vec::new(),
         end: None,
         frame_ticks: 1,
         unit_bytes: None,
     };
     for (at, span) in spans.iter().enumerate() {
-        let Some(track) = span.track.filter(|track| track.entry.fingerprint == entry.0.fingerprint)
+        let Some(track) = span.track.filter(|track| track.entry.fingerprint == chosen.entry.fingerprint)
         else {
             warn_partly(span, warnings);
             continue;
@@ -44,7 +44,7 @@ pub(super) fn build(
         let joins_next = spans.get(at + 1).is_some_and(|next| next.joins_before);
         sound.add(span, track, joins_next);
     }
-    sound.finish(entry.0.clone(), video)
+    sound.finish(chosen, video)
 }
 
 /// What one piece shows, in nanoseconds of the clip.
@@ -103,8 +103,8 @@ fn spans<'a>(
     spans
 }
 
-/// The sound that most of the clip has, and its clock.
-fn choose<'a>(spans: &[Span<'a>]) -> Option<(&'a SampleEntry, u32)> {
+/// The sound that most of the clip has.
+fn choose<'a>(spans: &[Span<'a>]) -> Option<&'a Track> {
     let mut heard: HashMap<Fingerprint, Nanos> = HashMap::new();
     for span in spans {
         if let Some(track) = span.track {
@@ -116,7 +116,6 @@ fn choose<'a>(spans: &[Span<'a>]) -> Option<(&'a SampleEntry, u32)> {
         .iter()
         .filter_map(|span| span.track)
         .find(|track| heard[&track.entry.fingerprint] == most)
-        .map(|track| (&track.entry, track.timescale))
 }
 
 fn warn_partly(span: &Span<'_>, warnings: &mut Vec<CutWarning>) {
@@ -198,7 +197,7 @@ impl Sound {
         self.samples.push(sample);
     }
 
-    fn finish(mut self, entry: SampleEntry, video: &Video) -> Option<OutputTrack> {
+    fn finish(mut self, chosen: &Track, video: &Video) -> Option<OutputTrack> {
         let movie = video.track.timescale;
         let first = self.samples.first()?.pts;
         let mut edits = Vec::new();
@@ -226,7 +225,8 @@ impl Sound {
         }
         Some(OutputTrack {
             timescale: self.timescale,
-            entry,
+            entry: chosen.entry.clone(),
+            display: chosen.display,
             unit_bytes: self.unit_bytes,
             samples: self.samples,
             last_duration: u32::try_from(self.frame_ticks).unwrap_or(1),

@@ -1,6 +1,8 @@
 //! When each frame of a segment is shown, counted from the segment's start.
 
-use super::{Nanos, ticks_to_nanos};
+use chrono::TimeDelta;
+
+use super::{Nanos, delta, ticks_to_nanos};
 use crate::media::mp4::{Sample, Track};
 
 /// Show times of a video track's whole samples.
@@ -8,7 +10,7 @@ use crate::media::mp4::{Sample, Track};
 /// Time 0 is the first frame of the file that can be decoded, which is what a recorder stamps: the first
 /// sample, unless the edit list begins later. In an open group of pictures the frames shown before that
 /// first sample have negative times; they belong to the footage of the segment before.
-pub(super) struct FrameTimes {
+pub(crate) struct FrameTimes {
     pub(super) timescale: u32,
     /// Ticks from the segment's start for each whole sample in decode order.
     pub(super) shown_at: Vec<i64>,
@@ -20,6 +22,7 @@ pub(super) struct FrameTimes {
     pub(super) end_ns: Nanos,
     /// Usual length of a frame.
     pub(super) frame_ns: Nanos,
+    visible_count: u64,
     /// What the tables promise, also beyond the end of a file cut short.
     pub(super) promised_end_ns: Nanos,
     /// What to take from a time of the file's presentation to count from the segment's start.
@@ -28,7 +31,7 @@ pub(super) struct FrameTimes {
 
 impl FrameTimes {
     /// `None` when no sample is shown.
-    pub(super) fn of(track: &Track) -> Option<Self> {
+    pub(crate) fn of(track: &Track) -> Option<Self> {
         let whole = &track.samples[..track.whole_samples];
         let first = whole.first()?;
         let begins = track.edits.first_media_time();
@@ -74,6 +77,7 @@ impl FrameTimes {
             lead_ns: -to_nanos(lead),
             end_ns: to_nanos(end),
             frame_ns: to_nanos(end - lead) / count as Nanos,
+            visible_count: count as u64,
             promised_end_ns: to_nanos(end_of(&track.samples)?),
             zero_ns: to_nanos(zero),
             shown_at,
@@ -84,5 +88,20 @@ impl FrameTimes {
     /// Nanoseconds from the segment's start at which that sample is shown, but for hiding.
     pub(super) fn at_ns(&self, sample: usize) -> Nanos {
         ticks_to_nanos(self.shown_at[sample], self.timescale)
+    }
+
+    /// The same, for the catalog.
+    pub(crate) fn offset(&self, sample: usize) -> TimeDelta {
+        delta(self.at_ns(sample))
+    }
+
+    /// From the segment's start to the end of its last frame.
+    pub(crate) fn duration(&self) -> TimeDelta {
+        delta(self.end_ns)
+    }
+
+    /// Frames that the file shows.
+    pub(crate) fn visible_count(&self) -> u64 {
+        self.visible_count
     }
 }

@@ -67,14 +67,14 @@ pub(super) fn build(
     let Clock(timescale) = clock;
     let length = nanos_to_ticks(clip_end, timescale).max(1);
     let mut layout = Layout::default();
-    let mut entry = None;
+    let mut first = None;
     for (number, piece) in pieces.iter().enumerate() {
         let (Footage::Indexed(index), Some(times)) =
             (&segments[piece.segment].footage, &footage[piece.segment])
         else {
             continue;
         };
-        entry.get_or_insert(&index.video.entry);
+        first.get_or_insert(&index.video);
         let source = &index.video.samples[piece.first_sample..][..piece.frames.len()];
         layout.add(number as u32, piece, times, source, |wall| {
             nanos_to_ticks(wall - first_shown - piece.closed_up_ns, timescale)
@@ -95,13 +95,15 @@ pub(super) fn build(
         })
         .collect();
     let hidden = laid.iter().map(|laid| laid.clip).min().unwrap_or(0).min(0);
+    let first = first?;
     Some(Video {
         frame_count: laid.iter().filter(|laid| laid.shown).count() as u64,
         hidden_lead_ns: ticks_to_nanos(-hidden, timescale),
         length,
         track: OutputTrack {
             timescale,
-            entry: entry?.clone(),
+            entry: first.entry.clone(),
+            display: first.display,
             unit_bytes: None,
             samples,
             last_duration,
