@@ -65,7 +65,13 @@ fn check_frames(clip: &Clip, expected: &[Frame]) {
     if shown_digests != expected_digests {
         let place = |digest| expected_digests.iter().position(|known| known == digest);
         let found: Vec<_> = shown_digests.iter().map(place).collect();
-        panic!("{} frames shown, {} expected; in order: {found:?}", shown.len(), expected.len());
+        let unknown: Vec<_> = (0..found.len()).filter(|at| found[*at].is_none()).take(9).collect();
+        let lost: Vec<_> = (0..expected.len()).filter(|at| !found.contains(&Some(*at))).take(9).collect();
+        panic!(
+            "{} frames shown, {} expected; first unknown at {unknown:?}, first lost {lost:?}",
+            shown.len(),
+            expected.len()
+        );
     }
     let outcome = &clip.outcome;
     assert_eq!(outcome.video.frame_count, expected.len() as u64);
