@@ -69,6 +69,8 @@ impl Recipe {
 /// A recording cut into segments.
 pub struct Recording {
     _folder: tempfile::TempDir,
+    /// The sound by itself, from its own start.
+    pub sound: PathBuf,
     pub segments: Vec<Segment>,
     /// Every frame of the recording in the order shown.
     pub frames: Vec<Frame>,
@@ -161,6 +163,7 @@ impl Recording {
             .collect();
         Self {
             _folder: folder,
+            sound,
             segments,
             frames,
         }
