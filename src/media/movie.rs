@@ -311,7 +311,8 @@ impl Chunks {
             let size = u64::from(sample.size);
             let units = track.unit_bytes.map_or(1, |unit| sample.size / unit.max(1));
             samples += units;
-            let begun = starts.last().is_some_and(|start| {
+            // ffmpeg cuts chunks of constant sample size into packets; one block each keeps ours whole.
+            let begun = track.unit_bytes.is_none() && starts.last().is_some_and(|start| {
                 *position == end && position + size - start <= LONGEST_CHUNK_BYTES
             });
             match counts.last_mut() {
