@@ -6,9 +6,12 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod api;
 pub mod clock;
 pub mod domain;
+pub mod jobs;
 pub mod media;
 pub mod process;
 pub mod proto;
 pub mod repository;
+pub mod work;

@@ -94,7 +94,7 @@ pub struct Limits {
 }
 
 /// Writes a child's input on a thread of its own. It must end when the pipe breaks.
-pub type Feeder = Box<dyn FnOnce(OwnedFd) + Send>;
+pub type Feeder = Box<dyn FnOnce(OwnedFd) + Send + Sync>;
 
 /// What an output line meant to the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +202,10 @@ impl Job {
         let mut output = Vec::new();
         self.run_with(cancel, |bytes| {
             if output.len() + bytes.len() > most_bytes {
-                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "too much output"));
+                return Err(io::Error::new(
+                    io::ErrorKind::FileTooLarge,
+                    "too much output",
+                ));
             }
             output.extend_from_slice(bytes);
             Ok(Heard::Progress)
@@ -281,7 +284,10 @@ impl Job {
                 group.ended();
                 status
                     .map(|status| (status, text))
-                    .map_err(|source| ProcessError::Output { program: name.clone(), source })
+                    .map_err(|source| ProcessError::Output {
+                        program: name.clone(),
+                        source,
+                    })
             }
             Err(error) => {
                 group.kill();
@@ -320,10 +326,13 @@ impl Job {
             program: self.program.to_string_lossy().into_owned(),
         })?;
         let command = self.command(&program, with_input);
-        let child = spawn_from_lasting_thread(command).await.map_err(|source| ProcessError::Spawn {
-            program: self.name(),
-            source,
-        })?;
+        let child =
+            spawn_from_lasting_thread(command)
+                .await
+                .map_err(|source| ProcessError::Spawn {
+                    program: self.name(),
+                    source,
+                })?;
         self.apply_limits(&child);
         Ok(child)
     }
@@ -347,9 +356,16 @@ impl Job {
             .args(&self.arguments)
             .env_clear()
             .env("LANG", "C")
-            .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into()))
+            .env(
+                "PATH",
+                std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into()),
+            )
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(if with_input { Stdio::piped() } else { Stdio::null() })
+            .stdin(if with_input {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
@@ -564,7 +580,9 @@ mod tests {
         let error = lines_of(Job::new("heldar-no-such-program", Duration::from_secs(1)))
             .await
             .unwrap_err();
-        assert!(matches!(error, ProcessError::NotFound { program } if program == "heldar-no-such-program"));
+        assert!(
+            matches!(error, ProcessError::NotFound { program } if program == "heldar-no-such-program")
+        );
     }
 
     #[tokio::test]
@@ -661,9 +679,15 @@ mod tests {
 
     #[tokio::test]
     async fn output_beyond_the_limit_is_an_error() {
-        let output = shell("echo 12345").output(&CancellationToken::new(), 6).await.unwrap();
+        let output = shell("echo 12345")
+            .output(&CancellationToken::new(), 6)
+            .await
+            .unwrap();
         assert_eq!(output, b"12345\n");
-        let error = shell("yes").output(&CancellationToken::new(), 1 << 10).await.unwrap_err();
+        let error = shell("yes")
+            .output(&CancellationToken::new(), 1 << 10)
+            .await
+            .unwrap_err();
         assert!(matches!(error, ProcessError::Output { .. }), "{error}");
     }
 
@@ -681,7 +705,9 @@ mod tests {
             use std::io::Write;
             let _ = std::fs::File::from(pipe).write_all(b"go\n");
         });
-        let error = lines_of(shell(&script).limits(limits).input(feeder)).await.unwrap_err();
+        let error = lines_of(shell(&script).limits(limits).input(feeder))
+            .await
+            .unwrap_err();
         assert!(matches!(error, ProcessError::Failed { .. }), "{error}");
         assert!(std::fs::metadata(&target).unwrap().len() <= 1000);
     }

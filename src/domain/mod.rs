@@ -6,5 +6,7 @@ pub mod clip;
 pub mod coverage;
 pub mod id;
 pub mod job;
+pub mod layout;
 pub mod source;
 pub mod time;
+pub mod timeline;

@@ -15,9 +15,7 @@ use super::ffmpeg::{Format, Progress, copy_arguments};
 use super::finish::{FinishError, Finished, finish};
 use super::movie::{self, Label, Times};
 use super::open::{Engine, FFMPEG_MEMORY_BYTES, OpenError, open_footage};
-use super::plan::{
-    CutWarning, Footage, OutputTrack, Plan, PlanError, Segment, WarningKind, plan,
-};
+use super::plan::{CutWarning, Footage, OutputTrack, Plan, PlanError, Segment, WarningKind, plan};
 use crate::domain::catalog::{AudioFormat, VideoFormat};
 use crate::domain::coverage::{Gap, GapReason};
 use crate::domain::time::TimeRange;
@@ -184,7 +182,9 @@ impl Prepared {
                 Err(reason) => (None, Footage::Unusable(reason)),
                 Ok(file) => match open_footage(engine, file, cancel).await {
                     Ok(open) => (Some(open.file), Footage::Indexed(open.index)),
-                    Err(OpenError::Repack(error)) if !matches!(error, ProcessError::Failed { .. }) => {
+                    Err(OpenError::Repack(error))
+                        if !matches!(error, ProcessError::Failed { .. }) =>
+                    {
                         return Err(process_error(error, Path::new("")));
                     }
                     Err(OpenError::Scratch(error)) => return Err(write_error(error)),
@@ -307,8 +307,12 @@ struct Attempt<'a> {
 
 /// Why an attempt failed, by what to do next.
 enum Failure {
-    BrokenSource { segment: usize },
-    HeaderTooLarge { needed_bytes: usize },
+    BrokenSource {
+        segment: usize,
+    },
+    HeaderTooLarge {
+        needed_bytes: usize,
+    },
     /// ffmpeg ended before it wrote any media.
     Refused(CutError),
     Final(CutError),
@@ -365,7 +369,10 @@ impl Attempt<'_> {
                 on_progress(CutProgress {
                     media_done: media.min(media_total),
                     media_total,
-                    bytes_done: progress.bytes.saturating_sub(header_bytes as u64).min(self.plan.expected_bytes),
+                    bytes_done: progress
+                        .bytes
+                        .saturating_sub(header_bytes as u64)
+                        .min(self.plan.expected_bytes),
                     bytes_total: self.plan.expected_bytes,
                 });
                 Heard::Progress
@@ -399,9 +406,13 @@ impl Attempt<'_> {
             let count = track.map_or(0, |track| track.samples.len() as u64);
             (0..count).map(|at| at * (1 << 33)).collect()
         };
-        let (video, sound) = (sizes(Some(&self.plan.video)), sizes(self.plan.sound.as_ref()));
+        let (video, sound) = (
+            sizes(Some(&self.plan.video)),
+            sizes(self.plan.sound.as_ref()),
+        );
         let tracks = super::feed::placed(self.plan, self.with_sound, &video, &sound);
-        let longest = movie::encode(&tracks, Times::Shown, Some(&self.label())).map_err(mismatch)?;
+        let longest =
+            movie::encode(&tracks, Times::Shown, Some(&self.label())).map_err(mismatch)?;
         Ok(longest.len() + 4096)
     }
 

@@ -38,11 +38,12 @@ pub fn read_facts(file: &File) -> Result<FileFacts, ReadError> {
 ///
 /// # Errors
 /// [`ReadError::NoVideo`] when nothing is shown, [`ReadError::Io`].
-pub fn facts_of_open(
-    recorded: &File,
-    footage: &OpenFootage,
-) -> Result<FileFacts, ReadError> {
-    facts_of(&footage.index, footage.container, recorded.metadata()?.len())
+pub fn facts_of_open(recorded: &File, footage: &OpenFootage) -> Result<FileFacts, ReadError> {
+    facts_of(
+        &footage.index,
+        footage.container,
+        recorded.metadata()?.len(),
+    )
 }
 
 fn facts_of(

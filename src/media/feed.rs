@@ -51,7 +51,9 @@ impl FeedOutcome {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<BrokenSource>> {
-        self.broken.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.broken
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -69,9 +71,13 @@ impl Feed {
         let mut order: Vec<(u32, u64, u32, bool, usize)> = Vec::new();
         for (is_sound, track) in [(false, Some(video)), (true, sound)] {
             let Some(track) = track else { continue };
-            order.extend(track.samples.iter().enumerate().map(|(at, sample)| {
-                (sample.piece, sample.offset, sample.size, is_sound, at)
-            }));
+            order.extend(
+                track
+                    .samples
+                    .iter()
+                    .enumerate()
+                    .map(|(at, sample)| (sample.piece, sample.offset, sample.size, is_sound, at)),
+            );
         }
         order.sort_unstable();
         let mut ranges: Vec<Range> = Vec::new();
@@ -113,7 +119,8 @@ impl Feed {
             while done < range.length {
                 let count = (range.length - done).min(BUFFER_BYTES as u64) as usize;
                 let part = &mut buffer[..count];
-                let read = self.files[range.piece as usize].read_exact_at(part, range.offset + done);
+                let read =
+                    self.files[range.piece as usize].read_exact_at(part, range.offset + done);
                 if let Err(error) = read {
                     *outcome.lock() = Some(BrokenSource {
                         piece: range.piece as usize,
@@ -154,7 +161,11 @@ fn header(
         let [video, sound] = relative;
         let video: Vec<u64> = video.iter().map(|at| at + data_start).collect();
         let sound: Vec<u64> = sound.iter().map(|at| at + data_start).collect();
-        movie::encode(&placed(plan, with_sound, &video, &sound), Times::Needed, None)
+        movie::encode(
+            &placed(plan, with_sound, &video, &sound),
+            Times::Needed,
+            None,
+        )
     };
     // The header's length depends on the positions, and they on its length: the positions may need 64
     // bits. Its length never shrinks as they grow, so this ends.

@@ -49,7 +49,9 @@ pub(super) fn finish(
     let sound = match (plan.sound.as_ref().filter(|_| with_sound), &written.audio) {
         (None, None) => Vec::new(),
         (Some(planned), Some(found)) => positions_of(planned, found, "sound")?,
-        (Some(_), None) => return Err(FinishError::OtherSamples("the sound is missing".to_owned())),
+        (Some(_), None) => {
+            return Err(FinishError::OtherSamples("the sound is missing".to_owned()));
+        }
         (None, Some(_)) => return Err(FinishError::OtherSamples("there is sound".to_owned())),
     };
     let tracks = placed(plan, with_sound, &video, &sound);
@@ -64,10 +66,7 @@ pub(super) fn finish(
             Err(_) => Err(io::Error::other("syncing the clip failed")),
         }
     })?;
-    Ok(Finished {
-        size_bytes,
-        sha256,
-    })
+    Ok(Finished { size_bytes, sha256 })
 }
 
 /// Where each planned sample is in the file: the sizes must agree one by one.

@@ -69,7 +69,11 @@ pub(crate) fn encode(
         .zip(tracks)
         .map(|(id, placed)| movie.track(id, placed))
         .collect::<Result<Vec<_>, _>>()?;
-    let duration = trak_boxes.iter().map(|trak| trak.tkhd_box.duration).max().unwrap_or(0);
+    let duration = trak_boxes
+        .iter()
+        .map(|trak| trak.tkhd_box.duration)
+        .max()
+        .unwrap_or(0);
     let moov = MoovBox {
         mvhd_box: MvhdBox {
             creation_time: movie.created,
@@ -85,7 +89,8 @@ pub(crate) fn encode(
         mvex_box: None,
         unknown_boxes: label.map(user_data).into_iter().collect(),
     };
-    moov.encode_to_vec().map_err(|error| MovieError(error.to_string()))
+    moov.encode_to_vec()
+        .map_err(|error| MovieError(error.to_string()))
 }
 
 struct Movie {
@@ -229,10 +234,7 @@ struct Deltas {
 }
 
 impl Deltas {
-    fn of(
-        track: &OutputTrack,
-        time_of: impl Fn(&OutputSample) -> i64,
-    ) -> Result<Self, MovieError> {
+    fn of(track: &OutputTrack, time_of: impl Fn(&OutputSample) -> i64) -> Result<Self, MovieError> {
         let mut deltas = Self {
             entries: Vec::new(),
             total: 0,
@@ -326,7 +328,10 @@ impl Chunks {
         }
         let mut runs: Vec<StscEntry> = Vec::new();
         for (number, count) in (1u32..).zip(counts) {
-            if runs.last().is_none_or(|last| last.sample_per_chunk != count) {
+            if runs
+                .last()
+                .is_none_or(|last| last.sample_per_chunk != count)
+            {
                 runs.push(StscEntry {
                     first_chunk: NonZeroU32::MIN.saturating_add(number - 1),
                     sample_per_chunk: count,
@@ -334,8 +339,10 @@ impl Chunks {
                 });
             }
         }
-        let narrow: Option<Vec<u32>> =
-            starts.iter().map(|start| u32::try_from(*start).ok()).collect();
+        let narrow: Option<Vec<u32>> = starts
+            .iter()
+            .map(|start| u32::try_from(*start).ok())
+            .collect();
         Self {
             runs,
             positions: match narrow {
@@ -368,7 +375,10 @@ fn edit_box(edits: &[OutputEdit]) -> EdtsBox {
 /// The entry of the source, byte for byte but for the data reference: the clip's data is in the clip.
 fn sample_entry(bytes: &[u8]) -> Result<SampleEntry, MovieError> {
     let broken = || MovieError("a sample entry is too short".to_owned());
-    let kind = bytes.get(4..8).and_then(<[u8]>::first_chunk::<4>).ok_or_else(broken)?;
+    let kind = bytes
+        .get(4..8)
+        .and_then(<[u8]>::first_chunk::<4>)
+        .ok_or_else(broken)?;
     let mut payload = bytes.get(8..).ok_or_else(broken)?.to_vec();
     payload
         .get_mut(6..8)

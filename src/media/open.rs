@@ -64,7 +64,10 @@ impl OpenError {
         match self {
             Self::Read(error) => !matches!(error, ReadError::Io(_)),
             Self::Repack(error) => {
-                matches!(error, ProcessError::Failed { .. } | ProcessError::Stalled { .. })
+                matches!(
+                    error,
+                    ProcessError::Failed { .. } | ProcessError::Stalled { .. }
+                )
             }
             Self::Scratch(_) | Self::Stopped => false,
         }
@@ -97,7 +100,11 @@ pub async fn open_footage(
             container,
         });
     }
-    let demuxer = if container == Container::MpegTs { "mpegts" } else { "matroska" };
+    let demuxer = if container == Container::MpegTs {
+        "mpegts"
+    } else {
+        "matroska"
+    };
     let repacked = match repack(engine, &file, demuxer, Format::Mp4, cancel).await {
         // Some sound has a place in QuickTime only.
         Err(OpenError::Repack(ProcessError::Failed { .. })) => {
@@ -135,9 +142,30 @@ async fn repack(
     let mut target = OsString::from("file:");
     target.push(&scratch.path);
     let arguments = [
-        "-nostdin", "-hide_banner", "-loglevel", "error", "-nostats", "-progress", "pipe:1", "-y",
-        "-protocol_whitelist", "pipe", "-format_whitelist", demuxer, "-f", demuxer, "-i", "pipe:0",
-        "-map", "0:v:0", "-map", "0:a:0?", "-c", "copy", "-f", format.muxer(),
+        "-nostdin",
+        "-hide_banner",
+        "-loglevel",
+        "error",
+        "-nostats",
+        "-progress",
+        "pipe:1",
+        "-y",
+        "-protocol_whitelist",
+        "pipe",
+        "-format_whitelist",
+        demuxer,
+        "-f",
+        demuxer,
+        "-i",
+        "pipe:0",
+        "-map",
+        "0:v:0",
+        "-map",
+        "0:a:0?",
+        "-c",
+        "copy",
+        "-f",
+        format.muxer(),
     ];
     let source = Arc::clone(file);
     let feeder: Feeder = Box::new(move |pipe| feed_whole(&source, File::from(pipe)));
@@ -152,7 +180,11 @@ async fn repack(
         })
         .input(feeder)
         .run(cancel, |line| {
-            if heard_bytes.hear(line) { Heard::Progress } else { Heard::Nothing }
+            if heard_bytes.hear(line) {
+                Heard::Progress
+            } else {
+                Heard::Nothing
+            }
         })
         .await
         .map_err(OpenError::Repack)?;

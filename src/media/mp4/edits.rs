@@ -27,7 +27,9 @@ impl EditList {
     /// When media at composition time `pts` is shown, or would be if the list did not hide it.
     pub fn place(&self, pts: i64) -> i64 {
         match self.edit {
-            Some(edit) => pts.saturating_sub(edit.media_from).saturating_add(edit.shown_from),
+            Some(edit) => pts
+                .saturating_sub(edit.media_from)
+                .saturating_add(edit.shown_from),
             None => pts,
         }
     }

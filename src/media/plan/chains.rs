@@ -100,7 +100,9 @@ fn choose_parameters(
         }
     }
     let most = covered.values().copied().max()?;
-    order.into_iter().find(|fingerprint| covered[fingerprint] == most)
+    order
+        .into_iter()
+        .find(|fingerprint| covered[fingerprint] == most)
 }
 
 /// Shifts that satisfy every name of a chain so far, from the start its first name gives.
@@ -140,12 +142,7 @@ impl Chain {
     }
 
     /// The shifts left when `segment` follows without a break, `None` when it cannot.
-    fn join(
-        &self,
-        segment: &Segment,
-        times: &FrameTimes,
-        mtx: Option<&MtxInfo>,
-    ) -> Option<Shifts> {
+    fn join(&self, segment: &Segment, times: &FrameTimes, mtx: Option<&MtxInfo>) -> Option<Shifts> {
         let consecutive = match (&self.mtx, mtx) {
             (Some(last), Some(next)) => {
                 last.stream_id == next.stream_id
@@ -163,7 +160,10 @@ impl Chain {
         let follows = self.first_start_ns + self.end_offset_ns + times.lead_ns;
         let shifts = Shifts {
             least: self.shifts.least.max(named - slack - follows),
-            most: self.shifts.most.min(named + accuracy_ns(segment) + slack - follows),
+            most: self
+                .shifts
+                .most
+                .min(named + accuracy_ns(segment) + slack - follows),
         };
         (shifts.least <= shifts.most).then_some(shifts)
     }

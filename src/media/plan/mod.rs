@@ -201,15 +201,27 @@ pub fn plan(
     };
     let mut warnings = walked.warnings;
     let clock = video::Clock::for_pieces(segments, &walked.pieces);
-    let Some(video) =
-        video::build(segments, &footage, &walked.pieces, first, walked.clip_end_ns, clock)
-    else {
+    let Some(video) = video::build(
+        segments,
+        &footage,
+        &walked.pieces,
+        first,
+        walked.clip_end_ns,
+        clock,
+    ) else {
         return Err(PlanError::NoFootage {
             gaps: walked.gaps,
             warnings,
         });
     };
-    let sound = sound::build(segments, &footage, &walked.pieces, first, &video, &mut warnings);
+    let sound = sound::build(
+        segments,
+        &footage,
+        &walked.pieces,
+        first,
+        &video,
+        &mut warnings,
+    );
     let expected_bytes = [Some(&video.track), sound.as_ref()]
         .into_iter()
         .flatten()

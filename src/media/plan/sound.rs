@@ -8,8 +8,7 @@ use std::collections::HashMap;
 
 use super::{
     CutWarning, Footage, Nanos, OutputEdit, OutputSample, OutputTrack, Segment, WarningKind,
-    from_nanos, nanos_to_ticks, ticks_to_nanos, times::FrameTimes, video::Video,
-    walk::WalkedPiece,
+    from_nanos, nanos_to_ticks, ticks_to_nanos, times::FrameTimes, video::Video, walk::WalkedPiece,
 };
 use crate::domain::time::TimeRange;
 use crate::media::mp4::{Fingerprint, Track};
@@ -36,7 +35,9 @@ pub(super) fn build(
         unit_bytes: None,
     };
     for (at, span) in spans.iter().enumerate() {
-        let Some(track) = span.track.filter(|track| track.entry.fingerprint == chosen.entry.fingerprint)
+        let Some(track) = span
+            .track
+            .filter(|track| track.entry.fingerprint == chosen.entry.fingerprint)
         else {
             warn_partly(span, warnings);
             continue;
@@ -119,9 +120,15 @@ fn choose<'a>(spans: &[Span<'a>]) -> Option<&'a Track> {
 }
 
 fn warn_partly(span: &Span<'_>, warnings: &mut Vec<CutWarning>) {
-    let range = TimeRange::new(from_nanos(span.wall), from_nanos(span.wall + span.to - span.from));
+    let range = TimeRange::new(
+        from_nanos(span.wall),
+        from_nanos(span.wall + span.to - span.from),
+    );
     let why = match span.track {
-        Some(track) => format!("its sound ({}) differs from that of the rest", track.entry.codec),
+        Some(track) => format!(
+            "its sound ({}) differs from that of the rest",
+            track.entry.codec
+        ),
         None => "it has no sound".to_owned(),
     };
     warnings.push(CutWarning {
@@ -150,7 +157,8 @@ impl Sound {
         let first_of_clip = self.samples.is_empty();
         let mut before: Option<OutputSample> = None;
         for sample in &track.samples[..track.whole_samples] {
-            let at = ticks_to_nanos(track.edits.place(sample.pts()), track.timescale) + span.file_to_clip;
+            let at = ticks_to_nanos(track.edits.place(sample.pts()), track.timescale)
+                + span.file_to_clip;
             let length = ticks_to_nanos(i64::from(sample.duration), track.timescale);
             let clip = nanos_to_ticks(at, self.timescale);
             let ticks = nanos_to_ticks(length, self.timescale).max(1);
@@ -171,7 +179,8 @@ impl Sound {
                 break;
             }
             // Sound decoders need the frame before to give the right start of this one.
-            if first_of_clip && self.samples.is_empty()
+            if first_of_clip
+                && self.samples.is_empty()
                 && let Some(before) = before.take()
             {
                 self.push(before, ticks);
@@ -189,7 +198,11 @@ impl Sound {
         {
             sample.pts = end;
         }
-        if self.samples.last().is_some_and(|last| last.pts >= sample.pts) {
+        if self
+            .samples
+            .last()
+            .is_some_and(|last| last.pts >= sample.pts)
+        {
             return;
         }
         self.end = Some(sample.pts + ticks);
@@ -201,7 +214,8 @@ impl Sound {
         let movie = video.track.timescale;
         let first = self.samples.first()?.pts;
         let mut edits = Vec::new();
-        let to_movie = |ticks: i64| u64::try_from(super::rescale(ticks, self.timescale, movie)).unwrap_or(0);
+        let to_movie =
+            |ticks: i64| u64::try_from(super::rescale(ticks, self.timescale, movie)).unwrap_or(0);
         let silent_until = first.max(0);
         if silent_until > 0 {
             edits.push(OutputEdit {
@@ -211,7 +225,9 @@ impl Sound {
         }
         let video_length = u64::try_from(video.length).unwrap_or(0);
         let silence = to_movie(silent_until);
-        let heard = to_movie(self.end?).min(video_length).saturating_sub(silence);
+        let heard = to_movie(self.end?)
+            .min(video_length)
+            .saturating_sub(silence);
         edits.push(OutputEdit {
             media_time: Some((-first).max(0)),
             duration: heard.max(1),

@@ -45,8 +45,10 @@ impl FrameTimes {
                 .map(|sample| track.edits.place(sample.pts()))
                 .min()?
         };
-        let shown_at: Vec<i64> =
-            whole.iter().map(|sample| track.edits.place(sample.pts()).saturating_sub(zero)).collect();
+        let shown_at: Vec<i64> = whole
+            .iter()
+            .map(|sample| track.edits.place(sample.pts()).saturating_sub(zero))
+            .collect();
         let lead = if first_is_shown && first.sync {
             shown_at.iter().copied().min().unwrap_or(0).min(0)
         } else {
@@ -71,7 +73,11 @@ impl FrameTimes {
             .unwrap_or(i64::MAX);
         let end = end_of(whole)?;
         let to_nanos = |ticks| ticks_to_nanos(ticks, track.timescale);
-        let count = shown_at.iter().filter(|at| (lead..hidden_from).contains(*at)).count().max(1);
+        let count = shown_at
+            .iter()
+            .filter(|at| (lead..hidden_from).contains(*at))
+            .count()
+            .max(1);
         Some(Self {
             timescale: track.timescale,
             lead_ns: -to_nanos(lead),

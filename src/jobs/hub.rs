@@ -1,0 +1,156 @@
+//! The newest state of each live job, for everybody in this process who watches it.
+//!
+//! Watchers share one slot per job and see only the newest state, so a slow reader costs nothing. The database stays
+//! the truth; the hub only knows it sooner.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::job::Job;
+
+/// Changes that a watcher of all jobs may be behind before it has to look at the database instead.
+const CHANGES_KEPT: usize = 1024;
+
+pub(super) struct Hub {
+    slots: Mutex<Slots>,
+    changes: broadcast::Sender<Arc<Job>>,
+}
+
+#[derive(Default)]
+struct Slots {
+    live: HashMap<String, watch::Sender<Arc<Job>>>,
+    running: HashMap<String, CancellationToken>,
+    told: Told,
+}
+
+/// The revisions told last, in two generations so that the memory is bounded.
+#[derive(Default)]
+struct Told {
+    young: HashMap<String, u64>,
+    old: HashMap<String, u64>,
+}
+
+impl Told {
+    const GENERATION: usize = 4096;
+
+    /// Whether this revision is newer than what was told of the job, and notes it.
+    fn is_news(&mut self, id: &str, revision: u64) -> bool {
+        if self
+            .young
+            .get(id)
+            .or_else(|| self.old.get(id))
+            .is_some_and(|told| *told >= revision)
+        {
+            return false;
+        }
+        if self.young.len() >= Self::GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(id.to_owned(), revision);
+        true
+    }
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self {
+            slots: Mutex::default(),
+            changes: broadcast::Sender::new(CHANGES_KEPT),
+        }
+    }
+}
+
+impl Hub {
+    /// Tells watchers about a state, unless it or a newer one was told already.
+    pub(super) fn publish(&self, job: Arc<Job>) {
+        let mut slots = self.lock();
+        if !slots.told.is_news(&job.id, job.revision) {
+            return;
+        }
+        if let Some(slot) = slots.live.get(&job.id) {
+            slot.send_replace(Arc::clone(&job));
+        }
+        if job.state.is_terminal() {
+            // Its watchers keep the last state; whoever comes later finds it in the database.
+            slots.live.remove(&job.id);
+        }
+        // Sent under the lock, so that changes of one job arrive in order. Nobody may be listening, and that is fine.
+        let _ = self.changes.send(job);
+    }
+
+    /// The slot of a job that was read as `job`. The caller must look at the database once more afterwards.
+    pub(super) fn subscribe(&self, job: Arc<Job>) -> watch::Receiver<Arc<Job>> {
+        if job.state.is_terminal() {
+            return watch::channel(job).1;
+        }
+        let mut slots = self.lock();
+        slots
+            .live
+            .entry(job.id.clone())
+            .or_insert_with(|| watch::Sender::new(job))
+            .subscribe()
+    }
+
+    /// Every change of every job from now on.
+    pub(super) fn changes(&self) -> broadcast::Receiver<Arc<Job>> {
+        self.changes.subscribe()
+    }
+
+    /// The newest state that was told, if the job is live.
+    pub(super) fn live(&self, id: &str) -> Option<Arc<Job>> {
+        self.lock()
+            .live
+            .get(id)
+            .map(|slot| Arc::clone(&slot.borrow()))
+    }
+
+    /// The newest revision that was told; 0 when nothing was.
+    pub(super) fn revision(&self, id: &str) -> u64 {
+        self.live(id).map_or(0, |job| job.revision)
+    }
+
+    /// Notes that this process runs a job, and how it can be stopped.
+    pub(super) fn set_running(&self, job: Arc<Job>, stop: CancellationToken) {
+        let id = job.id.clone();
+        let mut slots = self.lock();
+        slots
+            .live
+            .entry(id.clone())
+            .or_insert_with(|| watch::Sender::new(Arc::clone(&job)));
+        slots.running.insert(id, stop);
+        drop(slots);
+        self.publish(job);
+    }
+
+    /// Notes that this process no longer runs a job.
+    pub(super) fn set_stopped(&self, id: &str) {
+        self.lock().running.remove(id);
+    }
+
+    /// Whether this process runs a job.
+    pub(super) fn is_running(&self, id: &str) -> bool {
+        self.lock().running.contains_key(id)
+    }
+
+    /// Stops a job at once if this process runs it; otherwise its worker finds the mark with its next heartbeat.
+    pub(super) fn stop_running(&self, id: &str) {
+        if let Some(stop) = self.lock().running.get(id) {
+            stop.cancel();
+        }
+    }
+
+    /// Forgets slots that nobody watches and nobody here runs.
+    pub(super) fn tidy(&self) {
+        let mut slots = self.lock();
+        let Slots { live, running, .. } = &mut *slots;
+        live.retain(|id, slot| slot.receiver_count() > 0 || running.contains_key(id));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        // Nothing panics while it holds the lock, and the maps are whole between any two statements.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,97 @@
+//! What each kind of job does, one file per kind: resolve, produce, record. Knows nothing of queues, leases or gRPC.
+
+pub mod clip;
+pub mod ffmpeg;
+pub mod follow;
+pub mod housekeeping;
+pub mod import;
+pub mod intake;
+pub mod look;
+pub mod scan;
+pub mod source_file;
+pub mod watch_source;
+mod watched_folders;
+
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::job::{JobResult, JobSpec, Notice, Progress};
+
+/// One attempt at a job: what to do, whether to go on, and whom to tell how far it is.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The job.
+    pub job_id: String,
+    /// The claim this attempt runs under. Temporary names carry it, so that two attempts never share a file.
+    pub epoch: i64,
+    /// The work.
+    pub spec: JobSpec,
+    /// Told when the attempt must stop; work looks at it often enough to stop within a second.
+    pub cancel: CancellationToken,
+    progress: watch::Sender<Progress>,
+}
+
+impl Attempt {
+    /// An attempt, and where its progress can be read.
+    pub fn new(
+        job_id: String,
+        epoch: i64,
+        spec: JobSpec,
+        cancel: CancellationToken,
+    ) -> (Self, watch::Receiver<Progress>) {
+        let (progress, reader) = watch::channel(Progress::default());
+        (
+            Self {
+                job_id,
+                epoch,
+                spec,
+                cancel,
+                progress,
+            },
+            reader,
+        )
+    }
+
+    /// Tells how far the attempt is. Counters that would go back stay where they were.
+    pub fn report(&self, newer: Progress) {
+        self.progress
+            .send_modify(|progress| *progress = progress.advanced_to(newer));
+    }
+
+    /// A name for an unfinished file that no other attempt has.
+    pub fn temporary_name(&self) -> String {
+        format!(".{}-{}.part", self.job_id, self.epoch)
+    }
+}
+
+/// Whether a file of an output folder is one that an attempt left unfinished.
+pub fn is_temporary_name(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(".part")
+}
+
+/// What an attempt made.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The result.
+    pub result: JobResult,
+    /// What it lacks.
+    pub warnings: Vec<Notice>,
+}
+
+/// Why an attempt made nothing.
+#[derive(Clone, Debug)]
+pub enum WorkError {
+    /// Doing it again would end the same way.
+    Failed(Notice),
+    /// Doing it again later may work.
+    Retry(Notice),
+    /// It was told to stop, and has cleaned up.
+    Stopped,
+}
+
+/// Something that can do one kind of job.
+pub trait Work: Send + Sync + 'static {
+    /// Does the job. Leaves nothing behind but its result, however it ends.
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<Done, WorkError>>;
+}
