@@ -5,7 +5,10 @@ use chrono::{DateTime, Utc};
 use crate::domain::time::to_microseconds;
 
 /// The present moment, to the whole microsecond.
-#[allow(clippy::disallowed_methods, reason = "this is the clock that the lint sends everybody to")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the clock that the lint sends everybody to"
+)]
 pub fn now() -> DateTime<Utc> {
     to_microseconds(Utc::now())
 }

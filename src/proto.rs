@@ -1,7 +1,10 @@
 //! The contract as Rust types, generated from `proto/` at build time, for the server and for Rust callers.
 
 #![allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
-#![allow(rustdoc::all, reason = "the comments are written for readers of the proto files")]
+#![allow(
+    rustdoc::all,
+    reason = "the comments are written for readers of the proto files"
+)]
 
 tonic::include_proto!("heldar.footage.v1");
 

@@ -49,9 +49,12 @@ CREATE TABLE segments (
     key_frames        BLOB NOT NULL,
     truncated         BIGINT NOT NULL,
     state             TEXT NOT NULL,
+    -- When the file was found to be gone; the row is forgotten some time later.
+    missing_since_us  BIGINT,
     create_time_us    BIGINT NOT NULL,
     UNIQUE (source_id, path)
 );
+CREATE INDEX segments_missing ON segments (missing_since_us) WHERE missing_since_us IS NOT NULL;
 CREATE INDEX segments_by_camera_time ON segments (camera_id, start_us, id);
 CREATE INDEX segments_by_time ON segments (start_us, id);
 

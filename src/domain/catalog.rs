@@ -10,7 +10,10 @@ use super::time::TimeRange;
 
 /// A camera and what the catalog holds of it.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "catalog_resources.proto documents every field, and the names are the same")]
+#[allow(
+    missing_docs,
+    reason = "catalog_resources.proto documents every field, and the names are the same"
+)]
 pub struct Camera {
     pub id: CameraId,
     pub display_name: String,
@@ -53,7 +56,9 @@ impl Container {
 
     /// The container with this name in the database.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|container| container.as_str() == name)
+        Self::ALL
+            .into_iter()
+            .find(|container| container.as_str() == name)
     }
 }
 
@@ -121,7 +126,9 @@ impl SegmentState {
 
     /// The state with this name in the database.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Available, Self::Missing].into_iter().find(|state| state.as_str() == name)
+        [Self::Available, Self::Missing]
+            .into_iter()
+            .find(|state| state.as_str() == name)
     }
 }
 
@@ -207,7 +214,10 @@ pub struct LeftOutFile {
 
 /// What an import did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "catalog_resources.proto documents every field, and the names are the same")]
+#[allow(
+    missing_docs,
+    reason = "catalog_resources.proto documents every field, and the names are the same"
+)]
 pub struct ImportSummary {
     pub source_id: String,
     pub files_seen: u64,
@@ -236,7 +246,10 @@ impl ImportSummary {
     pub fn leave_out(&mut self, path: impl Into<String>, reason: impl Into<String>) {
         self.files_left_out += 1;
         if self.left_out.len() < Self::LEFT_OUT_NAMED {
-            self.left_out.push(LeftOutFile { path: path.into(), reason: reason.into() });
+            self.left_out.push(LeftOutFile {
+                path: path.into(),
+                reason: reason.into(),
+            });
         }
     }
 }

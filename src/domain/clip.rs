@@ -58,13 +58,19 @@ pub struct ClipSpec {
 impl ClipSpec {
     /// The window, or `None` when the row holds none that could have been accepted.
     pub fn window(&self) -> Option<TimeRange> {
-        TimeRange::new(DateTime::from_timestamp_micros(self.start_us)?, DateTime::from_timestamp_micros(self.end_us)?)
+        TimeRange::new(
+            DateTime::from_timestamp_micros(self.start_us)?,
+            DateTime::from_timestamp_micros(self.end_us)?,
+        )
     }
 }
 
 /// A finished clip.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "clip_resources.proto documents every field, and the names are the same")]
+#[allow(
+    missing_docs,
+    reason = "clip_resources.proto documents every field, and the names are the same"
+)]
 pub struct Clip {
     pub id: String,
     pub camera_id: CameraId,
@@ -104,7 +110,8 @@ mod time_us {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<Utc>, D::Error> {
-        DateTime::from_timestamp_micros(i64::deserialize(from)?).ok_or_else(|| D::Error::custom("time out of range"))
+        DateTime::from_timestamp_micros(i64::deserialize(from)?)
+            .ok_or_else(|| D::Error::custom("time out of range"))
     }
 }
 
@@ -113,13 +120,21 @@ mod optional_time_us {
     use super::*;
     use serde::{Deserializer, Serializer, de::Error};
 
-    pub fn serialize<S: Serializer>(time: &Option<DateTime<Utc>>, to: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(
+        time: &Option<DateTime<Utc>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         time.map(|time| time.timestamp_micros()).serialize(to)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<DateTime<Utc>>, D::Error> {
         Option::<i64>::deserialize(from)?
-            .map(|us| DateTime::from_timestamp_micros(us).ok_or_else(|| D::Error::custom("time out of range")))
+            .map(|us| {
+                DateTime::from_timestamp_micros(us)
+                    .ok_or_else(|| D::Error::custom("time out of range"))
+            })
             .transpose()
     }
 }
@@ -130,11 +145,17 @@ mod range_us {
     use serde::{Deserializer, Serializer, de::Error};
 
     pub fn pair(range: &TimeRange) -> (i64, i64) {
-        (range.start().timestamp_micros(), range.end().timestamp_micros())
+        (
+            range.start().timestamp_micros(),
+            range.end().timestamp_micros(),
+        )
     }
 
     pub fn range((start_us, end_us): (i64, i64)) -> Option<TimeRange> {
-        TimeRange::new(DateTime::from_timestamp_micros(start_us)?, DateTime::from_timestamp_micros(end_us)?)
+        TimeRange::new(
+            DateTime::from_timestamp_micros(start_us)?,
+            DateTime::from_timestamp_micros(end_us)?,
+        )
     }
 
     pub fn serialize<S: Serializer>(value: &TimeRange, to: S) -> Result<S::Ok, S::Error> {
@@ -173,7 +194,8 @@ mod gaps_us {
             .into_iter()
             .map(|row| {
                 Ok(Gap {
-                    range: range_us::range(row.range_us).ok_or_else(|| D::Error::custom("not a range"))?,
+                    range: range_us::range(row.range_us)
+                        .ok_or_else(|| D::Error::custom("not a range"))?,
                     reason: row.reason,
                     clip_offset: row.clip_offset_us.map(TimeDelta::microseconds),
                     segment_ids: row.segment_ids,
@@ -195,13 +217,19 @@ mod tests {
     fn exactly_the_longest_window_passes_and_a_microsecond_more_does_not() {
         assert!(clip_window(at(0), at(3_600_000)).is_ok());
         let longer = clip_window(at(0), at(3_600_000) + TimeDelta::microseconds(1));
-        assert_eq!(longer.unwrap_err().to_string(), "clip too long (3601s); max 3600s");
+        assert_eq!(
+            longer.unwrap_err().to_string(),
+            "clip too long (3601s); max 3600s"
+        );
     }
 
     #[test]
     fn empty_and_reversed_windows_are_refused_with_the_known_words() {
         for end in [0, -5] {
-            assert_eq!(clip_window(at(0), at(end)).unwrap_err().to_string(), "`to` must be after `from`");
+            assert_eq!(
+                clip_window(at(0), at(end)).unwrap_err().to_string(),
+                "`to` must be after `from`"
+            );
         }
     }
 }

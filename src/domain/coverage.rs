@@ -57,7 +57,9 @@ pub fn gaps(
         }
     };
     for range in recorded {
-        let Some(range) = range.intersect(&window) else { continue };
+        let Some(range) = range.intersect(&window) else {
+            continue;
+        };
         leave_gap(cursor, range.start());
         cursor = cursor.max(range.end());
     }
@@ -67,7 +69,8 @@ pub fn gaps(
 
 /// How much of `window` is covered when these gaps are left in it.
 pub fn covered(window: TimeRange, gaps: &[TimeRange]) -> TimeDelta {
-    gaps.iter().fold(window.duration(), |left, gap| left - gap.duration())
+    gaps.iter()
+        .fold(window.duration(), |left, gap| left - gap.duration())
 }
 
 #[cfg(test)]
@@ -97,8 +100,18 @@ mod tests {
 
     #[test]
     fn a_seam_within_the_tolerance_is_no_gap() {
-        check(range(0, 100_000), &[range(0, 50_000), range(50_500, 100_000)], &[], 100_000);
-        check(range(0, 100_000), &[range(0, 50_000), range(51_000, 100_000)], &[], 100_000);
+        check(
+            range(0, 100_000),
+            &[range(0, 50_000), range(50_500, 100_000)],
+            &[],
+            100_000,
+        );
+        check(
+            range(0, 100_000),
+            &[range(0, 50_000), range(51_000, 100_000)],
+            &[],
+            100_000,
+        );
         check(
             range(0, 100_000),
             &[range(0, 50_000), range(51_001, 100_000)],
@@ -109,11 +122,25 @@ mod tests {
 
     #[test]
     fn overlapping_segments_never_count_twice() {
-        check(range(0, 100_000), &[range(0, 80_000), range(10_000, 20_000), range(70_000, 100_000)], &[], 100_000);
+        check(
+            range(0, 100_000),
+            &[
+                range(0, 80_000),
+                range(10_000, 20_000),
+                range(70_000, 100_000),
+            ],
+            &[],
+            100_000,
+        );
     }
 
     #[test]
     fn a_window_without_footage_is_one_gap() {
-        check(range(0, 5_000), &[range(7_000, 9_000)], &[range(0, 5_000)], 0);
+        check(
+            range(0, 5_000),
+            &[range(7_000, 9_000)],
+            &[range(0, 5_000)],
+            0,
+        );
     }
 }

@@ -20,7 +20,9 @@ pub fn new(prefix: &str) -> String {
 pub fn is_valid(prefix: &str, id: &str) -> bool {
     id.strip_prefix(prefix).is_some_and(|rest| {
         (1..=58).contains(&rest.len())
-            && rest.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+            && rest
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
     })
 }
 
@@ -36,7 +38,9 @@ mod tests {
 
     #[test]
     fn ids_that_could_leave_a_folder_are_refused() {
-        for id in ["clip_", "clip_..", "clip_a/b", "clip_A", "clip_a.b", "seg_a", "", "clip_é", "clip_a\n"] {
+        for id in [
+            "clip_", "clip_..", "clip_a/b", "clip_A", "clip_a.b", "seg_a", "", "clip_é", "clip_a\n",
+        ] {
             assert!(!is_valid(CLIP, id), "{id:?}");
         }
         assert!(!is_valid(CLIP, &format!("clip_{}", "a".repeat(59))));

@@ -56,8 +56,14 @@ pub enum JobState {
 
 impl JobState {
     /// Every state.
-    pub const ALL: [Self; 6] =
-        [Self::Queued, Self::Running, Self::Cancelling, Self::Succeeded, Self::Failed, Self::Cancelled];
+    pub const ALL: [Self; 6] = [
+        Self::Queued,
+        Self::Running,
+        Self::Cancelling,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+    ];
 
     /// The state's name in the database.
     pub fn as_str(self) -> &'static str {
@@ -178,7 +184,11 @@ pub struct Notice {
 impl Notice {
     /// A notice without data.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), metadata: BTreeMap::new() }
+        Self {
+            reason,
+            message: message.into(),
+            metadata: BTreeMap::new(),
+        }
     }
 
     /// The same notice with one more piece of data.
@@ -192,7 +202,10 @@ impl Notice {
 /// Reasons that a job's error or warning can have; `error.proto` describes each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[allow(missing_docs, reason = "error.proto documents every reason, and the names are the same")]
+#[allow(
+    missing_docs,
+    reason = "error.proto documents every reason, and the names are the same"
+)]
 pub enum Reason {
     NoFootage,
     IdTaken,
@@ -281,7 +294,10 @@ pub struct RequestKey {
 
 /// A job as it stands.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "job.proto documents every field, and the names are the same")]
+#[allow(
+    missing_docs,
+    reason = "job.proto documents every field, and the names are the same"
+)]
 pub struct Job {
     pub id: String,
     pub spec: JobSpec,
@@ -327,7 +343,10 @@ mod tests {
 
     #[test]
     fn an_ended_job_never_changes() {
-        for state in JobState::ALL.into_iter().filter(|state| state.is_terminal()) {
+        for state in JobState::ALL
+            .into_iter()
+            .filter(|state| state.is_terminal())
+        {
             for event in EVENTS {
                 assert_eq!(next_state(state, event), None, "{state:?} {event:?}");
             }
@@ -338,7 +357,10 @@ mod tests {
     fn a_job_told_to_stop_never_runs_again() {
         for event in EVENTS {
             let next = next_state(JobState::Cancelling, event);
-            assert!(!matches!(next, Some(JobState::Running | JobState::Queued)), "{event:?}");
+            assert!(
+                !matches!(next, Some(JobState::Running | JobState::Queued)),
+                "{event:?}"
+            );
         }
     }
 
@@ -373,9 +395,28 @@ mod tests {
 
     #[test]
     fn progress_never_goes_back() {
-        let old = Progress { bytes_done: 10, fraction: Some(0.5), media_done_us: 7, ..Default::default() };
-        let new = old.advanced_to(Progress { bytes_done: 4, fraction: Some(0.2), ..Default::default() });
-        assert_eq!((new.bytes_done, new.fraction, new.media_done_us), (10, Some(0.5), 7));
-        assert_eq!(new.advanced_to(Progress { fraction: Some(7.0), ..Default::default() }).fraction, Some(1.0));
+        let old = Progress {
+            bytes_done: 10,
+            fraction: Some(0.5),
+            media_done_us: 7,
+            ..Default::default()
+        };
+        let new = old.advanced_to(Progress {
+            bytes_done: 4,
+            fraction: Some(0.2),
+            ..Default::default()
+        });
+        assert_eq!(
+            (new.bytes_done, new.fraction, new.media_done_us),
+            (10, Some(0.5), 7)
+        );
+        assert_eq!(
+            new.advanced_to(Progress {
+                fraction: Some(7.0),
+                ..Default::default()
+            })
+            .fraction,
+            Some(1.0)
+        );
     }
 }

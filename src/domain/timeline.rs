@@ -13,7 +13,11 @@ pub fn coarsen(timeline: Timeline, resolution: TimeDelta, spans_max: usize) -> T
         resolution = smallest_that_fits(&spans, spans_max).max(resolution);
         spans = close(&spans, resolution);
     }
-    Timeline { spans, resolution, ..timeline }
+    Timeline {
+        spans,
+        resolution,
+        ..timeline
+    }
 }
 
 fn close(spans: &[TimeRange], resolution: TimeDelta) -> Vec<TimeRange> {
@@ -33,9 +37,15 @@ fn close(spans: &[TimeRange], resolution: TimeDelta) -> Vec<TimeRange> {
 
 /// The length of the jump that must be closed, with all shorter ones, for `spans_max` spans to be left.
 fn smallest_that_fits(spans: &[TimeRange], spans_max: usize) -> TimeDelta {
-    let mut jumps: Vec<_> = spans.windows(2).map(|pair| pair[1].start() - pair[0].end()).collect();
+    let mut jumps: Vec<_> = spans
+        .windows(2)
+        .map(|pair| pair[1].start() - pair[0].end())
+        .collect();
     jumps.sort_unstable();
-    jumps.get(spans.len() - spans_max.max(1) - 1).copied().unwrap_or(TimeDelta::MAX)
+    jumps
+        .get(spans.len() - spans_max.max(1) - 1)
+        .copied()
+        .unwrap_or(TimeDelta::MAX)
 }
 
 #[cfg(test)]
@@ -50,7 +60,10 @@ mod tests {
         Timeline {
             camera_id: CameraId::parse("gate").unwrap(),
             window: range(0, 1_000_000),
-            spans: spans_s.iter().map(|(start, end)| range(*start, *end)).collect(),
+            spans: spans_s
+                .iter()
+                .map(|(start, end)| range(*start, *end))
+                .collect(),
             locks: Vec::new(),
             resolution: TimeDelta::seconds(1),
         }
@@ -58,7 +71,11 @@ mod tests {
 
     #[test]
     fn jumps_up_to_the_resolution_are_closed_and_longer_ones_stay() {
-        let coarse = coarsen(timeline(&[(0, 10), (15, 20), (26, 30)]), TimeDelta::seconds(5), 100);
+        let coarse = coarsen(
+            timeline(&[(0, 10), (15, 20), (26, 30)]),
+            TimeDelta::seconds(5),
+            100,
+        );
         assert_eq!(coarse.spans, timeline(&[(0, 20), (26, 30)]).spans);
         assert_eq!(coarse.resolution, TimeDelta::seconds(5));
     }
@@ -69,8 +86,14 @@ mod tests {
         let coarse = coarsen(timeline(&spans), TimeDelta::zero(), 10);
         assert!(coarse.spans.len() <= 10, "{}", coarse.spans.len());
         assert!(coarse.resolution >= TimeDelta::seconds(44));
-        assert_eq!(coarse.spans.first().unwrap().start(), timeline(&spans).spans[0].start());
-        assert_eq!(coarse.spans.last().unwrap().end(), timeline(&spans).spans[99].end());
+        assert_eq!(
+            coarse.spans.first().unwrap().start(),
+            timeline(&spans).spans[0].start()
+        );
+        assert_eq!(
+            coarse.spans.last().unwrap().end(),
+            timeline(&spans).spans[99].end()
+        );
     }
 
     #[test]

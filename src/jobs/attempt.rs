@@ -37,13 +37,29 @@ pub(super) struct Claim {
 
 /// Runs the claimed job to its end and gives its place back.
 pub(super) async fn run(claim: Claim) {
-    let span = info_span!("job", job_id = claim.job.id, kind = claim.job.spec.kind().as_str(), attempt = claim.job.attempt);
-    let Claim { shared, work, job, interrupt, place } = claim;
+    let span = info_span!(
+        "job",
+        job_id = claim.job.id,
+        kind = claim.job.spec.kind().as_str(),
+        attempt = claim.job.attempt
+    );
+    let Claim {
+        shared,
+        work,
+        job,
+        interrupt,
+        place,
+    } = claim;
     async {
         let stop = CancellationToken::new();
-        let (attempt, progress) = Attempt::new(job.id.clone(), job.epoch, job.spec.clone(), stop.clone());
+        let (attempt, progress) =
+            Attempt::new(job.id.clone(), job.epoch, job.spec.clone(), stop.clone());
         let mut keeper = Keeper {
-            fence: Fence { job_id: job.id.clone(), epoch: job.epoch, owner: shared.owner.clone() },
+            fence: Fence {
+                job_id: job.id.clone(),
+                epoch: job.epoch,
+                owner: shared.owner.clone(),
+            },
             shared: Arc::clone(&shared),
             job: Arc::new(job),
             stop,
@@ -53,7 +69,9 @@ pub(super) async fn run(claim: Claim) {
             renewed: Instant::now(),
             unsaved: false,
         };
-        shared.hub.set_running(Arc::clone(&keeper.job), keeper.stop.clone());
+        shared
+            .hub
+            .set_running(Arc::clone(&keeper.job), keeper.stop.clone());
         info!("job started");
         let ended = keeper.keep(work.run(attempt), interrupt).await;
         keeper.finish(ended).await;
@@ -115,7 +133,12 @@ impl Keeper {
     }
 
     async fn renew(&mut self) {
-        match self.shared.store.renew_lease(&self.fence, clock::now()).await {
+        match self
+            .shared
+            .store
+            .renew_lease(&self.fence, clock::now())
+            .await
+        {
             Ok(Some(state)) => {
                 self.renewed = Instant::now();
                 if state == JobState::Cancelling {
@@ -157,8 +180,14 @@ impl Keeper {
     }
 
     async fn save(&mut self) {
-        let Some(progress) = self.job.progress.clone().filter(|_| self.unsaved) else { return };
-        let saved = self.shared.store.save_progress(&self.fence, &progress, self.job.revision, clock::now()).await;
+        let Some(progress) = self.job.progress.clone().filter(|_| self.unsaved) else {
+            return;
+        };
+        let saved = self
+            .shared
+            .store
+            .save_progress(&self.fence, &progress, self.job.revision, clock::now())
+            .await;
         match saved {
             Ok(Some(revision)) => {
                 self.unsaved = false;
@@ -180,13 +209,17 @@ impl Keeper {
             Err(WorkError::Failed(notice)) => Finish::Failed(notice, Vec::new()),
             Err(WorkError::Retry(notice)) => {
                 let delay = BACKOFF * 2_u32.saturating_pow(self.job.attempt.min(10));
-                let jitter = delay.mul_f64(f64::from(clock::now().timestamp_subsec_micros() % 1000) / 4000.0);
+                let jitter = delay
+                    .mul_f64(f64::from(clock::now().timestamp_subsec_micros() % 1000) / 4000.0);
                 Finish::Retry(notice, clock::now() + delay + jitter)
             }
             Err(WorkError::Stopped) if self.ending == Ending::Interrupted => Finish::Interrupted,
             Err(WorkError::Stopped) if self.stop.is_cancelled() => Finish::Stopped,
             Err(WorkError::Stopped) => Finish::Failed(
-                Notice::new(Reason::Internal, "the work stopped without having been told to"),
+                Notice::new(
+                    Reason::Internal,
+                    "the work stopped without having been told to",
+                ),
                 Vec::new(),
             ),
         };
@@ -198,14 +231,21 @@ impl Keeper {
                     &self.fence,
                     finish.clone(),
                     self.job.progress.as_ref(),
-                    self.job.revision.max(self.shared.hub.revision(&self.fence.job_id)) + 1,
+                    self.job
+                        .revision
+                        .max(self.shared.hub.revision(&self.fence.job_id))
+                        + 1,
                     self.shared.keep_until(),
                     clock::now(),
                 )
                 .await;
             match written {
                 Ok(Some(job)) => {
-                    info!(state = job.state.as_str(), error = job.error.as_ref().map(|error| error.message.as_str()), "job ended");
+                    info!(
+                        state = job.state.as_str(),
+                        error = job.error.as_ref().map(|error| error.message.as_str()),
+                        "job ended"
+                    );
                     self.shared.hub.publish(Arc::new(job));
                     return;
                 }
@@ -213,7 +253,9 @@ impl Keeper {
                     warn!("the job was given to another worker before its end could be written");
                     return;
                 }
-                Err(error) if self.renewed.elapsed() + END_RETRY >= LEASE.to_std().unwrap_or(SILENCE) => {
+                Err(error)
+                    if self.renewed.elapsed() + END_RETRY >= LEASE.to_std().unwrap_or(SILENCE) =>
+                {
                     error!(error = %Chain(&error), "the end of the job could not be written; another attempt follows");
                     return;
                 }
@@ -235,7 +277,11 @@ struct Speed {
 
 impl Speed {
     fn new() -> Self {
-        Self { last: None, started: Instant::now(), bytes_per_second: 0.0 }
+        Self {
+            last: None,
+            started: Instant::now(),
+            bytes_per_second: 0.0,
+        }
     }
 
     fn rate(&mut self, mut progress: Progress) -> Progress {
@@ -248,10 +294,14 @@ impl Speed {
             self.bytes_per_second = moved * weight + self.bytes_per_second * (1.0 - weight);
         }
         progress.bytes_per_second = self.bytes_per_second as u64;
-        progress.time_left_ms = progress.fraction.filter(|fraction| *fraction > 0.01).map(|fraction| {
-            let spent = now.duration_since(self.started).as_millis() as f64;
-            (spent * (1.0 - fraction) / fraction) as u64
-        });
+        progress.time_left_ms =
+            progress
+                .fraction
+                .filter(|fraction| *fraction > 0.01)
+                .map(|fraction| {
+                    let spent = now.duration_since(self.started).as_millis() as f64;
+                    (spent * (1.0 - fraction) / fraction) as u64
+                });
         self.last = Some((now, progress.clone()));
         progress
     }

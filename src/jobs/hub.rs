@@ -38,7 +38,12 @@ impl Told {
 
     /// Whether this revision is newer than what was told of the job, and notes it.
     fn is_news(&mut self, id: &str, revision: u64) -> bool {
-        if self.young.get(id).or_else(|| self.old.get(id)).is_some_and(|told| *told >= revision) {
+        if self
+            .young
+            .get(id)
+            .or_else(|| self.old.get(id))
+            .is_some_and(|told| *told >= revision)
+        {
             return false;
         }
         if self.young.len() >= Self::GENERATION {
@@ -51,7 +56,10 @@ impl Told {
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { slots: Mutex::default(), changes: broadcast::Sender::new(CHANGES_KEPT) }
+        Self {
+            slots: Mutex::default(),
+            changes: broadcast::Sender::new(CHANGES_KEPT),
+        }
     }
 }
 
@@ -79,7 +87,11 @@ impl Hub {
             return watch::channel(job).1;
         }
         let mut slots = self.lock();
-        slots.live.entry(job.id.clone()).or_insert_with(|| watch::Sender::new(job)).subscribe()
+        slots
+            .live
+            .entry(job.id.clone())
+            .or_insert_with(|| watch::Sender::new(job))
+            .subscribe()
     }
 
     /// Every change of every job from now on.
@@ -89,7 +101,10 @@ impl Hub {
 
     /// The newest state that was told, if the job is live.
     pub(super) fn live(&self, id: &str) -> Option<Arc<Job>> {
-        self.lock().live.get(id).map(|slot| Arc::clone(&slot.borrow()))
+        self.lock()
+            .live
+            .get(id)
+            .map(|slot| Arc::clone(&slot.borrow()))
     }
 
     /// The newest revision that was told; 0 when nothing was.
@@ -101,7 +116,10 @@ impl Hub {
     pub(super) fn set_running(&self, job: Arc<Job>, stop: CancellationToken) {
         let id = job.id.clone();
         let mut slots = self.lock();
-        slots.live.entry(id.clone()).or_insert_with(|| watch::Sender::new(Arc::clone(&job)));
+        slots
+            .live
+            .entry(id.clone())
+            .or_insert_with(|| watch::Sender::new(Arc::clone(&job)));
         slots.running.insert(id, stop);
         drop(slots);
         self.publish(job);

@@ -45,7 +45,11 @@ pub struct JobSettings {
 
 impl Default for JobSettings {
     fn default() -> Self {
-        Self { queue_limit: 1000, watch_limit: 20_000, keep_ended: TimeDelta::days(30) }
+        Self {
+            queue_limit: 1000,
+            watch_limit: 20_000,
+            keep_ended: TimeDelta::days(30),
+        }
     }
 }
 
@@ -171,7 +175,11 @@ impl Jobs {
             retry_of: submission.retry_of,
             request: submission.request,
         };
-        match shared.store.insert_job(&new, shared.settings.queue_limit, clock::now()).await? {
+        match shared
+            .store
+            .insert_job(&new, shared.settings.queue_limit, clock::now())
+            .await?
+        {
             InsertedJob::New(job) => {
                 let job = Arc::new(job);
                 shared.hub.publish(Arc::clone(&job));
@@ -190,7 +198,12 @@ impl Jobs {
 
     /// The job that this very request made before, if it did.
     pub async fn of_request(&self, request: &RequestKey) -> Result<Option<Arc<Job>>, JobsError> {
-        match self.shared.store.job_of_request(&request.request_id).await? {
+        match self
+            .shared
+            .store
+            .job_of_request(&request.request_id)
+            .await?
+        {
             Some((digest, job)) if digest == request.digest => Ok(Some(self.newest(job))),
             Some(_) => Err(JobsError::RequestIdReused),
             None => Ok(None),
@@ -199,7 +212,12 @@ impl Jobs {
 
     /// The job as it is now.
     pub async fn get(&self, id: &str) -> Result<Arc<Job>, JobsError> {
-        let job = self.shared.store.job(id).await?.ok_or_else(|| JobsError::NotFound(id.to_owned()))?;
+        let job = self
+            .shared
+            .store
+            .job(id)
+            .await?
+            .ok_or_else(|| JobsError::NotFound(id.to_owned()))?;
         Ok(self.newest(job))
     }
 
@@ -217,20 +235,31 @@ impl Jobs {
     pub async fn cancel(&self, id: &str) -> Result<Arc<Job>, JobsError> {
         let shared = &self.shared;
         let seen = shared.hub.revision(id);
-        match shared.store.cancel_job(id, seen, self.keep_until(), clock::now()).await? {
+        match shared
+            .store
+            .cancel_job(id, seen, self.keep_until(), clock::now())
+            .await?
+        {
             CancelledJob::Marked(job) => {
                 shared.hub.stop_running(id);
                 let job = self.newest(job);
                 shared.hub.publish(Arc::clone(&job));
                 Ok(job)
             }
-            CancelledJob::Ended(job) => Err(JobsError::WrongState { id: job.id, state: job.state }),
+            CancelledJob::Ended(job) => Err(JobsError::WrongState {
+                id: job.id,
+                state: job.state,
+            }),
             CancelledJob::NotFound => Err(JobsError::NotFound(id.to_owned())),
         }
     }
 
     /// A new job with the work of one that failed or was cancelled.
-    pub async fn retry(&self, id: &str, request: Option<RequestKey>) -> Result<Arc<Job>, JobsError> {
+    pub async fn retry(
+        &self,
+        id: &str,
+        request: Option<RequestKey>,
+    ) -> Result<Arc<Job>, JobsError> {
         if let Some(request) = &request
             && let Some(earlier) = self.of_request(request).await?
         {
@@ -238,7 +267,10 @@ impl Jobs {
         }
         let old = self.get(id).await?;
         if !matches!(old.state, JobState::Failed | JobState::Cancelled) {
-            return Err(JobsError::WrongState { id: old.id.clone(), state: old.state });
+            return Err(JobsError::WrongState {
+                id: old.id.clone(),
+                state: old.state,
+            });
         }
         self.submit(Submission {
             spec: old.spec.clone(),
@@ -256,8 +288,9 @@ impl Jobs {
         if patience.is_zero() || job.state.is_terminal() {
             return Ok(job);
         }
+        let id = job.id.clone();
         let mut changes = self.shared.hub.subscribe(job);
-        self.catch_up(&changes.borrow().id.clone()).await?;
+        self.catch_up(&id).await?;
         let ended = async {
             while !changes.borrow_and_update().state.is_terminal() {
                 if changes.changed().await.is_err() {
@@ -322,7 +355,13 @@ impl Registry {
     /// Adds a kind of job; at most `at_once` of it run at the same time.
     #[must_use]
     pub fn with(mut self, kind: JobKind, at_once: usize, work: impl Work) -> Self {
-        self.kinds.push((kind, Registered { work: Arc::new(work), places: Arc::new(Semaphore::new(at_once)) }));
+        self.kinds.push((
+            kind,
+            Registered {
+                work: Arc::new(work),
+                places: Arc::new(Semaphore::new(at_once)),
+            },
+        ));
         self
     }
 }

@@ -47,9 +47,18 @@ impl Runner {
 
     /// Gives back the jobs of `dead_owner`, a process that is known to be gone. Its attempts are used up.
     pub async fn take_over_from(&self, dead_owner: &str) -> Result<(), StoreError> {
-        let rescued = self.shared.store.rescue_jobs(dead_owner, self.shared.keep_until(), clock::now()).await?;
+        let rescued = self
+            .shared
+            .store
+            .rescue_jobs(dead_owner, self.shared.keep_until(), clock::now())
+            .await?;
         for job in rescued {
-            warn!(job_id = job.id, state = job.state.as_str(), attempt = job.attempt, "job taken over from a stopped worker");
+            warn!(
+                job_id = job.id,
+                state = job.state.as_str(),
+                attempt = job.attempt,
+                "job taken over from a stopped worker"
+            );
             self.shared.hub.publish(Arc::new(job));
         }
         Ok(())
@@ -104,7 +113,12 @@ impl Runner {
     async fn claim_all(&mut self) {
         for (kind, registered) in &self.registry.kinds {
             while let Ok(place) = Arc::clone(&registered.places).try_acquire_owned() {
-                match self.shared.store.claim_job(*kind, &self.shared.owner, clock::now()).await {
+                match self
+                    .shared
+                    .store
+                    .claim_job(*kind, &self.shared.owner, clock::now())
+                    .await
+                {
                     Ok(Some(job)) => {
                         let claim = Claim {
                             shared: Arc::clone(&self.shared),
@@ -127,7 +141,12 @@ impl Runner {
 
     /// Tells watchers here what other processes did to their jobs.
     async fn hear_of_other_processes(&mut self) {
-        match self.shared.store.jobs_changed_after(self.changes_seen - CHANGES_OVERLAP).await {
+        match self
+            .shared
+            .store
+            .jobs_changed_after(self.changes_seen - CHANGES_OVERLAP)
+            .await
+        {
             Ok(jobs) => {
                 for job in jobs {
                     self.changes_seen = self.changes_seen.max(job.update_time);

@@ -203,10 +203,21 @@ impl Jobs {
             .partition(|state| !state.is_terminal());
         let mut found = Vec::new();
         if !live.is_empty() {
-            let live = JobFilter { states: live, ..filter.clone() };
+            let live = JobFilter {
+                states: live,
+                ..filter.clone()
+            };
             let mut after = None;
             loop {
-                let (jobs, next) = self.list(&live, &Page { size: ENDED_SHOWN, after }).await?;
+                let (jobs, next) = self
+                    .list(
+                        &live,
+                        &Page {
+                            size: ENDED_SHOWN,
+                            after,
+                        },
+                    )
+                    .await?;
                 found.extend(jobs);
                 after = next;
                 if after.is_none() {
@@ -215,8 +226,21 @@ impl Jobs {
             }
         }
         if !ended.is_empty() {
-            let ended = JobFilter { states: ended, ..filter.clone() };
-            found.extend(self.list(&ended, &Page { size: ENDED_SHOWN, after: None }).await?.0);
+            let ended = JobFilter {
+                states: ended,
+                ..filter.clone()
+            };
+            found.extend(
+                self.list(
+                    &ended,
+                    &Page {
+                        size: ENDED_SHOWN,
+                        after: None,
+                    },
+                )
+                .await?
+                .0,
+            );
         }
         found.sort_by(|a, b| (b.create_time, &b.id).cmp(&(a.create_time, &a.id)));
         Ok(found)

@@ -1,1 +1,21 @@
-//! Footage: reading MP4, building ffmpeg command lines, cutting and measuring clips.
+//! Footage: reading MP4, planning a cut, cutting with ffmpeg, measuring what was made.
+//!
+//! [`cut`] is the way through: [`open_footage`] indexes each file, [`plan`] decides sample by sample what
+//! is shown, ffmpeg copies those samples into a new file, and the file is measured against the plan and gets
+//! the movie header that shows exactly the window. This room knows nothing of the catalog's rows or of gRPC.
+
+mod cut;
+mod facts;
+mod feed;
+mod ffmpeg;
+mod finish;
+mod movie;
+pub mod mp4;
+mod open;
+pub mod plan;
+
+pub use cut::{CutError, CutOrder, CutOutcome, CutProgress, Prepared, Source, cut};
+pub use facts::{FileFacts, facts_of_open, read_facts};
+pub use ffmpeg::Format;
+pub use mp4::ReadError;
+pub use open::{Engine, OpenError, OpenFootage, open_footage};

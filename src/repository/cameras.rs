@@ -44,7 +44,9 @@ impl TryFrom<CameraRow> for Camera {
     fn try_from(row: CameraRow) -> Result<Self, StoreError> {
         let id = row.id.as_str();
         let recorded = match (row.first_us, row.last_us) {
-            (Some(first), Some(last)) => TimeRange::new(time(TABLE, id, first)?, time(TABLE, id, last)?),
+            (Some(first), Some(last)) => {
+                TimeRange::new(time(TABLE, id, first)?, time(TABLE, id, last)?)
+            }
             _ => None,
         };
         Ok(Self {
@@ -106,8 +108,13 @@ impl Store {
     ) -> Result<CameraUpdate, StoreError> {
         let mut transaction = self.write().await?;
         ensure(&mut transaction, id, now).await?;
-        let present = get(&mut transaction, id).await?.ok_or_else(|| vanished(id))?;
-        if change.expected_revision.is_some_and(|expected| expected != present.revision) {
+        let present = get(&mut transaction, id)
+            .await?
+            .ok_or_else(|| vanished(id))?;
+        if change
+            .expected_revision
+            .is_some_and(|expected| expected != present.revision)
+        {
             return Ok(CameraUpdate::Stale);
         }
         if change.display_name.is_some() || change.labels.is_some() {
@@ -119,7 +126,9 @@ impl Store {
                 .execute(&mut *transaction)
                 .await?;
         }
-        let changed = get(&mut transaction, id).await?.ok_or_else(|| vanished(id))?;
+        let changed = get(&mut transaction, id)
+            .await?
+            .ok_or_else(|| vanished(id))?;
         transaction.commit().await?;
         Ok(CameraUpdate::Changed(changed))
     }
@@ -130,15 +139,30 @@ impl Store {
     }
 
     /// A page of cameras, the most recently created first, and where the next page begins.
-    pub async fn cameras(&self, page: &Page) -> Result<(Vec<Camera>, Option<(i64, String)>), StoreError> {
+    pub async fn cameras(
+        &self,
+        page: &Page,
+    ) -> Result<(Vec<Camera>, Option<(i64, String)>), StoreError> {
         let mut query = sqlx::QueryBuilder::<Sqlite>::new(SELECT);
         if let Some((after_us, after_id)) = &page.after {
-            query.push("WHERE (create_time_us, id) < (").push_bind(*after_us).push(", ").push_bind(after_id).push(") ");
+            query
+                .push("WHERE (create_time_us, id) < (")
+                .push_bind(*after_us)
+                .push(", ")
+                .push_bind(after_id)
+                .push(") ");
         }
-        query.push("ORDER BY create_time_us DESC, id DESC LIMIT ").push_bind(page.rows_to_fetch());
+        query
+            .push("ORDER BY create_time_us DESC, id DESC LIMIT ")
+            .push_bind(page.rows_to_fetch());
         let mut rows: Vec<CameraRow> = query.build_query_as().fetch_all(&self.readers).await?;
         let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));
-        Ok((rows.into_iter().map(Camera::try_from).collect::<Result<_, _>>()?, next))
+        Ok((
+            rows.into_iter()
+                .map(Camera::try_from)
+                .collect::<Result<_, _>>()?,
+            next,
+        ))
     }
 
     /// Forgets a camera, and its segments when forced; never one that is held as evidence.
@@ -149,15 +173,19 @@ impl Store {
         expected_revision: Option<u64>,
     ) -> Result<DeletedCamera, StoreError> {
         let mut transaction = self.write().await?;
-        let Some(camera) = get(&mut transaction, id).await? else { return Ok(DeletedCamera::NotFound) };
+        let Some(camera) = get(&mut transaction, id).await? else {
+            return Ok(DeletedCamera::NotFound);
+        };
         if expected_revision.is_some_and(|expected| expected != camera.revision) {
             return Ok(DeletedCamera::Stale);
         }
         if camera.segment_count > 0 && !force {
             return Ok(DeletedCamera::InUse(camera.segment_count));
         }
-        let locked: i64 =
-            sqlx::query_scalar(COUNT_LOCKED).bind(id.as_str()).fetch_one(&mut *transaction).await?;
+        let locked: i64 = sqlx::query_scalar(COUNT_LOCKED)
+            .bind(id.as_str())
+            .fetch_one(&mut *transaction)
+            .await?;
         if locked > 0 {
             return Ok(DeletedCamera::Locked(count(TABLE, id.as_str(), locked)?));
         }
@@ -166,7 +194,10 @@ impl Store {
             "DELETE FROM spans WHERE camera_id = $1",
             "DELETE FROM cameras WHERE id = $1",
         ] {
-            sqlx::query(statement).bind(id.as_str()).execute(&mut *transaction).await?;
+            sqlx::query(statement)
+                .bind(id.as_str())
+                .execute(&mut *transaction)
+                .await?;
         }
         transaction.commit().await?;
         Ok(DeletedCamera::Deleted(camera.segment_count))
@@ -179,11 +210,18 @@ pub(super) async fn ensure(
     id: &CameraId,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    sqlx::query(CREATE).bind(id.as_str()).bind(us(now)).execute(connection).await?;
+    sqlx::query(CREATE)
+        .bind(id.as_str())
+        .bind(us(now))
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
-async fn get(connection: &mut SqliteConnection, id: &CameraId) -> Result<Option<Camera>, StoreError> {
+async fn get(
+    connection: &mut SqliteConnection,
+    id: &CameraId,
+) -> Result<Option<Camera>, StoreError> {
     let row: Option<CameraRow> = sqlx::QueryBuilder::<Sqlite>::new(SELECT)
         .push("WHERE id = ")
         .push_bind(id.as_str())
@@ -194,5 +232,9 @@ async fn get(connection: &mut SqliteConnection, id: &CameraId) -> Result<Option<
 }
 
 fn vanished(id: &CameraId) -> StoreError {
-    inconsistent(TABLE, id.as_str(), "gone within the transaction that made it")
+    inconsistent(
+        TABLE,
+        id.as_str(),
+        "gone within the transaction that made it",
+    )
 }

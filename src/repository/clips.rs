@@ -31,7 +31,11 @@ impl TryFrom<ClipRow> for Clip {
 
     fn try_from(row: ClipRow) -> Result<Self, StoreError> {
         let clip: Self = json("clips", &row.id, &row.details)?;
-        if clip.id == row.id { Ok(clip) } else { Err(inconsistent("clips", &row.id, "details of another clip")) }
+        if clip.id == row.id {
+            Ok(clip)
+        } else {
+            Err(inconsistent("clips", &row.id, "details of another clip"))
+        }
     }
 }
 
@@ -49,13 +53,19 @@ pub struct ClipFilter {
 impl Store {
     /// The clip with this id.
     pub async fn clip(&self, id: &str) -> Result<Option<Clip>, StoreError> {
-        let row: Option<ClipRow> = sqlx::query_as(GET).bind(id).fetch_optional(&self.readers).await?;
+        let row: Option<ClipRow> = sqlx::query_as(GET)
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
         row.map(Clip::try_from).transpose()
     }
 
     /// The clip whose file has this name.
     pub async fn clip_by_file(&self, file_name: &str) -> Result<Option<Clip>, StoreError> {
-        let row: Option<ClipRow> = sqlx::query_as(GET_BY_FILE).bind(file_name).fetch_optional(&self.readers).await?;
+        let row: Option<ClipRow> = sqlx::query_as(GET_BY_FILE)
+            .bind(file_name)
+            .fetch_optional(&self.readers)
+            .await?;
         row.map(Clip::try_from).transpose()
     }
 
@@ -65,47 +75,83 @@ impl Store {
         filter: &ClipFilter,
         page: &Page,
     ) -> Result<(Vec<Clip>, Option<(i64, String)>), StoreError> {
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new("SELECT id, create_time_us, details FROM clips WHERE 1 = 1");
+        let mut query = sqlx::QueryBuilder::<Sqlite>::new(
+            "SELECT id, create_time_us, details FROM clips WHERE 1 = 1",
+        );
         if let Some(camera_id) = &filter.camera_id {
-            query.push(" AND camera_id = ").push_bind(camera_id.as_str());
+            query
+                .push(" AND camera_id = ")
+                .push_bind(camera_id.as_str());
         }
         if let Some(after) = filter.ends_after {
             query.push(" AND requested_end_us > ").push_bind(us(after));
         }
         if let Some(before) = filter.starts_before {
-            query.push(" AND requested_start_us < ").push_bind(us(before));
+            query
+                .push(" AND requested_start_us < ")
+                .push_bind(us(before));
         }
         if let Some((after_us, after_id)) = &page.after {
-            query.push(" AND (create_time_us, id) < (").push_bind(*after_us).push(", ").push_bind(after_id).push(")");
+            query
+                .push(" AND (create_time_us, id) < (")
+                .push_bind(*after_us)
+                .push(", ")
+                .push_bind(after_id)
+                .push(")");
         }
-        query.push(" ORDER BY create_time_us DESC, id DESC LIMIT ").push_bind(page.rows_to_fetch());
+        query
+            .push(" ORDER BY create_time_us DESC, id DESC LIMIT ")
+            .push_bind(page.rows_to_fetch());
         let mut rows: Vec<ClipRow> = query.build_query_as().fetch_all(&self.readers).await?;
         let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));
-        Ok((rows.into_iter().map(Clip::try_from).collect::<Result<_, _>>()?, next))
+        Ok((
+            rows.into_iter()
+                .map(Clip::try_from)
+                .collect::<Result<_, _>>()?,
+            next,
+        ))
     }
 
     /// Forgets a clip; whether it was there. Its file is the caller's to remove, afterwards: a row without a file is
     /// noticed, a file without a row is only swept.
     pub async fn delete_clip(&self, id: &str) -> Result<bool, StoreError> {
-        Ok(sqlx::query(DELETE).bind(id).execute(&self.writer).await?.rows_affected() > 0)
+        Ok(sqlx::query(DELETE)
+            .bind(id)
+            .execute(&self.writer)
+            .await?
+            .rows_affected()
+            > 0)
     }
 
     /// Clips whose time is over, the longest overdue first.
-    pub async fn expired_clips(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<Clip>, StoreError> {
-        let rows: Vec<ClipRow> =
-            sqlx::query_as(EXPIRED).bind(us(now)).bind(i64::from(limit)).fetch_all(&self.readers).await?;
+    pub async fn expired_clips(
+        &self,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<Clip>, StoreError> {
+        let rows: Vec<ClipRow> = sqlx::query_as(EXPIRED)
+            .bind(us(now))
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await?;
         rows.into_iter().map(Clip::try_from).collect()
     }
 
     /// Whether a row knows this file of the clips folder.
     pub async fn is_clip_file(&self, file_name: &str) -> Result<bool, StoreError> {
-        let rows: i64 = sqlx::query_scalar(FILES).bind(file_name).fetch_one(&self.readers).await?;
+        let rows: i64 = sqlx::query_scalar(FILES)
+            .bind(file_name)
+            .fetch_one(&self.readers)
+            .await?;
         Ok(rows > 0)
     }
 }
 
 /// Writes a finished clip.
-pub(super) async fn insert(connection: &mut SqliteConnection, clip: &Clip) -> Result<(), StoreError> {
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    clip: &Clip,
+) -> Result<(), StoreError> {
     sqlx::query(INSERT)
         .bind(&clip.id)
         .bind(clip.camera_id.as_str())

@@ -13,13 +13,19 @@ pub enum OpenError {
     #[error("HELDAR_DATABASE_URL is not a SQLite URL")]
     Url { source: sqlx::Error },
     #[error("cannot make the database's folder {}", path.display())]
-    Folder { path: PathBuf, source: std::io::Error },
+    Folder {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("cannot open the database {}", path.display())]
     Open { path: PathBuf, source: sqlx::Error },
     #[error("the database {} cannot be written; check the permissions of the file and of its folder", path.display())]
     NotWritable { path: PathBuf, source: sqlx::Error },
     #[error("cannot bring the schema of {} up to date", path.display())]
-    Migrate { path: PathBuf, source: sqlx::migrate::MigrateError },
+    Migrate {
+        path: PathBuf,
+        source: sqlx::migrate::MigrateError,
+    },
 }
 
 /// A statement failed.
@@ -49,13 +55,21 @@ const SQLITE_FULL: &str = "13";
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let code = error.as_database_error().and_then(|error| error.code());
-        if code.as_deref() == Some(SQLITE_FULL) { Self::Full(error) } else { Self::Unavailable(error) }
+        if code.as_deref() == Some(SQLITE_FULL) {
+            Self::Full(error)
+        } else {
+            Self::Unavailable(error)
+        }
     }
 }
 
 /// Builds the error for a row that holds what this program never writes.
 pub(super) fn inconsistent(table: &'static str, id: &str, fault: impl Into<String>) -> StoreError {
-    StoreError::Inconsistent { table, id: id.to_owned(), fault: fault.into() }
+    StoreError::Inconsistent {
+        table,
+        id: id.to_owned(),
+        fault: fault.into(),
+    }
 }
 
 /// A time as the database holds it.
@@ -70,7 +84,8 @@ pub(super) fn duration_us(duration: TimeDelta) -> i64 {
 
 /// A time of a row.
 pub(super) fn time(table: &'static str, id: &str, us: i64) -> Result<DateTime<Utc>, StoreError> {
-    DateTime::from_timestamp_micros(us).ok_or_else(|| inconsistent(table, id, format!("time {us} is out of range")))
+    DateTime::from_timestamp_micros(us)
+        .ok_or_else(|| inconsistent(table, id, format!("time {us} is out of range")))
 }
 
 /// A count or size of a row.

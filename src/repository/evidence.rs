@@ -41,7 +41,11 @@ impl Store {
         let mut query = sqlx::QueryBuilder::<Sqlite>::new(
             "INSERT INTO evidence_locks (segment_id, incident_id, camera_id, start_us, end_us, create_time_us) SELECT id, ",
         );
-        query.push_bind(incident_id).push(", camera_id, start_us, end_us, ").push_bind(us(now)).push(" FROM segments");
+        query
+            .push_bind(incident_id)
+            .push(", camera_id, start_us, end_us, ")
+            .push_bind(us(now))
+            .push(" FROM segments");
         push_selection(&mut query, selection);
         query.push(" ON CONFLICT (segment_id, incident_id) DO NOTHING");
         self.change_locks(query, selection).await
@@ -59,7 +63,9 @@ impl Store {
         push_selection(&mut query, selection);
         query.push(")");
         if let Some(incident_id) = incident_id {
-            query.push(" AND incident_id = ").push_bind(incident_id.to_owned());
+            query
+                .push(" AND incident_id = ")
+                .push_bind(incident_id.to_owned());
         }
         self.change_locks(query, selection).await
     }
@@ -74,9 +80,18 @@ impl Store {
             "SELECT COUNT(*), MIN(start_us), MAX(end_us), MIN(camera_id), MAX(camera_id) FROM segments",
         );
         push_selection(&mut span, selection);
-        let (selected, first, last, camera, other): (i64, Option<i64>, Option<i64>, Option<String>, Option<String>) =
-            span.build_query_as().fetch_one(&mut *transaction).await?;
-        let changed = change.build().execute(&mut *transaction).await?.rows_affected();
+        let (selected, first, last, camera, other): (
+            i64,
+            Option<i64>,
+            Option<i64>,
+            Option<String>,
+            Option<String>,
+        ) = span.build_query_as().fetch_one(&mut *transaction).await?;
+        let changed = change
+            .build()
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
         transaction.commit().await?;
         let span = match (first, last) {
             (Some(first), Some(last)) => {
@@ -107,7 +122,10 @@ fn push_selection(query: &mut sqlx::QueryBuilder<Sqlite>, selection: &LockSelect
                 .push_bind(us(window.start()));
         }
         LockSelection::Segments(ids) => {
-            query.push(" WHERE id IN (SELECT value FROM json_each(").push_bind(super::error::to_json(ids)).push("))");
+            query
+                .push(" WHERE id IN (SELECT value FROM json_each(")
+                .push_bind(super::error::to_json(ids))
+                .push("))");
         }
     }
 }

@@ -47,13 +47,18 @@ impl TryFrom<JobRow> for Job {
 
     fn try_from(row: JobRow) -> Result<Self, StoreError> {
         let id = row.id.as_str();
-        let small =
-            |value: i64| u32::try_from(value).map_err(|_| inconsistent(TABLE, id, "an attempt is out of range"));
+        let small = |value: i64| {
+            u32::try_from(value).map_err(|_| inconsistent(TABLE, id, "an attempt is out of range"))
+        };
         let maybe_time = |us: Option<i64>| us.map(|us| time(TABLE, id, us)).transpose();
         Ok(Self {
             spec: json(TABLE, id, &row.spec)?,
-            state: JobState::parse(&row.state).ok_or_else(|| inconsistent(TABLE, id, "unknown state"))?,
-            progress: row.progress.map(|text| json(TABLE, id, &text)).transpose()?,
+            state: JobState::parse(&row.state)
+                .ok_or_else(|| inconsistent(TABLE, id, "unknown state"))?,
+            progress: row
+                .progress
+                .map(|text| json(TABLE, id, &text))
+                .transpose()?,
             result: row.result.map(|text| json(TABLE, id, &text)).transpose()?,
             error: row.error.map(|text| json(TABLE, id, &text)).transpose()?,
             warnings: json(TABLE, id, &row.warnings)?,

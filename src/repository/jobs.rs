@@ -11,7 +11,8 @@ use super::job_rows::{JobRow, columns};
 use super::{Page, Store, StoreError, clips};
 use crate::domain::camera::CameraId;
 use crate::domain::job::{
-    Job, JobEvent, JobKind, JobResult, JobSpec, JobState, LEASE, NewJob, Notice, Progress, Reason, next_state,
+    Job, JobEvent, JobKind, JobResult, JobSpec, JobState, LEASE, NewJob, Notice, Progress, Reason,
+    next_state,
 };
 
 const INSERT: &str = concat!(
@@ -20,7 +21,11 @@ const INSERT: &str = concat!(
     "VALUES ($1, $2, 'QUEUED', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13) RETURNING ",
     columns!()
 );
-const BY_REQUEST: &str = concat!("SELECT request_digest, ", columns!(), " FROM jobs WHERE request_id = $1");
+const BY_REQUEST: &str = concat!(
+    "SELECT request_digest, ",
+    columns!(),
+    " FROM jobs WHERE request_id = $1"
+);
 const QUEUED: &str = "SELECT COUNT(*) FROM jobs WHERE state = 'QUEUED'";
 const OUTPUT_TAKEN: &str = "
     SELECT EXISTS (SELECT 1 FROM clips WHERE id = $1)
@@ -40,7 +45,9 @@ const SAVE_PROGRESS: &str = "
     UPDATE jobs SET progress = $4, revision = MAX(revision + 1, $5), update_time_us = $6
     WHERE id = $1 AND epoch = $2 AND owner = $3 AND state IN ('RUNNING', 'CANCELLING') RETURNING revision";
 const LOCK_ROW: &str = concat!(
-    "SELECT ", columns!(), " FROM jobs WHERE id = $1 AND epoch = $2 AND owner = $3 AND state IN ('RUNNING', 'CANCELLING')"
+    "SELECT ",
+    columns!(),
+    " FROM jobs WHERE id = $1 AND epoch = $2 AND owner = $3 AND state IN ('RUNNING', 'CANCELLING')"
 );
 const END: &str = concat!(
     "UPDATE jobs SET state = $2, progress = COALESCE($3, progress), result = $4, error = $5, warnings = $6, ",
@@ -58,11 +65,17 @@ const MARK_CANCELLING: &str = concat!(
     columns!()
 );
 const ORPHANS: &str = concat!(
-    "SELECT ", columns!(), " FROM jobs WHERE state IN ('RUNNING', 'CANCELLING') AND (lease_until_us < $1 OR owner = $2)"
+    "SELECT ",
+    columns!(),
+    " FROM jobs WHERE state IN ('RUNNING', 'CANCELLING') AND (lease_until_us < $1 OR owner = $2)"
 );
-const CHANGED: &str =
-    concat!("SELECT ", columns!(), " FROM jobs WHERE update_time_us > $1 ORDER BY update_time_us LIMIT 1000");
-const DELETE_EXPIRED: &str = "DELETE FROM jobs WHERE expire_time_us <= $1 AND end_time_us IS NOT NULL";
+const CHANGED: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM jobs WHERE update_time_us > $1 ORDER BY update_time_us LIMIT 1000"
+);
+const DELETE_EXPIRED: &str =
+    "DELETE FROM jobs WHERE expire_time_us <= $1 AND end_time_us IS NOT NULL";
 
 /// What entitles a worker to write about a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,9 +149,18 @@ impl JobFilter {
     pub fn matches(&self, job: &Job) -> bool {
         (self.kinds.is_empty() || self.kinds.contains(&job.spec.kind()))
             && (self.states.is_empty() || self.states.contains(&job.state))
-            && self.camera_id.as_deref().is_none_or(|id| job.spec.camera().map(CameraId::as_str) == Some(id))
-            && self.created_by.as_deref().is_none_or(|who| job.created_by == who)
-            && self.labels.iter().all(|(key, value)| job.labels.get(key) == Some(value))
+            && self
+                .camera_id
+                .as_deref()
+                .is_none_or(|id| job.spec.camera().map(CameraId::as_str) == Some(id))
+            && self
+                .created_by
+                .as_deref()
+                .is_none_or(|who| job.created_by == who)
+            && self
+                .labels
+                .iter()
+                .all(|(key, value)| job.labels.get(key) == Some(value))
     }
 }
 
@@ -159,8 +181,10 @@ impl Store {
     ) -> Result<InsertedJob, StoreError> {
         let mut transaction = self.write().await?;
         if let Some(request) = &new.request {
-            let earlier: Option<RequestRow> =
-                sqlx::query_as(BY_REQUEST).bind(&request.request_id).fetch_optional(&mut *transaction).await?;
+            let earlier: Option<RequestRow> = sqlx::query_as(BY_REQUEST)
+                .bind(&request.request_id)
+                .fetch_optional(&mut *transaction)
+                .await?;
             if let Some(earlier) = earlier {
                 let same = earlier.request_digest == request.digest;
                 return Ok(if same {
@@ -172,11 +196,16 @@ impl Store {
         }
         let output_id = output_id(&new.spec);
         if !output_id.is_empty()
-            && sqlx::query_scalar::<_, bool>(OUTPUT_TAKEN).bind(output_id).fetch_one(&mut *transaction).await?
+            && sqlx::query_scalar::<_, bool>(OUTPUT_TAKEN)
+                .bind(output_id)
+                .fetch_one(&mut *transaction)
+                .await?
         {
             return Ok(InsertedJob::OutputTaken);
         }
-        let waiting: i64 = sqlx::query_scalar(QUEUED).fetch_one(&mut *transaction).await?;
+        let waiting: i64 = sqlx::query_scalar(QUEUED)
+            .fetch_one(&mut *transaction)
+            .await?;
         if waiting >= stored(queue_limit) {
             return Ok(InsertedJob::QueueFull(queue_limit));
         }
@@ -189,8 +218,16 @@ impl Store {
             .bind(to_json(&new.labels))
             .bind(&new.retry_of)
             .bind(output_id)
-            .bind(new.request.as_ref().map(|request| request.request_id.clone()))
-            .bind(new.request.as_ref().map_or("", |request| request.digest.as_str()))
+            .bind(
+                new.request
+                    .as_ref()
+                    .map(|request| request.request_id.clone()),
+            )
+            .bind(
+                new.request
+                    .as_ref()
+                    .map_or("", |request| request.digest.as_str()),
+            )
             .bind(to_json(&new.spec))
             .bind(i64::from(new.max_attempts))
             .bind(us(now))
@@ -201,20 +238,32 @@ impl Store {
     }
 
     /// The job that a request made before, with the digest of that request.
-    pub async fn job_of_request(&self, request_id: &str) -> Result<Option<(String, Job)>, StoreError> {
-        let row: Option<RequestRow> =
-            sqlx::query_as(BY_REQUEST).bind(request_id).fetch_optional(&self.readers).await?;
-        row.map(|row| Ok((row.request_digest, row.job.try_into()?))).transpose()
+    pub async fn job_of_request(
+        &self,
+        request_id: &str,
+    ) -> Result<Option<(String, Job)>, StoreError> {
+        let row: Option<RequestRow> = sqlx::query_as(BY_REQUEST)
+            .bind(request_id)
+            .fetch_optional(&self.readers)
+            .await?;
+        row.map(|row| Ok((row.request_digest, row.job.try_into()?)))
+            .transpose()
     }
 
     /// Whether a clip or a live job has this id for its output.
     pub async fn is_output_taken(&self, output_id: &str) -> Result<bool, StoreError> {
-        Ok(sqlx::query_scalar(OUTPUT_TAKEN).bind(output_id).fetch_one(&self.readers).await?)
+        Ok(sqlx::query_scalar(OUTPUT_TAKEN)
+            .bind(output_id)
+            .fetch_one(&self.readers)
+            .await?)
     }
 
     /// The job with this id.
     pub async fn job(&self, id: &str) -> Result<Option<Job>, StoreError> {
-        let row: Option<JobRow> = sqlx::query_as(GET).bind(id).fetch_optional(&self.readers).await?;
+        let row: Option<JobRow> = sqlx::query_as(GET)
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
         row.map(Job::try_from).transpose()
     }
 
@@ -224,14 +273,24 @@ impl Store {
         filter: &JobFilter,
         page: &Page,
     ) -> Result<(Vec<Job>, Option<(i64, String)>), StoreError> {
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(concat!("SELECT ", columns!(), " FROM jobs WHERE 1 = 1"));
+        let mut query = sqlx::QueryBuilder::<Sqlite>::new(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM jobs WHERE 1 = 1"
+        ));
         if !filter.kinds.is_empty() {
             let names: Vec<_> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
-            query.push(" AND kind IN (SELECT value FROM json_each(").push_bind(to_json(&names)).push("))");
+            query
+                .push(" AND kind IN (SELECT value FROM json_each(")
+                .push_bind(to_json(&names))
+                .push("))");
         }
         if !filter.states.is_empty() {
             let names: Vec<_> = filter.states.iter().map(|state| state.as_str()).collect();
-            query.push(" AND state IN (SELECT value FROM json_each(").push_bind(to_json(&names)).push("))");
+            query
+                .push(" AND state IN (SELECT value FROM json_each(")
+                .push_bind(to_json(&names))
+                .push("))");
         }
         if let Some(camera_id) = &filter.camera_id {
             query.push(" AND camera_id = ").push_bind(camera_id);
@@ -241,24 +300,41 @@ impl Store {
         }
         for (key, value) in &filter.labels {
             query
-                .push(" AND EXISTS (SELECT 1 FROM json_each(jobs.labels) AS label WHERE label.key = ")
+                .push(
+                    " AND EXISTS (SELECT 1 FROM json_each(jobs.labels) AS label WHERE label.key = ",
+                )
                 .push_bind(key)
                 .push(" AND label.value = ")
                 .push_bind(value)
                 .push(")");
         }
         if let Some((after_us, after_id)) = &page.after {
-            query.push(" AND (create_time_us, id) < (").push_bind(*after_us).push(", ").push_bind(after_id).push(")");
+            query
+                .push(" AND (create_time_us, id) < (")
+                .push_bind(*after_us)
+                .push(", ")
+                .push_bind(after_id)
+                .push(")");
         }
-        query.push(" ORDER BY create_time_us DESC, id DESC LIMIT ").push_bind(page.rows_to_fetch());
+        query
+            .push(" ORDER BY create_time_us DESC, id DESC LIMIT ")
+            .push_bind(page.rows_to_fetch());
         let mut rows: Vec<JobRow> = query.build_query_as().fetch_all(&self.readers).await?;
         let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));
-        Ok((rows.into_iter().map(Job::try_from).collect::<Result<_, _>>()?, next))
+        Ok((
+            rows.into_iter()
+                .map(Job::try_from)
+                .collect::<Result<_, _>>()?,
+            next,
+        ))
     }
 
     /// Jobs changed after `time`, the earliest change first, at most 1000.
     pub async fn jobs_changed_after(&self, time: DateTime<Utc>) -> Result<Vec<Job>, StoreError> {
-        let rows: Vec<JobRow> = sqlx::query_as(CHANGED).bind(us(time)).fetch_all(&self.readers).await?;
+        let rows: Vec<JobRow> = sqlx::query_as(CHANGED)
+            .bind(us(time))
+            .fetch_all(&self.readers)
+            .await?;
         rows.into_iter().map(Job::try_from).collect()
     }
 
@@ -280,7 +356,11 @@ impl Store {
     }
 
     /// Extends the lease; the job's state, or `None` when the job is no longer this worker's.
-    pub async fn renew_lease(&self, fence: &Fence, now: DateTime<Utc>) -> Result<Option<JobState>, StoreError> {
+    pub async fn renew_lease(
+        &self,
+        fence: &Fence,
+        now: DateTime<Utc>,
+    ) -> Result<Option<JobState>, StoreError> {
         let state: Option<String> = sqlx::query_scalar(RENEW)
             .bind(&fence.job_id)
             .bind(fence.epoch)
@@ -289,7 +369,10 @@ impl Store {
             .fetch_optional(&self.writer)
             .await?;
         state
-            .map(|name| JobState::parse(&name).ok_or_else(|| inconsistent("jobs", &fence.job_id, "unknown state")))
+            .map(|name| {
+                JobState::parse(&name)
+                    .ok_or_else(|| inconsistent("jobs", &fence.job_id, "unknown state"))
+            })
             .transpose()
     }
 
@@ -310,7 +393,9 @@ impl Store {
             .bind(us(now))
             .fetch_optional(&self.writer)
             .await?;
-        saved.map(|revision| super::error::count("jobs", &fence.job_id, revision)).transpose()
+        saved
+            .map(|revision| super::error::count("jobs", &fence.job_id, revision))
+            .transpose()
     }
 
     /// Ends an attempt; the job as it is then, or `None` when it is no longer this worker's and nothing was written.
@@ -333,7 +418,12 @@ impl Store {
         let Some(row) = row else { return Ok(None) };
         let job: Job = row.try_into()?;
         let revision = revision.max(job.revision + 1);
-        let end = End { progress, revision, keep_until, now };
+        let end = End {
+            progress,
+            revision,
+            keep_until,
+            now,
+        };
         let ended = end_attempt(&mut transaction, &job, finish, &end).await?;
         transaction.commit().await?;
         Ok(Some(ended))
@@ -348,13 +438,30 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<CancelledJob, StoreError> {
         let mut transaction = self.write().await?;
-        let row: Option<JobRow> = sqlx::query_as(GET).bind(id).fetch_optional(&mut *transaction).await?;
-        let Some(row) = row else { return Ok(CancelledJob::NotFound) };
+        let row: Option<JobRow> = sqlx::query_as(GET)
+            .bind(id)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let Some(row) = row else {
+            return Ok(CancelledJob::NotFound);
+        };
         let job: Job = row.try_into()?;
         let marked = match next_state(job.state, JobEvent::Cancel) {
             Some(JobState::Cancelled) => {
-                let end = End { progress: None, revision: revision + 1, keep_until, now };
-                write_end(&mut transaction, &job, JobState::Cancelled, Outcome::default(), &end).await?
+                let end = End {
+                    progress: None,
+                    revision: revision + 1,
+                    keep_until,
+                    now,
+                };
+                write_end(
+                    &mut transaction,
+                    &job,
+                    JobState::Cancelled,
+                    Outcome::default(),
+                    &end,
+                )
+                .await?
             }
             Some(state) if state != job.state => {
                 let row: JobRow = sqlx::query_as(MARK_CANCELLING)
@@ -382,17 +489,29 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Vec<Job>, StoreError> {
         let mut transaction = self.write().await?;
-        let rows: Vec<JobRow> =
-            sqlx::query_as(ORPHANS).bind(us(now)).bind(dead_owner).fetch_all(&mut *transaction).await?;
+        let rows: Vec<JobRow> = sqlx::query_as(ORPHANS)
+            .bind(us(now))
+            .bind(dead_owner)
+            .fetch_all(&mut *transaction)
+            .await?;
         let mut rescued = Vec::with_capacity(rows.len());
         for row in rows {
             let job: Job = row.try_into()?;
             let lost = Notice::new(
                 Reason::AttemptsUsedUp,
-                format!("the server stopped while the job ran, {} of {} times", job.attempt, job.max_attempts),
+                format!(
+                    "the server stopped while the job ran, {} of {} times",
+                    job.attempt, job.max_attempts
+                ),
             );
-            let end = End { progress: None, revision: job.revision + 1, keep_until, now };
-            rescued.push(end_attempt(&mut transaction, &job, Finish::Retry(lost, now), &end).await?);
+            let end = End {
+                progress: None,
+                revision: job.revision + 1,
+                keep_until,
+                now,
+            };
+            rescued
+                .push(end_attempt(&mut transaction, &job, Finish::Retry(lost, now), &end).await?);
         }
         transaction.commit().await?;
         Ok(rescued)
@@ -400,7 +519,11 @@ impl Store {
 
     /// Forgets ended jobs whose time is over; how many.
     pub async fn delete_expired_jobs(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        Ok(sqlx::query(DELETE_EXPIRED).bind(us(now)).execute(&self.writer).await?.rows_affected())
+        Ok(sqlx::query(DELETE_EXPIRED)
+            .bind(us(now))
+            .execute(&self.writer)
+            .await?
+            .rows_affected())
     }
 }
 
@@ -426,21 +549,46 @@ async fn end_attempt(
     end: &End<'_>,
 ) -> Result<Job, StoreError> {
     let (event, outcome) = match finish {
-        Finish::Succeeded(result, warnings) => {
-            (JobEvent::Succeed, Outcome { result: Some(result), error: None, warnings })
-        }
-        Finish::Failed(error, warnings) => (JobEvent::Fail, Outcome { result: None, error: Some(error), warnings }),
+        Finish::Succeeded(result, warnings) => (
+            JobEvent::Succeed,
+            Outcome {
+                result: Some(result),
+                error: None,
+                warnings,
+            },
+        ),
+        Finish::Failed(error, warnings) => (
+            JobEvent::Fail,
+            Outcome {
+                result: None,
+                error: Some(error),
+                warnings,
+            },
+        ),
         Finish::Stopped => (JobEvent::Stopped, Outcome::default()),
-        Finish::Retry(error, _) if job.attempt >= job.max_attempts => {
-            (JobEvent::Fail, Outcome { result: None, error: Some(error), warnings: Vec::new() })
-        }
+        Finish::Retry(error, _) if job.attempt >= job.max_attempts => (
+            JobEvent::Fail,
+            Outcome {
+                result: None,
+                error: Some(error),
+                warnings: Vec::new(),
+            },
+        ),
         Finish::Retry(_, at) => return requeue(connection, job, 0, Some(at), end).await,
         Finish::Interrupted => return requeue(connection, job, 1, None, end).await,
     };
     let state = next_state(job.state, event).ok_or_else(|| {
-        inconsistent("jobs", &job.id, format!("{event:?} cannot happen in state {}", job.state.as_str()))
+        inconsistent(
+            "jobs",
+            &job.id,
+            format!("{event:?} cannot happen in state {}", job.state.as_str()),
+        )
     })?;
-    let outcome = if state == JobState::Cancelled { Outcome::default() } else { outcome };
+    let outcome = if state == JobState::Cancelled {
+        Outcome::default()
+    } else {
+        outcome
+    };
     if let Some(JobResult::Clip(clip)) = &outcome.result {
         clips::insert(connection, clip).await?;
     }
@@ -456,7 +604,14 @@ async fn requeue(
     end: &End<'_>,
 ) -> Result<Job, StoreError> {
     if next_state(job.state, JobEvent::Requeue) == Some(JobState::Cancelled) {
-        return write_end(connection, job, JobState::Cancelled, Outcome::default(), end).await;
+        return write_end(
+            connection,
+            job,
+            JobState::Cancelled,
+            Outcome::default(),
+            end,
+        )
+        .await;
     }
     let row: JobRow = sqlx::query_as(REQUEUE)
         .bind(&job.id)

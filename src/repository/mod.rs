@@ -20,7 +20,9 @@ use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 
 pub use cameras::{CameraChange, CameraUpdate, DeletedCamera};
 pub use clips::ClipFilter;
@@ -59,17 +61,37 @@ impl Store {
             .pragma("cache_size", "-32768");
         let path = options.get_filename().to_path_buf();
         make_folder_of(&path)?;
-        let cannot_open = |source| OpenError::Open { path: path.clone(), source };
-        let writer =
-            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(cannot_open)?;
-        MIGRATIONS.run(&writer).await.map_err(|source| OpenError::Migrate { path: path.clone(), source })?;
-        // SQLite opens a file that it may not write without a word; the first write would be a caller's.
-        sqlx::raw_sql("BEGIN IMMEDIATE; UPDATE cameras SET revision = revision WHERE id = ''; COMMIT")
-            .execute(&writer)
+        let cannot_open = |source| OpenError::Open {
+            path: path.clone(),
+            source,
+        };
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options.clone())
             .await
-            .map_err(|source| OpenError::NotWritable { path: path.clone(), source })?;
-        let readers =
-            SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await.map_err(cannot_open)?;
+            .map_err(cannot_open)?;
+        MIGRATIONS
+            .run(&writer)
+            .await
+            .map_err(|source| OpenError::Migrate {
+                path: path.clone(),
+                source,
+            })?;
+        // SQLite opens a file that it may not write without a word; the first write would be a caller's.
+        sqlx::raw_sql(
+            "BEGIN IMMEDIATE; UPDATE cameras SET revision = revision WHERE id = ''; COMMIT",
+        )
+        .execute(&writer)
+        .await
+        .map_err(|source| OpenError::NotWritable {
+            path: path.clone(),
+            source,
+        })?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options)
+            .await
+            .map_err(cannot_open)?;
         Ok(Self { readers, writer })
     }
 
@@ -81,7 +103,9 @@ impl Store {
 
     /// Asks SQLite whether the file is sound; the answer is `ok`, or the first faults it found.
     pub async fn check_integrity(&self) -> Result<String, StoreError> {
-        let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(10)").fetch_all(&self.readers).await?;
+        let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(10)")
+            .fetch_all(&self.readers)
+            .await?;
         Ok(found.join("; "))
     }
 
@@ -100,8 +124,15 @@ impl Store {
 
 fn make_folder_of(path: &Path) -> Result<(), OpenError> {
     match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => std::fs::create_dir_all(folder)
-            .map_err(|source| OpenError::Folder { path: folder.to_path_buf(), source }),
+        Some(folder) if !folder.as_os_str().is_empty() => {
+            std::fs::create_dir_all(folder).map_err(|source| OpenError::Folder {
+                path: folder.to_path_buf(),
+                source,
+            })
+        }
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,11 @@ impl Page {
     }
 
     /// Cuts `rows` to the page; the key of its last row when there are more.
-    pub(super) fn cut<T>(&self, rows: &mut Vec<T>, key: impl Fn(&T) -> (i64, String)) -> Option<(i64, String)> {
+    pub(super) fn cut<T>(
+        &self,
+        rows: &mut Vec<T>,
+        key: impl Fn(&T) -> (i64, String),
+    ) -> Option<(i64, String)> {
         let size = self.size as usize;
         if rows.len() <= size {
             return None;

@@ -102,5 +102,8 @@ impl TryFrom<SegmentRow> for Segment {
 
 /// Key frames as the row holds them: little-endian 64-bit microseconds.
 pub(super) fn key_frame_bytes(key_frames: &[TimeDelta]) -> Vec<u8> {
-    key_frames.iter().flat_map(|offset| super::error::duration_us(*offset).to_le_bytes()).collect()
+    key_frames
+        .iter()
+        .flat_map(|offset| super::error::duration_us(*offset).to_le_bytes())
+        .collect()
 }

@@ -25,14 +25,23 @@ const INSERT: &str = "
     ON CONFLICT (source_id, path) DO UPDATE SET camera_id = $2, start_us = $5, end_us = $6, start_accuracy_us = $7,
         size_bytes = $8, modified_us = $9, container = $10, video_codec = $11, width = $12, height = $13,
         frame_count = $14, video_fingerprint = $15, audio_codec = $16, sample_rate_hz = $17, channels = $18,
-        audio_fingerprint = $19, key_frame_count = $20, key_frames = $21, truncated = $22, state = 'AVAILABLE'";
+        audio_fingerprint = $19, key_frame_count = $20, key_frames = $21, truncated = $22, state = 'AVAILABLE',
+        missing_since_us = NULL";
 const MOVE_LOCKS: &str =
     "UPDATE evidence_locks SET camera_id = $2, start_us = $3, end_us = $4 WHERE segment_id = $1";
 const COUNT_IN: &str = "
     UPDATE cameras SET segment_count = segment_count + $2, size_bytes = size_bytes + $3,
         longest_segment_us = MAX(longest_segment_us, $4) WHERE id = $1";
 const LONGEST: &str = "SELECT longest_segment_us FROM cameras WHERE id = $1";
-const SET_MISSING: &str = "UPDATE segments SET state = 'MISSING' WHERE id = $1";
+const SET_MISSING: &str =
+    "UPDATE segments SET state = 'MISSING', missing_since_us = $2 WHERE id = $1";
+const LONG_MISSING: &str = "
+    SELECT id, camera_id, start_us, end_us, size_bytes, modified_us, state FROM segments
+    WHERE missing_since_us < $1 AND NOT EXISTS (SELECT 1 FROM evidence_locks WHERE segment_id = segments.id)
+    ORDER BY missing_since_us LIMIT $2";
+const DELETE: &str = "DELETE FROM segments WHERE id = $1";
+const HAS_LATER: &str =
+    "SELECT EXISTS (SELECT 1 FROM segments WHERE camera_id = $1 AND start_us > $2)";
 const KNOWN: &str = "
     SELECT path, size_bytes, modified_us, state FROM segments
     WHERE source_id = $1 AND path > $2 ORDER BY path LIMIT $3";
@@ -98,7 +107,11 @@ impl PresentRow {
 
 impl Store {
     /// Takes files into the catalog, all or none; says for each what it was. Cameras are made where they are missing.
-    pub async fn take_in(&self, files: &[NewSegment], now: DateTime<Utc>) -> Result<Vec<Taken>, StoreError> {
+    pub async fn take_in(
+        &self,
+        files: &[NewSegment],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Taken>, StoreError> {
         let mut transaction = self.write().await?;
         let mut taken = Vec::with_capacity(files.len());
         let mut new_runs: BTreeMap<&str, Vec<(i64, i64)>> = BTreeMap::new();
@@ -112,7 +125,9 @@ impl Store {
                 Some(present) if present.holds(file) => taken.push(Taken::Unchanged),
                 present => {
                     cameras::ensure(&mut transaction, &file.camera_id, now).await?;
-                    let id = present.as_ref().map_or_else(|| id::new(id::SEGMENT), |row| row.id.clone());
+                    let id = present
+                        .as_ref()
+                        .map_or_else(|| id::new(id::SEGMENT), |row| row.id.clone());
                     insert(&mut transaction, &id, file, now).await?;
                     if let Some(present) = &present {
                         uncount(&mut transaction, present).await?;
@@ -129,7 +144,11 @@ impl Store {
                         .entry(file.camera_id.as_str())
                         .or_default()
                         .push((us(file.start_time), us(file.end_time())));
-                    taken.push(if present.is_some() { Taken::Updated } else { Taken::Added });
+                    taken.push(if present.is_some() {
+                        Taken::Updated
+                    } else {
+                        Taken::Added
+                    });
                 }
             }
         }
@@ -144,7 +163,12 @@ impl Store {
     }
 
     /// Marks files of a source as vanished; the number that were not marked before.
-    pub async fn mark_missing(&self, source_id: &str, paths: &[String]) -> Result<u64, StoreError> {
+    pub async fn mark_missing(
+        &self,
+        source_id: &str,
+        paths: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
         let mut transaction = self.write().await?;
         let mut marked = 0;
         for path in paths {
@@ -153,13 +177,52 @@ impl Store {
                 .bind(path)
                 .fetch_optional(&mut *transaction)
                 .await?;
-            let Some(present) = present.filter(PresentRow::is_available) else { continue };
-            sqlx::query(SET_MISSING).bind(&present.id).execute(&mut *transaction).await?;
+            let Some(present) = present.filter(PresentRow::is_available) else {
+                continue;
+            };
+            sqlx::query(SET_MISSING)
+                .bind(&present.id)
+                .bind(us(now))
+                .execute(&mut *transaction)
+                .await?;
             take_out_of_spans(&mut transaction, &present).await?;
             marked += 1;
         }
         transaction.commit().await?;
         Ok(marked)
+    }
+
+    /// Forgets segments whose file is gone since before `time`, at most `limit` of them; how many. What is held as
+    /// evidence is never forgotten.
+    pub async fn forget_missing(&self, time: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
+        let mut transaction = self.write().await?;
+        let long_gone: Vec<PresentRow> = sqlx::query_as(LONG_MISSING)
+            .bind(us(time))
+            .bind(i64::from(limit))
+            .fetch_all(&mut *transaction)
+            .await?;
+        for row in &long_gone {
+            sqlx::query(DELETE)
+                .bind(&row.id)
+                .execute(&mut *transaction)
+                .await?;
+            uncount(&mut transaction, row).await?;
+        }
+        transaction.commit().await?;
+        Ok(long_gone.len() as u64)
+    }
+
+    /// Whether the catalog has footage of the camera that starts later.
+    pub async fn has_later_segment(
+        &self,
+        camera_id: &CameraId,
+        time: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar(HAS_LATER)
+            .bind(camera_id.as_str())
+            .bind(us(time))
+            .fetch_one(&self.readers)
+            .await?)
     }
 
     /// Files of a source that the catalog knows, in order of path, beginning after `after`.
@@ -175,21 +238,36 @@ impl Store {
             .bind(i64::from(limit))
             .fetch_all(&self.readers)
             .await?;
-        rows.into_iter().map(|(path, size, modified, state)| {
-            let known = known_file(&path, size, modified, &state)?;
-            Ok((path, known))
-        }).collect()
+        rows.into_iter()
+            .map(|(path, size, modified, state)| {
+                let known = known_file(&path, size, modified, &state)?;
+                Ok((path, known))
+            })
+            .collect()
     }
 
     /// What the catalog knows of one file.
-    pub async fn known_file(&self, source_id: &str, path: &str) -> Result<Option<KnownFile>, StoreError> {
-        let present: Option<PresentRow> =
-            sqlx::query_as(PRESENT).bind(source_id).bind(path).fetch_optional(&self.readers).await?;
-        present.map(|row| known_file(path, row.size_bytes, row.modified_us, &row.state)).transpose()
+    pub async fn known_file(
+        &self,
+        source_id: &str,
+        path: &str,
+    ) -> Result<Option<KnownFile>, StoreError> {
+        let present: Option<PresentRow> = sqlx::query_as(PRESENT)
+            .bind(source_id)
+            .bind(path)
+            .fetch_optional(&self.readers)
+            .await?;
+        present
+            .map(|row| known_file(path, row.size_bytes, row.modified_us, &row.state))
+            .transpose()
     }
 
     /// The segments of a camera that overlap `window`, vanished ones included, in order of start.
-    pub async fn segments_in(&self, camera_id: &CameraId, window: TimeRange) -> Result<Vec<Segment>, StoreError> {
+    pub async fn segments_in(
+        &self,
+        camera_id: &CameraId,
+        window: TimeRange,
+    ) -> Result<Vec<Segment>, StoreError> {
         let mut connection = self.readers.acquire().await?;
         let longest = longest_segment_us(&mut connection, camera_id.as_str()).await?;
         let rows: Vec<SegmentRow> = sqlx::QueryBuilder::<Sqlite>::new(SELECT)
@@ -215,7 +293,10 @@ impl Store {
         }
         let mut query = sqlx::QueryBuilder::<Sqlite>::new(SELECT);
         // One bound value whatever the number of ids: databases limit how many there may be.
-        query.push("WHERE id IN (SELECT value FROM json_each(").push_bind(super::error::to_json(&ids)).push("))");
+        query
+            .push("WHERE id IN (SELECT value FROM json_each(")
+            .push_bind(super::error::to_json(&ids))
+            .push("))");
         let rows: Vec<SegmentRow> = query.build_query_as().fetch_all(&self.readers).await?;
         rows.into_iter().map(Segment::try_from).collect()
     }
@@ -230,10 +311,14 @@ impl Store {
         let mut query = sqlx::QueryBuilder::<Sqlite>::new(SELECT);
         query.push("WHERE 1 = 1");
         if let Some(camera_id) = &filter.camera_id {
-            query.push(" AND camera_id = ").push_bind(camera_id.as_str().to_owned());
+            query
+                .push(" AND camera_id = ")
+                .push_bind(camera_id.as_str().to_owned());
             if let Some(after) = filter.ends_after {
                 let longest = longest_segment_us(&mut connection, camera_id.as_str()).await?;
-                query.push(" AND start_us > ").push_bind(us(after).saturating_sub(longest));
+                query
+                    .push(" AND start_us > ")
+                    .push_bind(us(after).saturating_sub(longest));
             }
         }
         if let Some(after) = filter.ends_after {
@@ -249,20 +334,40 @@ impl Store {
             query.push(" AND state = ").push_bind(state.as_str());
         }
         if let Some((after_us, after_id)) = &page.after {
-            query.push(" AND (start_us, id) < (").push_bind(*after_us).push(", ").push_bind(after_id).push(")");
+            query
+                .push(" AND (start_us, id) < (")
+                .push_bind(*after_us)
+                .push(", ")
+                .push_bind(after_id)
+                .push(")");
         }
-        query.push(" ORDER BY start_us DESC, id DESC LIMIT ").push_bind(page.rows_to_fetch());
+        query
+            .push(" ORDER BY start_us DESC, id DESC LIMIT ")
+            .push_bind(page.rows_to_fetch());
         let mut rows: Vec<SegmentRow> = query.build_query_as().fetch_all(&mut *connection).await?;
         let next = page.cut(&mut rows, |row| (row.start_us, row.id.clone()));
-        Ok((rows.into_iter().map(Segment::try_from).collect::<Result<_, _>>()?, next))
+        Ok((
+            rows.into_iter()
+                .map(Segment::try_from)
+                .collect::<Result<_, _>>()?,
+            next,
+        ))
     }
 
     /// What a camera has recorded in `window`, without closing more than seams.
-    pub async fn timeline(&self, camera_id: &CameraId, window: TimeRange) -> Result<Timeline, StoreError> {
+    pub async fn timeline(
+        &self,
+        camera_id: &CameraId,
+        window: TimeRange,
+    ) -> Result<Timeline, StoreError> {
         let mut connection = self.readers.acquire().await?;
         let (from, to) = (us(window.start()), us(window.end()));
-        let runs: Vec<(i64, i64)> =
-            sqlx::query_as(SPANS).bind(camera_id.as_str()).bind(from).bind(to).fetch_all(&mut *connection).await?;
+        let runs: Vec<(i64, i64)> = sqlx::query_as(SPANS)
+            .bind(camera_id.as_str())
+            .bind(from)
+            .bind(to)
+            .fetch_all(&mut *connection)
+            .await?;
         let longest = longest_segment_us(&mut connection, camera_id.as_str()).await?;
         let held: Vec<(i64, i64, String)> = sqlx::query_as(LOCKED)
             .bind(camera_id.as_str())
@@ -272,7 +377,10 @@ impl Store {
             .fetch_all(&mut *connection)
             .await?;
         let range = |start, end| {
-            let whole = TimeRange::new(time("spans", camera_id.as_str(), start)?, time("spans", camera_id.as_str(), end)?);
+            let whole = TimeRange::new(
+                time("spans", camera_id.as_str(), start)?,
+                time("spans", camera_id.as_str(), end)?,
+            );
             Ok::<_, StoreError>(whole.and_then(|whole| whole.intersect(&window)))
         };
         let mut spans = Vec::with_capacity(runs.len());
@@ -282,7 +390,9 @@ impl Store {
         let mut locks: Vec<(TimeRange, String)> = Vec::new();
         let mut incident: Option<(String, Vec<(i64, i64)>)> = None;
         let mut close = |group: Option<(String, Vec<(i64, i64)>)>| {
-            let Some((incident_id, runs)) = group else { return Ok(()) };
+            let Some((incident_id, runs)) = group else {
+                return Ok(());
+            };
             for (start, end) in spans::merge(runs) {
                 locks.extend(range(start, end)?.map(|range| (range, incident_id.clone())));
             }
@@ -364,7 +474,10 @@ async fn count_in(connection: &mut SqliteConnection, file: &NewSegment) -> Resul
 }
 
 /// Takes a row that was replaced out of its camera's sums and spans.
-async fn uncount(connection: &mut SqliteConnection, present: &PresentRow) -> Result<(), StoreError> {
+async fn uncount(
+    connection: &mut SqliteConnection,
+    present: &PresentRow,
+) -> Result<(), StoreError> {
     sqlx::query(COUNT_IN)
         .bind(&present.camera_id)
         .bind(-1)
@@ -378,11 +491,27 @@ async fn uncount(connection: &mut SqliteConnection, present: &PresentRow) -> Res
     Ok(())
 }
 
-async fn take_out_of_spans(connection: &mut SqliteConnection, present: &PresentRow) -> Result<(), StoreError> {
+async fn take_out_of_spans(
+    connection: &mut SqliteConnection,
+    present: &PresentRow,
+) -> Result<(), StoreError> {
     let longest = longest_segment_us(connection, &present.camera_id).await?;
-    spans::remove(connection, &present.camera_id, (present.start_us, present.end_us), longest).await
+    spans::remove(
+        connection,
+        &present.camera_id,
+        (present.start_us, present.end_us),
+        longest,
+    )
+    .await
 }
 
-async fn longest_segment_us(connection: &mut SqliteConnection, camera_id: &str) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar(LONGEST).bind(camera_id).fetch_optional(connection).await?.unwrap_or_default())
+async fn longest_segment_us(
+    connection: &mut SqliteConnection,
+    camera_id: &str,
+) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar(LONGEST)
+        .bind(camera_id)
+        .fetch_optional(connection)
+        .await?
+        .unwrap_or_default())
 }

@@ -9,7 +9,12 @@ const TABLE: &str = "sources";
 const UPSERT: &str = "
     INSERT INTO sources (id, root, layout, zone, follow, create_time_us) VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (id) DO UPDATE SET root = $2, layout = $3, zone = $4, follow = $5";
-const GET: &str = "SELECT id, root, layout, zone, follow, create_time_us FROM sources WHERE id = $1";
+/// A file's times depend on how its path is read: with another layout or zone every file has to be read again.
+const READ_AGAIN: &str = "
+    UPDATE segments SET modified_us = -1 WHERE source_id = $1
+      AND EXISTS (SELECT 1 FROM sources WHERE id = $1 AND (layout <> $2 OR zone <> $3 OR root <> $4))";
+const GET: &str =
+    "SELECT id, root, layout, zone, follow, create_time_us FROM sources WHERE id = $1";
 const LIST: &str = "SELECT id, root, layout, zone, follow, create_time_us FROM sources ORDER BY id";
 
 #[derive(sqlx::FromRow)]
@@ -40,6 +45,14 @@ impl TryFrom<SourceRow> for Source {
 impl Store {
     /// Writes a source, or changes all but its id and age. The root must be UTF-8.
     pub async fn put_source(&self, source: &Source) -> Result<(), StoreError> {
+        let mut transaction = self.write().await?;
+        sqlx::query(READ_AGAIN)
+            .bind(&source.id)
+            .bind(&source.layout)
+            .bind(&source.zone)
+            .bind(source.root.to_string_lossy())
+            .execute(&mut *transaction)
+            .await?;
         sqlx::query(UPSERT)
             .bind(&source.id)
             .bind(source.root.to_string_lossy())
@@ -47,14 +60,18 @@ impl Store {
             .bind(&source.zone)
             .bind(source.follow)
             .bind(us(source.create_time))
-            .execute(&self.writer)
+            .execute(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         Ok(())
     }
 
     /// The source with this id.
     pub async fn source(&self, id: &str) -> Result<Option<Source>, StoreError> {
-        let row: Option<SourceRow> = sqlx::query_as(GET).bind(id).fetch_optional(&self.readers).await?;
+        let row: Option<SourceRow> = sqlx::query_as(GET)
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
         row.map(Source::try_from).transpose()
     }
 

@@ -34,7 +34,9 @@ pub(super) fn merge(runs: impl IntoIterator<Item = Run>) -> Vec<Run> {
     let mut merged: Vec<Run> = Vec::new();
     for (start, end) in runs {
         match merged.last_mut() {
-            Some(last) if start <= last.1.saturating_add(tolerance_us()) => last.1 = last.1.max(end),
+            Some(last) if start <= last.1.saturating_add(tolerance_us()) => {
+                last.1 = last.1.max(end)
+            }
             _ => merged.push((start, end)),
         }
     }
@@ -42,7 +44,11 @@ pub(super) fn merge(runs: impl IntoIterator<Item = Run>) -> Vec<Run> {
 }
 
 /// Adds a run of new footage of a camera.
-pub(super) async fn add(connection: &mut SqliteConnection, camera_id: &str, run: Run) -> Result<(), StoreError> {
+pub(super) async fn add(
+    connection: &mut SqliteConnection,
+    camera_id: &str,
+    run: Run,
+) -> Result<(), StoreError> {
     let touching: Vec<Run> = sqlx::query_as(TOUCHING)
         .bind(camera_id)
         .bind(run.1.saturating_add(tolerance_us()))
@@ -52,7 +58,11 @@ pub(super) async fn add(connection: &mut SqliteConnection, camera_id: &str, run:
     let mut whole = run;
     for (start, end) in touching {
         whole = (whole.0.min(start), whole.1.max(end));
-        sqlx::query(DELETE).bind(camera_id).bind(start).execute(&mut *connection).await?;
+        sqlx::query(DELETE)
+            .bind(camera_id)
+            .bind(start)
+            .execute(&mut *connection)
+            .await?;
     }
     insert(connection, camera_id, whole).await
 }
@@ -68,16 +78,29 @@ pub(super) async fn remove(
     removed: Run,
     longest_segment_us: i64,
 ) -> Result<(), StoreError> {
-    let containing: Option<Run> =
-        sqlx::query_as(CONTAINING).bind(camera_id).bind(removed.0).fetch_optional(&mut *connection).await?;
+    let containing: Option<Run> = sqlx::query_as(CONTAINING)
+        .bind(camera_id)
+        .bind(removed.0)
+        .fetch_optional(&mut *connection)
+        .await?;
     let Some(old) = containing else { return Ok(()) };
     let neighbours: Vec<Run> = sqlx::query_as(NEIGHBOURS)
         .bind(camera_id)
-        .bind(removed.0.saturating_sub(longest_segment_us).saturating_sub(tolerance_us()).max(old.0))
+        .bind(
+            removed
+                .0
+                .saturating_sub(longest_segment_us)
+                .saturating_sub(tolerance_us())
+                .max(old.0),
+        )
         .bind(removed.1.saturating_add(tolerance_us()).min(old.1))
         .fetch_all(&mut *connection)
         .await?;
-    sqlx::query(DELETE).bind(camera_id).bind(old.0).execute(&mut *connection).await?;
+    sqlx::query(DELETE)
+        .bind(camera_id)
+        .bind(old.0)
+        .execute(&mut *connection)
+        .await?;
     for run in without(old, removed, &neighbours) {
         insert(connection, camera_id, run).await?;
     }
@@ -88,7 +111,11 @@ pub(super) async fn remove(
 ///
 /// What starts before the removed segment never depended on it, so it is one run from the start of the old span.
 fn without(old: Run, removed: Run, neighbours: &[Run]) -> Vec<Run> {
-    let earlier = neighbours.iter().filter(|run| run.0 < removed.0).map(|run| run.1).max();
+    let earlier = neighbours
+        .iter()
+        .filter(|run| run.0 < removed.0)
+        .map(|run| run.1)
+        .max();
     let later = neighbours.iter().copied().filter(|run| run.0 >= removed.0);
     let mut left = merge(earlier.map(|end| (old.0, end)).into_iter().chain(later));
     if let Some(last) = left.last_mut()
@@ -99,7 +126,16 @@ fn without(old: Run, removed: Run, neighbours: &[Run]) -> Vec<Run> {
     left
 }
 
-async fn insert(connection: &mut SqliteConnection, camera_id: &str, run: Run) -> Result<(), StoreError> {
-    sqlx::query(INSERT).bind(camera_id).bind(run.0).bind(run.1).execute(connection).await?;
+async fn insert(
+    connection: &mut SqliteConnection,
+    camera_id: &str,
+    run: Run,
+) -> Result<(), StoreError> {
+    sqlx::query(INSERT)
+        .bind(camera_id)
+        .bind(run.0)
+        .bind(run.1)
+        .execute(connection)
+        .await?;
     Ok(())
 }

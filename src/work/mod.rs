@@ -1,5 +1,12 @@
 //! What each kind of job does, one file per kind: resolve, produce, record. Knows nothing of queues, leases or gRPC.
 
+pub mod clip;
+pub mod ffmpeg;
+pub mod follow;
+pub mod housekeeping;
+pub mod import;
+pub mod intake;
+pub mod look;
 pub mod scan;
 pub mod source_file;
 pub mod watch_source;
@@ -34,12 +41,22 @@ impl Attempt {
         cancel: CancellationToken,
     ) -> (Self, watch::Receiver<Progress>) {
         let (progress, reader) = watch::channel(Progress::default());
-        (Self { job_id, epoch, spec, cancel, progress }, reader)
+        (
+            Self {
+                job_id,
+                epoch,
+                spec,
+                cancel,
+                progress,
+            },
+            reader,
+        )
     }
 
     /// Tells how far the attempt is. Counters that would go back stay where they were.
     pub fn report(&self, newer: Progress) {
-        self.progress.send_modify(|progress| *progress = progress.advanced_to(newer));
+        self.progress
+            .send_modify(|progress| *progress = progress.advanced_to(newer));
     }
 
     /// A name for an unfinished file that no other attempt has.

@@ -4,7 +4,7 @@
 //! time and one candidate per camera, so its memory does not grow with the age of the footage.
 //! `work::watch_source` says when to walk again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
@@ -142,8 +142,8 @@ pub enum ScanScope<'a> {
     All,
     /// A folder and all beneath it.
     Tree(&'a Path),
-    /// The files of one folder, without the folders beneath it.
-    Folder(&'a Path),
+    /// These files.
+    Files(&'a BTreeSet<PathBuf>),
 }
 
 /// Takes what a walk finds.
@@ -194,10 +194,10 @@ pub fn scan(
     cancel: &CancellationToken,
     visitor: &mut dyn ScanVisitor,
 ) -> Result<ScanSummary, ScanError> {
-    let (folder, max_depth) = match scope {
-        ScanScope::All => (Path::new(""), usize::MAX),
-        ScanScope::Tree(folder) => (folder, usize::MAX),
-        ScanScope::Folder(folder) => (folder, 1),
+    // Files are walked from the root as well, one step each; a folder is where its own walk begins.
+    let folder = match scope {
+        ScanScope::All | ScanScope::Files(_) => Path::new(""),
+        ScanScope::Tree(folder) => folder,
     };
     let root_error = |error| ScanError::Root {
         root: source.root.clone(),
@@ -222,7 +222,10 @@ pub fn scan(
         newest: BTreeMap::new(),
     };
     let ended = match start.canonicalize() {
-        Ok(real) if real == start => walk.folders(&root, &start, max_depth, cancel),
+        Ok(real) if real == start => match scope {
+            ScanScope::Files(files) => walk.files(&root, files, cancel),
+            ScanScope::All | ScanScope::Tree(_) => walk.folders(&root, &start, cancel),
+        },
         // The folder turned into a link, or lies beneath one, and would lead the walk elsewhere.
         Ok(real) if real.starts_with(&root) => {
             walk.leave_out(folder, LeftOutReason::LinkWithinRoot)
@@ -250,13 +253,11 @@ impl Walk<'_> {
         &mut self,
         root: &Path,
         start: &Path,
-        max_depth: usize,
         cancel: &CancellationToken,
     ) -> ControlFlow<()> {
         // Files before folders, so that the candidates of a folder are in one piece.
         let mut entries = WalkDir::new(start)
             .min_depth(1)
-            .max_depth(max_depth)
             .follow_links(false)
             .sort_by(|a, b| {
                 let key = |e: &DirEntry| e.file_type().is_dir();
@@ -297,6 +298,48 @@ impl Walk<'_> {
                 Err(reason) => self.leave_out(path, reason)?,
             }
         }
+        self.end_walk()
+    }
+
+    fn files(
+        &mut self,
+        root: &Path,
+        files: &BTreeSet<PathBuf>,
+        cancel: &CancellationToken,
+    ) -> ControlFlow<()> {
+        for path in files {
+            if cancel.is_cancelled() {
+                return ControlFlow::Break(());
+            }
+            let folder = root.join(path.parent().unwrap_or(Path::new("")));
+            // A step that is a link would lead elsewhere; one that is gone took the file with it.
+            if folder.canonicalize().is_ok_and(|real| real != folder) {
+                self.leave_out(path, LeftOutReason::LinkWithinRoot)?;
+                continue;
+            }
+            let mut entry = WalkDir::new(root.join(path))
+                .max_depth(0)
+                .follow_links(false)
+                .follow_root_links(false)
+                .into_iter();
+            match entry.next() {
+                Some(Ok(entry)) if entry.file_type().is_dir() => {}
+                Some(Ok(entry)) => match self.examine(root, path, &entry) {
+                    Ok(Some(candidate)) => self.in_folder.push(candidate),
+                    Ok(None) => {}
+                    Err(reason) => self.leave_out(path, reason)?,
+                },
+                Some(Err(error)) => match io::Error::from(error) {
+                    gone if gone.kind() == io::ErrorKind::NotFound => {}
+                    error => self.leave_out(path, LeftOutReason::Unreadable(error))?,
+                },
+                None => {}
+            }
+        }
+        self.end_walk()
+    }
+
+    fn end_walk(&mut self) -> ControlFlow<()> {
         self.end_folder()?;
         std::mem::take(&mut self.newest)
             .into_values()

@@ -200,8 +200,13 @@ fn one_folder_can_be_walked_without_those_beneath_it() {
         zone: Some(SourceZone::Utc),
         ..source(folder.path(), "lightnvr")
     };
+    let files = BTreeSet::from([
+        PathBuf::from("cam/recording_20261122_000000.mp4"),
+        PathBuf::from("cam/gone.mp4"),
+        PathBuf::from("cam/2026"),
+    ]);
     let mut seen = Seen::default();
-    let scope = ScanScope::Folder(Path::new("cam"));
+    let scope = ScanScope::Files(&files);
     scan(&source, scope, &CancellationToken::new(), &mut seen).unwrap();
     assert_eq!(seen.paths(), ["cam/recording_20261122_000000.mp4"]);
 }

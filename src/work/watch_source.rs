@@ -32,9 +32,8 @@ pub enum SourceEvent {
 /// Changes of one moment, gathered so that a burst is one event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Folders in which a file was made, closed or renamed into place. Look at the files of each,
-    /// not at the folders beneath.
-    pub look_at_folders: BTreeSet<PathBuf>,
+    /// Files that were made, closed or renamed into place.
+    pub look_at_files: BTreeSet<PathBuf>,
     /// Folders that are new or were moved in. Look at each with all beneath it.
     pub look_at_trees: BTreeSet<PathBuf>,
     /// Files that were deleted or moved away, and had not come back when this was sent.
@@ -169,7 +168,7 @@ impl Follower {
     async fn take(&mut self, change: EventOwned) {
         self.gather(change).await;
         let gathered = &self.gathered;
-        let count = gathered.look_at_folders.len()
+        let count = gathered.look_at_files.len()
             + gathered.look_at_trees.len()
             + gathered.vanished_files.len()
             + gathered.vanished_folders.len();
@@ -216,9 +215,7 @@ impl Follower {
                 // A folder that was moved keeps its watches, which would tell of the old path.
                 self.folders.remove_beneath(&path);
                 let beneath = |other: &PathBuf| other.starts_with(&path);
-                self.gathered
-                    .look_at_folders
-                    .retain(|folder| !beneath(folder));
+                self.gathered.look_at_files.retain(|file| !beneath(file));
                 self.gathered
                     .look_at_trees
                     .retain(|folder| !beneath(folder));
@@ -232,11 +229,12 @@ impl Follower {
                 self.gathered.look_at_trees.insert(path);
             }
             (false, true) => {
+                self.gathered.look_at_files.remove(&path);
                 self.gathered.vanished_files.insert(path);
             }
             (false, false) => {
                 self.gathered.vanished_files.remove(&path);
-                self.gathered.look_at_folders.insert(folder);
+                self.gathered.look_at_files.insert(path);
             }
         }
     }
@@ -294,8 +292,8 @@ impl Follower {
             .look_at_trees
             .retain(|tree| !tree.ancestors().skip(1).any(|up| trees.contains(up)));
         changes
-            .look_at_folders
-            .retain(|folder| !folder.ancestors().any(|up| trees.contains(up)));
+            .look_at_files
+            .retain(|file| !file.ancestors().any(|up| trees.contains(up)));
         SourceEvent::Changed(changes)
     }
 }

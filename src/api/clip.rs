@@ -1,0 +1,267 @@
+//! ClipService.
+
+use std::pin::Pin;
+
+use futures::Stream;
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+use tonic::{Request, Response, Status};
+
+use super::catalog::{range, unchecked};
+use super::convert::{duration, int64, window};
+use super::fields::Fields;
+use super::job::answer;
+use super::page::Tokens;
+use super::status::ApiError;
+use super::{Services, download};
+use crate::domain::clip::{Clip, ClipSpec, WindowError, clip_window};
+use crate::domain::id;
+use crate::domain::job::{JobSpec, RequestKey};
+use crate::jobs::{PRIORITY_INTERACTIVE, Submission};
+use crate::proto::clip_service_server::ClipService;
+use crate::proto::{self, ErrorReason};
+use crate::repository::ClipFilter;
+
+#[tonic::async_trait]
+impl ClipService for Services {
+    async fn create_clip(
+        &self,
+        request: Request<proto::CreateClipRequest>,
+    ) -> Result<Response<proto::Job>, Status> {
+        let asked = request.into_inner();
+        let mut fields = Fields::default();
+        let camera_id = fields.camera_id("camera_id", &asked.camera_id);
+        let start = fields.time("start_time", asked.start_time);
+        let end = fields.time("end_time", asked.end_time);
+        if !asked.clip_id.is_empty() && !id::is_valid(id::CLIP, &asked.clip_id) {
+            fields.wrong(
+                "clip_id",
+                "must be `clip_` and then 1 to 58 of a-z, 0-9, `_` and `-`",
+            );
+        }
+        let wait = fields.wait(asked.wait);
+        let request_id = fields.request_id(&asked.request_id);
+        let keep_for = fields.keep_for(asked.keep_for);
+        let labels = fields.labels("labels", asked.labels.clone());
+        let created_by = fields.text("created_by", asked.created_by.clone());
+        fields.check()?;
+        let (Some(camera_id), Some(start), Some(end)) = (camera_id, start, end) else {
+            return Err(unchecked("window").into());
+        };
+        let window = clip_window(start, end).map_err(ApiError::from)?;
+
+        let request = request_id.map(|request_id| RequestKey {
+            request_id,
+            digest: digest(asked.clone()),
+        });
+        if let Some(request) = request.as_ref().filter(|_| !asked.validate_only)
+            && let Some(earlier) = self
+                .jobs
+                .of_request(request)
+                .await
+                .map_err(ApiError::from)?
+        {
+            return Ok(answer(
+                self.jobs
+                    .wait(earlier, wait)
+                    .await
+                    .map_err(ApiError::from)?,
+            ));
+        }
+        if asked.validate_only {
+            return Ok(Response::new(
+                self.clip_plan(&camera_id, window, &asked.clip_id).await?,
+            ));
+        }
+        self.clips
+            .admit(&camera_id, window)
+            .await
+            .map_err(ApiError::from)?;
+        let spec = ClipSpec {
+            clip_id: if asked.clip_id.is_empty() {
+                id::new(id::CLIP)
+            } else {
+                asked.clip_id
+            },
+            camera_id,
+            start_us: window.start().timestamp_micros(),
+            end_us: window.end().timestamp_micros(),
+            keep_for_s: keep_for.map_or(self.clips.default_keep_for_s(), |keep_for| {
+                keep_for.as_secs()
+            }),
+            created_by: created_by.clone(),
+            labels: labels.clone(),
+        };
+        let submission = Submission {
+            spec: JobSpec::Clip(spec),
+            priority: PRIORITY_INTERACTIVE,
+            created_by,
+            labels,
+            retry_of: String::new(),
+            request,
+        };
+        let job = self.jobs.submit(submission).await.map_err(ApiError::from)?;
+        Ok(answer(
+            self.jobs.wait(job, wait).await.map_err(ApiError::from)?,
+        ))
+    }
+
+    async fn get_clip(
+        &self,
+        request: Request<proto::GetClipRequest>,
+    ) -> Result<Response<proto::Clip>, Status> {
+        Ok(Response::new(
+            self.clip(&request.get_ref().clip_id).await?.into(),
+        ))
+    }
+
+    async fn list_clips(
+        &self,
+        request: Request<proto::ListClipsRequest>,
+    ) -> Result<Response<proto::ListClipsResponse>, Status> {
+        let mut request = request.into_inner();
+        let (page_size, page_token) = (
+            std::mem::take(&mut request.page_size),
+            std::mem::take(&mut request.page_token),
+        );
+        let tokens = Tokens::of("ListClips", &request);
+        let mut fields = Fields::default();
+        let filter = ClipFilter {
+            camera_id: fields.optional_camera_id("camera_id", &request.camera_id),
+            ends_after: fields.optional_time("start_time", request.start_time),
+            starts_before: fields.optional_time("end_time", request.end_time),
+        };
+        fields.check()?;
+        if let (Some(start), Some(end)) = (filter.ends_after, filter.starts_before) {
+            range(start, end)?;
+        }
+        let page = tokens.page(page_size, &page_token)?;
+        let (clips, next) = self
+            .store
+            .clips(&filter, &page)
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(proto::ListClipsResponse {
+            clips: clips.into_iter().map(proto::Clip::from).collect(),
+            next_page_token: tokens.token(next),
+        }))
+    }
+
+    async fn delete_clip(
+        &self,
+        request: Request<proto::DeleteClipRequest>,
+    ) -> Result<Response<proto::DeleteClipResponse>, Status> {
+        let clip = self.clip(&request.get_ref().clip_id).await?;
+        if !self.clips.delete(&clip).await.map_err(ApiError::from)? {
+            return Err(ApiError::clip_not_found(&clip.id).into());
+        }
+        Ok(Response::new(proto::DeleteClipResponse {}))
+    }
+
+    type DownloadClipStream =
+        Pin<Box<dyn Stream<Item = Result<proto::DownloadClipResponse, Status>> + Send>>;
+
+    async fn download_clip(
+        &self,
+        request: Request<proto::DownloadClipRequest>,
+    ) -> Result<Response<Self::DownloadClipStream>, Status> {
+        use futures::StreamExt as _;
+        use proto::download_clip_response::Content;
+
+        let request = request.into_inner();
+        let part = download::Part::asked(request.offset_bytes, request.limit_bytes)?;
+        let clip = self.clip(&request.clip_id).await?;
+        let file = self.clips.open(&clip).await.map_err(ApiError::from)?;
+        let part = part.within(clip.size_bytes)?;
+        let header = proto::FileHeader {
+            total_size_bytes: int64(clip.size_bytes),
+            sha256: clip.sha256,
+            media_type: clip.media_type,
+            file_name: clip.file_name,
+            offset_bytes: int64(part.start),
+            length_bytes: int64(part.end - part.start),
+        };
+        let message = |content| proto::DownloadClipResponse {
+            content: Some(content),
+        };
+        let first = futures::stream::once(async move { Ok(message(Content::Header(header))) });
+        let rest = download::chunks(file, part).map(move |chunk| {
+            chunk
+                .map(|data| message(Content::Data(data)))
+                .map_err(Status::from)
+        });
+        Ok(Response::new(Box::pin(first.chain(rest))))
+    }
+}
+
+impl Services {
+    async fn clip(&self, id: &str) -> Result<Clip, ApiError> {
+        if id.is_empty() {
+            return Err(ApiError::field("clip_id", "is required"));
+        }
+        if !id::is_valid(id::CLIP, id) {
+            return Err(ApiError::clip_not_found(
+                &id.escape_debug().take(100).collect::<String>(),
+            ));
+        }
+        self.store
+            .clip(id)
+            .await?
+            .ok_or_else(|| ApiError::clip_not_found(id))
+    }
+
+    async fn clip_plan(
+        &self,
+        camera_id: &crate::domain::camera::CameraId,
+        asked: crate::domain::time::TimeRange,
+        clip_id: &str,
+    ) -> Result<proto::Job, ApiError> {
+        let preview = self.clips.preview(camera_id, asked).await?;
+        if !clip_id.is_empty() && self.store.is_output_taken(clip_id).await? {
+            return Err(ApiError::Taken {
+                kind: "clip",
+                name: clip_id.to_owned(),
+            });
+        }
+        let plan = proto::ClipPlan {
+            requested_window: Some(window(asked)),
+            delivered_window: preview.delivered.map(window),
+            requested: Some(duration(asked.duration())),
+            covered: Some(duration(preview.covered)),
+            gaps: preview.gaps.into_iter().map(proto::Gap::from).collect(),
+            segments: preview
+                .segments
+                .into_iter()
+                .map(proto::Segment::from)
+                .collect(),
+            expected_bytes: int64(preview.expected_bytes),
+        };
+        Ok(proto::Job {
+            kind: proto::JobKind::Clip.into(),
+            camera_id: camera_id.to_string(),
+            plan: Some(proto::job::Plan::ClipPlan(plan)),
+            ..proto::Job::default()
+        })
+    }
+}
+
+impl From<WindowError> for ApiError {
+    fn from(error: WindowError) -> Self {
+        let reason = match error {
+            WindowError::Reversed => ErrorReason::WindowReversed,
+            WindowError::TooLong(_) => ErrorReason::WindowTooLong,
+        };
+        Self::Invalid {
+            reason,
+            violations: vec![("end_time".to_owned(), error.to_string())],
+        }
+    }
+}
+
+/// What was asked for, whatever the id of the request and however long the caller waits for the answer.
+fn digest(mut asked: proto::CreateClipRequest) -> String {
+    asked.request_id.clear();
+    asked.wait = None;
+    let digest = Sha256::digest(asked.encode_to_vec());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

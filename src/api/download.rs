@@ -1,0 +1,91 @@
+//! Streaming a stored file in messages.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use futures::Stream;
+
+use super::status::ApiError;
+
+/// Bytes in one message: large enough that messages cost little, small enough for every client's default limit.
+const CHUNK_BYTES: u64 = 256 * 1024;
+
+/// The part of a file that a caller asks for.
+pub(super) struct Part {
+    offset: u64,
+    limit: u64,
+}
+
+impl Part {
+    /// Reads offset and limit of a request; a limit of 0 is none.
+    pub(super) fn asked(offset_bytes: i64, limit_bytes: i64) -> Result<Self, ApiError> {
+        let read = |field, value| {
+            u64::try_from(value).map_err(|_| ApiError::field(field, "must not be negative"))
+        };
+        let limit = read("limit_bytes", limit_bytes)?;
+        Ok(Self {
+            offset: read("offset_bytes", offset_bytes)?,
+            limit: if limit == 0 { u64::MAX } else { limit },
+        })
+    }
+
+    /// The bytes of a file of this size. The very end is a valid offset: nothing is left to send.
+    pub(super) fn within(&self, size_bytes: u64) -> Result<Range<u64>, ApiError> {
+        if self.offset > size_bytes {
+            return Err(ApiError::PastEnd {
+                message: format!(
+                    "offset_bytes {} is past the end of the file, which has {size_bytes} bytes",
+                    self.offset
+                ),
+            });
+        }
+        Ok(self.offset..self.offset.saturating_add(self.limit).min(size_bytes))
+    }
+}
+
+/// The bytes of `part`, read only as fast as they are taken.
+pub(super) fn chunks(
+    file: File,
+    part: Range<u64>,
+) -> impl Stream<Item = Result<Vec<u8>, ApiError>> + Send {
+    let file = Arc::new(file);
+    futures::stream::try_unfold(part, move |left| {
+        let file = Arc::clone(&file);
+        async move {
+            if left.is_empty() {
+                return Ok(None);
+            }
+            let length = (left.end - left.start).min(CHUNK_BYTES);
+            let chunk = tokio::task::spawn_blocking(move || {
+                let mut chunk = vec![0; length as usize];
+                file.read_exact_at(&mut chunk, left.start).map(|()| chunk)
+            })
+            .await
+            .map_err(|error| ApiError::Internal {
+                cause: error.to_string(),
+            })?
+            .map_err(|error| ApiError::Internal {
+                cause: format!("reading a stored file: {error}"),
+            })?;
+            Ok(Some((chunk, left.start + length..left.end)))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_cut_to_the_file_and_the_very_end_is_valid() {
+        let part = |offset, limit| Part::asked(offset, limit).unwrap().within(100);
+        assert_eq!(part(0, 0).unwrap(), 0..100);
+        assert_eq!(part(90, 20).unwrap(), 90..100);
+        assert_eq!(part(100, 0).unwrap(), 100..100);
+        assert_eq!(part(10, i64::MAX).unwrap(), 10..100);
+        assert!(part(101, 0).is_err());
+        assert!(Part::asked(-1, 0).is_err() && Part::asked(0, -1).is_err());
+    }
+}

@@ -1,0 +1,189 @@
+//! Reading the fields of a request: collects everything that is wrong, so that a caller hears it all at once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::status::{ApiError, Violation};
+use crate::domain::camera::CameraId;
+use crate::domain::time::to_microseconds;
+use crate::proto::ErrorReason;
+
+/// Longest text of names, incidents and callers.
+const TEXT_MAX_CHARS: usize = 200;
+const LABELS_MAX: usize = 64;
+const LABEL_KEY_MAX_CHARS: usize = 63;
+const LABEL_VALUE_MAX_CHARS: usize = 255;
+/// Longest time for which an answer may be held.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Longest lifetime that can be asked for: a hundred years.
+const KEEP_FOR_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+/// The fields of one request.
+#[derive(Default)]
+pub(super) struct Fields {
+    violations: Vec<Violation>,
+}
+
+impl Fields {
+    /// Notes that a field is wrong.
+    pub(super) fn wrong(&mut self, field: &str, description: impl Into<String>) {
+        self.violations.push((field.to_owned(), description.into()));
+    }
+
+    /// Fails when anything was wrong.
+    pub(super) fn check(self) -> Result<(), ApiError> {
+        if self.violations.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::Invalid {
+            reason: ErrorReason::InvalidField,
+            violations: self.violations,
+        })
+    }
+
+    /// A required camera id.
+    pub(super) fn camera_id(&mut self, field: &str, text: &str) -> Option<CameraId> {
+        match CameraId::parse(text) {
+            Ok(id) => Some(id),
+            Err(error) => {
+                self.wrong(field, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// A camera id that may be empty.
+    pub(super) fn optional_camera_id(&mut self, field: &str, text: &str) -> Option<CameraId> {
+        if text.is_empty() {
+            None
+        } else {
+            self.camera_id(field, text)
+        }
+    }
+
+    /// A required time.
+    pub(super) fn time(
+        &mut self,
+        field: &str,
+        time: Option<prost_types::Timestamp>,
+    ) -> Option<DateTime<Utc>> {
+        if time.is_none() {
+            self.wrong(field, "is required");
+        }
+        self.optional_time(field, time)
+    }
+
+    /// A time that may be absent.
+    pub(super) fn optional_time(
+        &mut self,
+        field: &str,
+        time: Option<prost_types::Timestamp>,
+    ) -> Option<DateTime<Utc>> {
+        let time = time?;
+        // The range of google.protobuf.Timestamp: years 1 to 9999.
+        let in_range = (-62_135_596_800..=253_402_300_799).contains(&time.seconds);
+        let found = u32::try_from(time.nanos)
+            .ok()
+            .filter(|nanos| in_range && *nanos < 1_000_000_000)
+            .and_then(|nanos| DateTime::from_timestamp(time.seconds, nanos));
+        if found.is_none() {
+            self.wrong(field, "is not a time between the years 1 and 9999");
+        }
+        found.map(to_microseconds)
+    }
+
+    /// A duration from zero to `max`; absent is `None`.
+    fn duration(
+        &mut self,
+        field: &str,
+        duration: Option<prost_types::Duration>,
+        max: Duration,
+    ) -> Option<Duration> {
+        let found = Duration::try_from(duration?)
+            .ok()
+            .filter(|duration| *duration <= max);
+        if found.is_none() {
+            self.wrong(
+                field,
+                format!("must be between 0 s and {} s", max.as_secs()),
+            );
+        }
+        found
+    }
+
+    /// How long the answer may be held; absent is not at all.
+    pub(super) fn wait(&mut self, wait: Option<prost_types::Duration>) -> Duration {
+        self.duration("wait", wait, WAIT_MAX).unwrap_or_default()
+    }
+
+    /// How long to keep what is made.
+    pub(super) fn keep_for(&mut self, keep_for: Option<prost_types::Duration>) -> Option<Duration> {
+        self.duration("keep_for", keep_for, KEEP_FOR_MAX)
+    }
+
+    /// The resolution of a timeline.
+    pub(super) fn resolution(&mut self, resolution: Option<prost_types::Duration>) -> TimeDelta {
+        let found = self.duration("resolution", resolution, KEEP_FOR_MAX);
+        found
+            .and_then(|found| TimeDelta::from_std(found).ok())
+            .unwrap_or_default()
+    }
+
+    /// A UUID that makes the request repeatable; empty is none.
+    pub(super) fn request_id(&mut self, text: &str) -> Option<String> {
+        if text.is_empty() {
+            return None;
+        }
+        match Uuid::try_parse(text) {
+            Ok(id) => Some(id.to_string()),
+            Err(_) => {
+                self.wrong(
+                    "request_id",
+                    "must be a UUID, for example 0198c0de-0000-7000-8000-000000000000",
+                );
+                None
+            }
+        }
+    }
+
+    /// Text for people: limited in length, without control characters.
+    pub(super) fn text(&mut self, field: &str, text: String) -> String {
+        if text.chars().count() > TEXT_MAX_CHARS {
+            self.wrong(
+                field,
+                format!("must have at most {TEXT_MAX_CHARS} characters"),
+            );
+        } else if text.chars().any(char::is_control) {
+            self.wrong(field, "must not hold control characters");
+        }
+        text
+    }
+
+    /// Free pairs of the caller.
+    pub(super) fn labels(
+        &mut self,
+        field: &str,
+        labels: BTreeMap<String, String>,
+    ) -> BTreeMap<String, String> {
+        if labels.len() > LABELS_MAX {
+            self.wrong(field, format!("must have at most {LABELS_MAX} entries"));
+        }
+        for (key, value) in &labels {
+            if key.is_empty()
+                || key.chars().count() > LABEL_KEY_MAX_CHARS
+                || key.chars().any(char::is_control)
+            {
+                self.wrong(field, format!("a key must have 1 to {LABEL_KEY_MAX_CHARS} characters, none of them a control character"));
+            }
+            if value.chars().count() > LABEL_VALUE_MAX_CHARS || value.chars().any(char::is_control)
+            {
+                self.wrong(field, format!("a value must have at most {LABEL_VALUE_MAX_CHARS} characters, none of them a control character"));
+            }
+        }
+        labels
+    }
+}

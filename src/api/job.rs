@@ -1,0 +1,245 @@
+//! JobService.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use tokio_stream::StreamExt as _;
+use tonic::{Request, Response, Status};
+
+use super::Services;
+use super::convert::{int64, timestamp};
+use super::fields::Fields;
+use super::page::Tokens;
+use super::status::ApiError;
+use crate::clock;
+use crate::domain::id;
+use crate::domain::job::{Job, JobKind, JobState, RequestKey};
+use crate::jobs::{JobChange, JobsError};
+use crate::proto;
+use crate::proto::job_service_server::JobService;
+use crate::repository::JobFilter;
+
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl JobService for Services {
+    async fn get_job(
+        &self,
+        request: Request<proto::GetJobRequest>,
+    ) -> Result<Response<proto::Job>, Status> {
+        let id = known_form(&request.get_ref().job_id)?;
+        Ok(answer(self.jobs.get(id).await.map_err(ApiError::from)?))
+    }
+
+    async fn list_jobs(
+        &self,
+        request: Request<proto::ListJobsRequest>,
+    ) -> Result<Response<proto::ListJobsResponse>, Status> {
+        let mut request = request.into_inner();
+        let (page_size, page_token) = (
+            std::mem::take(&mut request.page_size),
+            std::mem::take(&mut request.page_token),
+        );
+        let tokens = Tokens::of("ListJobs", &request);
+        let Some(filter) = filter(request.filter)? else {
+            return Ok(Response::new(proto::ListJobsResponse::default()));
+        };
+        let page = tokens.page(page_size, &page_token)?;
+        let (jobs, next) = self
+            .jobs
+            .list(&filter, &page)
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(proto::ListJobsResponse {
+            jobs: jobs
+                .iter()
+                .map(|job| proto::Job::from(job.as_ref()))
+                .collect(),
+            next_page_token: tokens.token(next),
+        }))
+    }
+
+    type WatchJobStream = Messages<proto::WatchJobResponse>;
+
+    async fn watch_job(
+        &self,
+        request: Request<proto::WatchJobRequest>,
+    ) -> Result<Response<Self::WatchJobStream>, Status> {
+        use proto::watch_job_response::Event;
+        let request = request.into_inner();
+        let id = known_form(&request.job_id)?;
+        let after = u64::try_from(request.after_revision)
+            .map_err(|_| ApiError::field("after_revision", "must not be negative"))?;
+        let watch = self.jobs.watch(id, after).await.map_err(ApiError::from)?;
+        let messages = futures::stream::try_unfold(watch, |mut watch| async move {
+            let change = watch.next().await.map_err(ApiError::from)?;
+            let event = match change {
+                None | Some(JobChange::SnapshotEnd(_)) => return Ok(None),
+                Some(JobChange::Job(job)) => Event::Job(job.as_ref().into()),
+                Some(JobChange::Heartbeat) => Event::Heartbeat(heartbeat()),
+            };
+            Ok::<_, Status>(Some((
+                proto::WatchJobResponse { event: Some(event) },
+                watch,
+            )))
+        });
+        Ok(Response::new(Box::pin(messages.fuse())))
+    }
+
+    type WatchJobsStream = Messages<proto::WatchJobsResponse>;
+
+    async fn watch_jobs(
+        &self,
+        request: Request<proto::WatchJobsRequest>,
+    ) -> Result<Response<Self::WatchJobsStream>, Status> {
+        use proto::watch_jobs_response::Event;
+        // A filter that nothing can pass still watches: for the heartbeats, as with any other.
+        let filter = filter(request.into_inner().filter)?.unwrap_or_else(nothing);
+        let watch = self.jobs.watch_all(filter).await.map_err(ApiError::from)?;
+        let messages = futures::stream::try_unfold(watch, |mut watch| async move {
+            let event = match watch.next().await.map_err(ApiError::from)? {
+                JobChange::Job(job) => Event::Job(job.as_ref().into()),
+                JobChange::SnapshotEnd(count) => Event::SnapshotEnd(proto::SnapshotEnd {
+                    job_count: int64(count),
+                }),
+                JobChange::Heartbeat => Event::Heartbeat(heartbeat()),
+            };
+            Ok::<_, Status>(Some((
+                proto::WatchJobsResponse { event: Some(event) },
+                watch,
+            )))
+        });
+        Ok(Response::new(Box::pin(messages.fuse())))
+    }
+
+    async fn cancel_job(
+        &self,
+        request: Request<proto::CancelJobRequest>,
+    ) -> Result<Response<proto::Job>, Status> {
+        let id = known_form(&request.get_ref().job_id)?;
+        Ok(answer(self.jobs.cancel(id).await.map_err(ApiError::from)?))
+    }
+
+    async fn retry_job(
+        &self,
+        request: Request<proto::RetryJobRequest>,
+    ) -> Result<Response<proto::Job>, Status> {
+        let request = request.into_inner();
+        let id = known_form(&request.job_id)?;
+        let mut fields = Fields::default();
+        let wait = fields.wait(request.wait);
+        let request_id = fields.request_id(&request.request_id);
+        fields.check()?;
+        let key = request_id.map(|request_id| RequestKey {
+            request_id,
+            digest: format!("retry {id}"),
+        });
+        let job = self.jobs.retry(id, key).await.map_err(ApiError::from)?;
+        Ok(answer(
+            self.jobs.wait(job, wait).await.map_err(ApiError::from)?,
+        ))
+    }
+}
+
+/// A job as an answer.
+pub(super) fn answer(job: Arc<Job>) -> Response<proto::Job> {
+    Response::new(job.as_ref().into())
+}
+
+fn heartbeat() -> proto::Heartbeat {
+    proto::Heartbeat {
+        server_time: Some(timestamp(clock::now())),
+    }
+}
+
+/// Refuses what cannot be a job's id, so that no odd text reaches logs; what can be one is looked up.
+fn known_form(job_id: &str) -> Result<&str, ApiError> {
+    if id::is_valid(id::JOB, job_id) || id::is_valid("bkj_", job_id) {
+        return Ok(job_id);
+    }
+    if job_id.is_empty() {
+        return Err(ApiError::field("job_id", "is required"));
+    }
+    Err(JobsError::NotFound(job_id.escape_debug().take(100).collect()).into())
+}
+
+/// The filter that was asked for, or `None` when no job of this version can pass it.
+fn filter(filter: Option<proto::JobFilter>) -> Result<Option<JobFilter>, ApiError> {
+    let filter = filter.unwrap_or_default();
+    let mut fields = Fields::default();
+    let camera_id = fields.optional_camera_id("filter.camera_id", &filter.camera_id);
+    let asks_for_backups = !filter.policy_id.is_empty() || !filter.destination_id.is_empty();
+    let mut kinds = Vec::new();
+    for kind in &filter.kinds {
+        match proto::JobKind::try_from(*kind) {
+            Ok(proto::JobKind::Clip) => kinds.push(JobKind::Clip),
+            Ok(proto::JobKind::Import) => kinds.push(JobKind::Import),
+            Ok(proto::JobKind::Unspecified) => kinds.extend(JobKind::ALL),
+            Ok(_) => {}
+            Err(_) => fields.wrong("filter.kinds", format!("{kind} is not a known kind")),
+        }
+    }
+    let mut states = Vec::new();
+    for state in &filter.states {
+        match proto::JobState::try_from(*state) {
+            Ok(proto::JobState::Queued) => states.push(JobState::Queued),
+            Ok(proto::JobState::Running) => states.push(JobState::Running),
+            Ok(proto::JobState::Cancelling) => states.push(JobState::Cancelling),
+            Ok(proto::JobState::Succeeded) => states.push(JobState::Succeeded),
+            Ok(proto::JobState::Failed) => states.push(JobState::Failed),
+            Ok(proto::JobState::Cancelled) => states.push(JobState::Cancelled),
+            Ok(proto::JobState::Unspecified) => states.extend(JobState::ALL),
+            Err(_) => fields.wrong("filter.states", format!("{state} is not a known state")),
+        }
+    }
+    let created_by = fields.text("filter.created_by", filter.created_by);
+    let labels = fields.labels("filter.labels", filter.labels);
+    fields.check()?;
+    if asks_for_backups || (kinds.is_empty() && !filter.kinds.is_empty()) {
+        return Ok(None);
+    }
+    Ok(Some(JobFilter {
+        kinds,
+        states,
+        camera_id: camera_id.map(String::from),
+        created_by: (!created_by.is_empty()).then_some(created_by),
+        labels,
+    }))
+}
+
+/// A filter that no job passes: job ids are never empty, and neither are their creators' ids here.
+fn nothing() -> JobFilter {
+    JobFilter {
+        camera_id: Some(String::from("\u{0}")),
+        ..JobFilter::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_for_kinds_of_later_versions_passes_nothing_instead_of_everything() {
+        let only = |kind: proto::JobKind| proto::JobFilter {
+            kinds: vec![kind.into()],
+            ..Default::default()
+        };
+        assert_eq!(filter(Some(only(proto::JobKind::Backup))).unwrap(), None);
+        assert_eq!(
+            filter(Some(only(proto::JobKind::Clip)))
+                .unwrap()
+                .unwrap()
+                .kinds,
+            [JobKind::Clip]
+        );
+        assert!(
+            filter(Some(proto::JobFilter {
+                kinds: vec![99],
+                ..Default::default()
+            }))
+            .is_err()
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! Plain HTTP for finished files, on the same port: HEAD, single and multiple ranges, conditional requests.
+//!
+//! A name is looked up among the catalog's files, never on the disk: there is no folder to list and no path to leave.
+
+use std::fs::File;
+use std::ops::Range;
+use std::pin::Pin;
+use std::time::SystemTime;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use axum::routing::get;
+use bytes::Bytes;
+use futures::Stream;
+use http_serve::{ChunkedReadFile, Entity};
+use tracing::{error, warn};
+
+use super::Services;
+use crate::domain::clip::Clip;
+use crate::work::clip::ClipError;
+
+/// Where clips lie.
+pub(super) const CLIPS_URL: &str = "/media/clips";
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The routes below `/media`.
+pub(super) fn routes(services: Services) -> Router {
+    Router::new()
+        .route(&format!("{CLIPS_URL}/{{file}}"), get(clip))
+        .with_state(services)
+}
+
+async fn clip(
+    State(services): State<Services>,
+    Path(file): Path<String>,
+    request: Request,
+) -> Response<Body> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return plain(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD are served here\n",
+        );
+    }
+    let clip = match services.store.clip_by_file(&file).await {
+        Ok(Some(clip)) => clip,
+        Ok(None) => return plain(StatusCode::NOT_FOUND, "no such clip\n"),
+        Err(error) => {
+            error!(%error, "looking up a clip's file failed");
+            return plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the catalog does not answer; try again\n",
+            );
+        }
+    };
+    let opened = match services.clips.open(&clip).await {
+        Ok(opened) => opened,
+        Err(ClipError::Corrupted(what)) => {
+            warn!(
+                clip_id = clip.id,
+                what, "a clip's file is not what was stored"
+            );
+            return plain(StatusCode::GONE, "the clip's file is gone or damaged\n");
+        }
+        Err(error) => {
+            error!(%error, "opening a clip's file failed");
+            return plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the clip cannot be read\n",
+            );
+        }
+    };
+    match StoredFile::of(&clip, opened) {
+        Ok(stored) => http_serve::serve(stored, &request).map(Body::new),
+        Err(error) => {
+            error!(%error, "a clip's file cannot be served");
+            plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the clip cannot be read\n",
+            )
+        }
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}
+
+/// A finished file: its bytes never change, so its hash is its strong entity tag.
+struct StoredFile {
+    file: ChunkedReadFile<Bytes, BoxError>,
+    etag: HeaderValue,
+    modified: SystemTime,
+}
+
+impl StoredFile {
+    fn of(clip: &Clip, file: File) -> Result<Self, BoxError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_str(&clip.media_type)?,
+        );
+        headers.insert(
+            header::CONTENT_DISPOSITION,
+            HeaderValue::from_str(&format!("inline; filename=\"{}\"", clip.file_name))?,
+        );
+        // Names are fixed and bytes are typed: a browser has nothing to guess.
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        Ok(Self {
+            file: ChunkedReadFile::new(file, headers)?,
+            etag: HeaderValue::from_str(&format!("\"{}\"", clip.sha256))?,
+            modified: clip.create_time.into(),
+        })
+    }
+}
+
+impl Entity for StoredFile {
+    type Error = BoxError;
+    type Data = Bytes;
+
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn get_range(
+        &self,
+        range: Range<u64>,
+    ) -> Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send + Sync>> {
+        self.file.get_range(range)
+    }
+
+    fn add_headers(&self, headers: &mut HeaderMap) {
+        self.file.add_headers(headers);
+    }
+
+    fn etag(&self) -> Option<HeaderValue> {
+        Some(self.etag.clone())
+    }
+
+    fn last_modified(&self) -> Option<SystemTime> {
+        Some(self.modified)
+    }
+}

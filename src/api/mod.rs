@@ -1,0 +1,39 @@
+//! The contract, served: one file per gRPC service, plain HTTP for media. Convert, call, convert; nothing is decided here.
+//!
+//! `status` is the only place that builds a `tonic::Status`; `convert` holds the two-way street between the domain's
+//! types and the messages; `server` puts everything on one port.
+
+mod archive;
+mod backup;
+mod catalog;
+mod clip;
+mod convert;
+mod download;
+mod fields;
+mod job;
+mod media;
+mod page;
+mod server;
+mod status;
+
+use std::sync::Arc;
+
+use crate::jobs::Jobs;
+use crate::repository::Store;
+use crate::work::clip::ClipWork;
+use crate::work::intake::Intake;
+
+pub use server::{ServeError, Server};
+
+/// What the services call.
+#[derive(Clone)]
+pub struct Services {
+    /// The catalog and everything else that is stored.
+    pub store: Store,
+    /// Jobs.
+    pub jobs: Jobs,
+    /// Clips: what can be asked before and after their job.
+    pub clips: Arc<ClipWork>,
+    /// Files that recorders hand in.
+    pub intake: Arc<Intake>,
+}

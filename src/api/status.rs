@@ -1,0 +1,407 @@
+//! Errors as callers see them: the only place that builds a `tonic::Status`.
+//!
+//! Every error has a reason of `error.proto`; internal causes are logged here, once, under the id that the caller gets.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+use tracing::error;
+use uuid::Uuid;
+
+use crate::domain::job::{Notice, Reason};
+use crate::jobs::JobsError;
+use crate::media::CutError;
+use crate::proto::ErrorReason;
+use crate::repository::StoreError;
+use crate::work::clip::ClipError;
+use crate::work::intake::IntakeError;
+
+/// The domain of every reason.
+pub(super) const DOMAIN: &str = "footage.heldar";
+
+/// How soon a call that was refused for load or shutdown may be repeated.
+const RETRY_SOON: Duration = Duration::from_secs(1);
+
+/// A field that is wrong: its path in the request, and what would be right.
+pub(super) type Violation = (String, String);
+
+/// Why a call fails.
+#[derive(Debug)]
+pub(super) enum ApiError {
+    /// Fields are wrong; all of them are named.
+    Invalid {
+        reason: ErrorReason,
+        violations: Vec<Violation>,
+    },
+    /// A thing that was named does not exist.
+    NotFound {
+        reason: ErrorReason,
+        kind: &'static str,
+        name: String,
+        message: String,
+    },
+    /// The id that was chosen is taken.
+    Taken { kind: &'static str, name: String },
+    /// Something has to be put right first.
+    Precondition {
+        reason: ErrorReason,
+        subject: String,
+        message: String,
+    },
+    /// Somebody else changed it first.
+    Stale { kind: &'static str, name: String },
+    /// There is too much of something just now.
+    Exhausted {
+        reason: ErrorReason,
+        subject: &'static str,
+        message: String,
+    },
+    /// An offset past the end.
+    PastEnd { message: String },
+    /// Call again soon.
+    Unavailable {
+        reason: ErrorReason,
+        message: &'static str,
+    },
+    /// A stored file is not what it was, or never was what it should be.
+    Corrupted {
+        reason: ErrorReason,
+        kind: &'static str,
+        name: String,
+        message: String,
+    },
+    /// A later version brings it.
+    NotInThisVersion { method: &'static str },
+    /// A fault of the service.
+    Internal { cause: String },
+}
+
+/// The name of a reason on the wire: without the prefix that proto style asks for.
+pub(super) fn reason_name(reason: ErrorReason) -> &'static str {
+    reason.as_str_name().trim_start_matches("ERROR_REASON_")
+}
+
+impl ApiError {
+    /// A fault of one field.
+    pub(super) fn field(field: &str, description: impl Into<String>) -> Self {
+        Self::Invalid {
+            reason: ErrorReason::InvalidField,
+            violations: vec![(field.to_owned(), description.into())],
+        }
+    }
+
+    pub(super) fn camera_not_found(id: &str) -> Self {
+        Self::NotFound {
+            reason: ErrorReason::CameraNotFound,
+            kind: "camera",
+            name: id.to_owned(),
+            message: format!("camera {id} not found"),
+        }
+    }
+
+    pub(super) fn clip_not_found(id: &str) -> Self {
+        Self::NotFound {
+            reason: ErrorReason::ClipNotFound,
+            kind: "clip",
+            name: id.to_owned(),
+            message: format!("clip {id} not found"),
+        }
+    }
+
+    fn code_and_message(&self) -> (Code, String) {
+        match self {
+            Self::Invalid { violations, .. } => {
+                (Code::InvalidArgument, invalid_message(violations))
+            }
+            Self::NotFound { message, .. } => (Code::NotFound, message.clone()),
+            Self::Taken { kind, name } => {
+                (Code::AlreadyExists, format!("{kind} {name} already exists"))
+            }
+            Self::Precondition { message, .. } => (Code::FailedPrecondition, message.clone()),
+            Self::Stale { kind, name } => (
+                Code::Aborted,
+                format!("{kind} {name} was changed since it was read; read it again"),
+            ),
+            Self::Exhausted { message, .. } => (Code::ResourceExhausted, message.clone()),
+            Self::PastEnd { message } => (Code::OutOfRange, message.clone()),
+            Self::Unavailable { message, .. } => (Code::Unavailable, (*message).to_owned()),
+            Self::Corrupted { message, .. } => (Code::DataLoss, message.clone()),
+            Self::NotInThisVersion { method } => (
+                Code::Unimplemented,
+                format!("{method} is not in this version"),
+            ),
+            Self::Internal { .. } => (
+                Code::Internal,
+                "internal error; the server's log has the cause".to_owned(),
+            ),
+        }
+    }
+
+    fn reason(&self) -> ErrorReason {
+        match self {
+            Self::Invalid { reason, .. }
+            | Self::NotFound { reason, .. }
+            | Self::Precondition { reason, .. }
+            | Self::Exhausted { reason, .. }
+            | Self::Unavailable { reason, .. }
+            | Self::Corrupted { reason, .. } => *reason,
+            Self::Taken { .. } => ErrorReason::IdTaken,
+            Self::Stale { .. } => ErrorReason::EtagStale,
+            Self::PastEnd { .. } => ErrorReason::OffsetPastEnd,
+            Self::NotInThisVersion { .. } => ErrorReason::NotInThisVersion,
+            Self::Internal { .. } => ErrorReason::Internal,
+        }
+    }
+}
+
+fn invalid_message(violations: &[Violation]) -> String {
+    match violations {
+        [(_, description)] => description.clone(),
+        _ => violations
+            .iter()
+            .map(|(field, description)| format!("{field}: {description}"))
+            .collect::<Vec<_>>()
+            .join("; "),
+    }
+}
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        let (code, message) = error.code_and_message();
+        let mut details = ErrorDetails::with_error_info(
+            reason_name(error.reason()),
+            DOMAIN,
+            HashMap::<String, String>::new(),
+        );
+        match &error {
+            ApiError::Invalid { violations, .. } => {
+                let violations: Vec<_> = violations
+                    .iter()
+                    .map(|(field, description)| FieldViolation::new(field, description))
+                    .collect();
+                details.set_bad_request(violations);
+            }
+            ApiError::NotFound {
+                kind,
+                name,
+                message,
+                ..
+            }
+            | ApiError::Corrupted {
+                kind,
+                name,
+                message,
+                ..
+            } => {
+                details.set_resource_info(*kind, name, "", message);
+            }
+            ApiError::Taken { kind, name } => {
+                details.set_resource_info(*kind, name, "", &message);
+            }
+            ApiError::Precondition {
+                subject, message, ..
+            } => {
+                details.add_precondition_failure_violation(
+                    reason_name(error.reason()),
+                    subject,
+                    message,
+                );
+            }
+            ApiError::Exhausted {
+                subject, message, ..
+            } => {
+                details.add_quota_failure_violation(*subject, message);
+                details.set_retry_info(Some(RETRY_SOON));
+            }
+            ApiError::Unavailable { .. } => {
+                details.set_retry_info(Some(RETRY_SOON));
+            }
+            ApiError::Internal { cause } => {
+                let request_id = Uuid::now_v7().to_string();
+                error!(request_id, cause, "a call failed");
+                details.set_request_info(request_id, "");
+            }
+            ApiError::Stale { .. }
+            | ApiError::PastEnd { .. }
+            | ApiError::NotInThisVersion { .. } => {}
+        }
+        Self::with_error_details(code, message, details)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Full(_) => Self::Exhausted {
+                reason: ErrorReason::DiskFull,
+                subject: "disk",
+                message: "the disk that holds the database is full".to_owned(),
+            },
+            StoreError::Unavailable(cause) => {
+                error!(cause = %cause, "the database does not answer");
+                Self::Unavailable {
+                    reason: ErrorReason::DatabaseUnavailable,
+                    message: "the database does not answer; call again",
+                }
+            }
+            StoreError::Inconsistent { .. } => Self::Internal {
+                cause: error.to_string(),
+            },
+        }
+    }
+}
+
+impl From<JobsError> for ApiError {
+    fn from(error: JobsError) -> Self {
+        let message = error.to_string();
+        match error {
+            JobsError::NotFound(id) => Self::NotFound {
+                reason: ErrorReason::JobNotFound,
+                kind: "job",
+                name: id,
+                message,
+            },
+            JobsError::WrongState { id, .. } => Self::Precondition {
+                reason: ErrorReason::JobState,
+                subject: id,
+                message,
+            },
+            JobsError::RequestIdReused => Self::Invalid {
+                reason: ErrorReason::RequestIdReused,
+                violations: vec![("request_id".to_owned(), message)],
+            },
+            JobsError::OutputTaken(id) => Self::Taken {
+                kind: "clip",
+                name: id,
+            },
+            JobsError::QueueFull(_) => Self::Exhausted {
+                reason: ErrorReason::QueueFull,
+                subject: "jobs",
+                message,
+            },
+            JobsError::TooManyWatchers(_) => Self::Exhausted {
+                reason: ErrorReason::TooManyWatchers,
+                subject: "watches",
+                message,
+            },
+            JobsError::Draining => Self::Unavailable {
+                reason: ErrorReason::Draining,
+                message: "the server is shutting down; call again",
+            },
+            JobsError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ClipError> for ApiError {
+    fn from(error: ClipError) -> Self {
+        let message = error.to_string();
+        match error {
+            ClipError::CameraNotFound(id) => Self::camera_not_found(id.as_str()),
+            ClipError::NoFootage | ClipError::Cut(CutError::NoFootage(_)) => Self::NotFound {
+                reason: ErrorReason::NoFootage,
+                kind: "footage",
+                name: String::new(),
+                message,
+            },
+            ClipError::Ffmpeg(_) | ClipError::Cut(CutError::FfmpegMissing { .. }) => {
+                Self::Precondition {
+                    reason: ErrorReason::FfmpegUnavailable,
+                    subject: "ffmpeg".to_owned(),
+                    message,
+                }
+            }
+            ClipError::DiskFull { .. } | ClipError::Cut(CutError::DiskFull) => Self::Exhausted {
+                reason: ErrorReason::DiskFull,
+                subject: "disk",
+                message,
+            },
+            ClipError::Corrupted(_) => Self::Corrupted {
+                reason: ErrorReason::FileCorrupted,
+                kind: "clip",
+                name: String::new(),
+                message,
+            },
+            ClipError::Cut(_) | ClipError::Folder(_) => Self::Internal {
+                cause: format!("{message}: {error:?}"),
+            },
+            ClipError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<IntakeError> for ApiError {
+    fn from(error: IntakeError) -> Self {
+        let message = error.to_string();
+        match error {
+            IntakeError::SourceNotFound(name) => Self::NotFound {
+                reason: ErrorReason::SourceNotFound,
+                kind: "source",
+                name,
+                message,
+            },
+            IntakeError::Missing => Self::NotFound {
+                reason: ErrorReason::FileMissing,
+                kind: "file",
+                name: String::new(),
+                message,
+            },
+            IntakeError::Path(_) => Self::field("path", message),
+            IntakeError::Unreadable(_) => Self::Corrupted {
+                reason: ErrorReason::FileDamaged,
+                kind: "file",
+                name: String::new(),
+                message,
+            },
+            IntakeError::Source(_) => Self::Internal { cause: message },
+            IntakeError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// A call's error as data, for answers that report one error per item.
+pub(super) fn intake_status(error: ApiError) -> tonic_types::pb::Status {
+    wire_status(&error.into())
+}
+
+fn wire_status(status: &Status) -> tonic_types::pb::Status {
+    let details = prost::Message::decode(status.details())
+        .map(|whole: tonic_types::pb::Status| whole.details)
+        .unwrap_or_default();
+    tonic_types::pb::Status {
+        code: status.code() as i32,
+        message: status.message().to_owned(),
+        details,
+    }
+}
+
+/// A job's error or warning as google.rpc.Status, with the code that a failed call would have.
+pub(super) fn notice_status(notice: Notice) -> tonic_types::pb::Status {
+    let (reason, code) = match notice.reason {
+        Reason::NoFootage => (ErrorReason::NoFootage, Code::NotFound),
+        Reason::IdTaken => (ErrorReason::IdTaken, Code::AlreadyExists),
+        Reason::FfmpegUnavailable => (ErrorReason::FfmpegUnavailable, Code::FailedPrecondition),
+        Reason::FfmpegFailed => (ErrorReason::FfmpegFailed, Code::Internal),
+        Reason::TimedOut => (ErrorReason::TimedOut, Code::DeadlineExceeded),
+        Reason::AttemptsUsedUp => (ErrorReason::AttemptsUsedUp, Code::Aborted),
+        Reason::DiskFull => (ErrorReason::DiskFull, Code::ResourceExhausted),
+        Reason::SourceNotFound => (ErrorReason::SourceNotFound, Code::NotFound),
+        Reason::Internal => (ErrorReason::Internal, Code::Internal),
+        Reason::FileMissing => (ErrorReason::FileMissing, Code::DataLoss),
+        Reason::FileDamaged => (ErrorReason::FileDamaged, Code::DataLoss),
+        Reason::CodecChange => (ErrorReason::CodecChange, Code::FailedPrecondition),
+        Reason::AudioIncomplete => (ErrorReason::AudioIncomplete, Code::DataLoss),
+        Reason::FilesLeftOut => (ErrorReason::FilesLeftOut, Code::InvalidArgument),
+        Reason::NoKeyFrame => (ErrorReason::NoKeyFrame, Code::DataLoss),
+    };
+    let mut details = ErrorDetails::new();
+    details.set_error_info(
+        reason_name(reason),
+        DOMAIN,
+        HashMap::from_iter(notice.metadata),
+    );
+    let status = Status::with_error_details(code, notice.message, details);
+    wire_status(&status)
+}

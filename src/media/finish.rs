@@ -1,0 +1,170 @@
+//! What becomes of ffmpeg's file: it is measured against the plan, gets its true movie header, is hashed and
+//! put on disk.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::feed::placed;
+use super::movie::{self, Label, MovieError, Times};
+use super::mp4::{ReadError, SourceIndex, Track, top_level};
+use super::plan::{OutputTrack, Plan};
+
+/// Why a finished file cannot be accepted.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FinishError {
+    /// The room in front of the media is too small for the header: cut again with more.
+    #[error("the movie header needs {needed_bytes} bytes")]
+    HeaderTooLarge { needed_bytes: usize },
+    /// The file does not hold the samples of the plan.
+    #[error("ffmpeg wrote other samples than it was given: {0}")]
+    OtherSamples(String),
+    #[error("ffmpeg wrote a file that cannot be read")]
+    Unreadable(#[from] ReadError),
+    #[error(transparent)]
+    Movie(#[from] MovieError),
+    #[error("the clip cannot be finished")]
+    Io(#[from] io::Error),
+}
+
+/// A file that is complete and on disk.
+pub(super) struct Finished {
+    pub(super) size_bytes: u64,
+    pub(super) sha256: [u8; 32],
+}
+
+/// Finishes the file that ffmpeg wrote. Blocks.
+pub(super) fn finish(
+    path: &Path,
+    plan: &Plan,
+    with_sound: bool,
+    label: &Label,
+) -> Result<Finished, FinishError> {
+    let file = File::options().read(true).write(true).open(path)?;
+    let written = SourceIndex::read(&file)?;
+    let video = positions_of(&plan.video, &written.video, "video")?;
+    let sound = match (plan.sound.as_ref().filter(|_| with_sound), &written.audio) {
+        (None, None) => Vec::new(),
+        (Some(planned), Some(found)) => positions_of(planned, found, "sound")?,
+        (Some(_), None) => {
+            return Err(FinishError::OtherSamples("the sound is missing".to_owned()));
+        }
+        (None, Some(_)) => return Err(FinishError::OtherSamples("there is sound".to_owned())),
+    };
+    let tracks = placed(plan, with_sound, &video, &sound);
+    let moov = movie::encode(&tracks, Times::Shown, Some(label))?;
+    replace_header(&file, &moov)?;
+    let size_bytes = file.metadata()?.len();
+    let sha256 = std::thread::scope(|scope| {
+        let synced = scope.spawn(|| file.sync_data());
+        let hashed = hash(&file, size_bytes);
+        match synced.join() {
+            Ok(synced) => synced.and(hashed),
+            Err(_) => Err(io::Error::other("syncing the clip failed")),
+        }
+    })?;
+    Ok(Finished { size_bytes, sha256 })
+}
+
+/// Where each planned sample is in the file: the sizes must agree one by one.
+fn positions_of(planned: &OutputTrack, found: &Track, kind: &str) -> Result<Vec<u64>, FinishError> {
+    if planned.unit_bytes.is_some() {
+        return unit_positions(planned, found, kind);
+    }
+    if found.whole_samples != planned.samples.len() || found.samples.len() != planned.samples.len()
+    {
+        return Err(FinishError::OtherSamples(format!(
+            "{} {kind} samples where {} were due",
+            found.whole_samples,
+            planned.samples.len()
+        )));
+    }
+    planned
+        .samples
+        .iter()
+        .zip(&found.samples)
+        .enumerate()
+        .map(|(at, (planned, found))| {
+            if planned.size == found.size {
+                Ok(found.offset)
+            } else {
+                Err(FinishError::OtherSamples(format!(
+                    "{kind} sample {at} has {} bytes where {} were due",
+                    found.size, planned.size
+                )))
+            }
+        })
+        .collect()
+}
+
+/// The same for sound in blocks: ffmpeg may cut the blocks anew, their bytes must be as many.
+fn unit_positions(
+    planned: &OutputTrack,
+    found: &Track,
+    kind: &str,
+) -> Result<Vec<u64>, FinishError> {
+    let mut blocks = found.samples.iter().map(|block| (block.offset, block.size));
+    let mut current = (0u64, 0u32);
+    let mut positions = Vec::with_capacity(planned.samples.len());
+    for sample in &planned.samples {
+        if current.1 == 0 {
+            current = blocks.next().unwrap_or_default();
+        }
+        // A block of the plan that ffmpeg wrote in two places cannot be named by one position.
+        while current.1 < sample.size {
+            match blocks.next() {
+                Some((offset, size)) if offset == current.0 + u64::from(current.1) => {
+                    current.1 += size;
+                }
+                _ => {
+                    return Err(FinishError::OtherSamples(format!(
+                        "the {kind} is cut in other places"
+                    )));
+                }
+            }
+        }
+        positions.push(current.0);
+        current.0 += u64::from(sample.size);
+        current.1 -= sample.size;
+    }
+    Ok(positions)
+}
+
+/// Puts `moov` where ffmpeg's is, followed by free space up to the media.
+fn replace_header(file: &File, moov: &[u8]) -> Result<(), FinishError> {
+    let (start, end) = top_level::header_room(file)?;
+    let room = usize::try_from(end - start).unwrap_or(0);
+    let free = match room.checked_sub(moov.len()) {
+        Some(0) => Vec::new(),
+        Some(left) if left >= 8 => {
+            let mut free = vec![0; left];
+            free[..4].copy_from_slice(&(left as u32).to_be_bytes());
+            free[4..8].copy_from_slice(b"free");
+            free
+        }
+        _ => {
+            return Err(FinishError::HeaderTooLarge {
+                needed_bytes: moov.len() + 8,
+            });
+        }
+    };
+    file.write_all_at(moov, start)?;
+    file.write_all_at(&free, start + moov.len() as u64)?;
+    Ok(())
+}
+
+fn hash(file: &File, size_bytes: u64) -> io::Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < size_bytes {
+        let count = (size_bytes - at).min(buffer.len() as u64) as usize;
+        file.read_exact_at(&mut buffer[..count], at)?;
+        hash.update(&buffer[..count]);
+        at += count as u64;
+    }
+    Ok(hash.finalize().into())
+}

@@ -1,0 +1,295 @@
+//! What a clip will show, worked out from the indexes alone: no file is touched here.
+//!
+//! [`plan`] goes in steps, each in a file of its own:
+//! 1. `times`: when each frame of a segment is shown, from the segment's own start.
+//! 2. `chains`: where each segment really starts, for recorders whose names say it to the second.
+//! 3. `walk`: which frames of which segment are shown, what is missing and why.
+//! 4. `video`, `sound`: the tracks of the clip, sample by sample, with their edit lists.
+//!
+//! A frame is shown when the wall-clock microsecond at which it begins lies in the window. Wall-clock time
+//! is counted in nanoseconds since 1970, in `i128` so that no time that the catalog can hold overflows.
+
+mod chains;
+mod sound;
+mod times;
+mod video;
+mod walk;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+pub(crate) use times::FrameTimes;
+
+use super::mp4::{Display, Fingerprint, SampleEntry, SourceIndex};
+use crate::domain::coverage::{Gap, GapReason};
+use crate::domain::time::TimeRange;
+
+/// Nanoseconds since 1970, or a length in nanoseconds.
+type Nanos = i128;
+
+/// One recorded file that touches the window.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Its id in the catalog.
+    pub id: String,
+    /// What messages call it: a path below its source, never of the server.
+    pub name: String,
+    /// Wall-clock time of its first frame, as the catalog has it.
+    pub start: DateTime<Utc>,
+    /// The true start lies in `[start, start + start_accuracy)`: one second for names that give the second,
+    /// zero where the time is exact.
+    pub start_accuracy: TimeDelta,
+    /// Where the catalog says that it ends. Footage that ends much earlier counts as damaged.
+    pub expected_end: Option<DateTime<Utc>>,
+    /// Its samples, or why there are none.
+    pub footage: Footage,
+}
+
+/// What a segment's file gave when it was opened.
+#[derive(Clone, Debug)]
+pub enum Footage {
+    /// The file's samples.
+    Indexed(Arc<SourceIndex>),
+    /// The file cannot be used; its stretch becomes a gap with this reason.
+    Unusable(GapReason),
+}
+
+/// Something a user should know about the clip, besides its gaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutWarning {
+    /// What kind of thing it is.
+    pub kind: WarningKind,
+    /// The wall-clock stretch it is about.
+    pub range: Option<TimeRange>,
+    /// One sentence for people.
+    pub message: String,
+}
+
+/// Kinds of [`CutWarning`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WarningKind {
+    /// A file of the window is gone.
+    FileMissing,
+    /// A file of the window cannot be read, or not to its end.
+    FileDamaged,
+    /// Codec parameters change inside the window; one side is left out.
+    CodecChange,
+    /// Frames are left out because the key frame before them is not there.
+    NoKeyFrame,
+    /// A stretch of the clip has no sound although the rest has.
+    SoundPartlyMissing,
+    /// The clip has no sound although the footage has.
+    SoundLeftOut,
+}
+
+/// Why nothing can be cut.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// No frame that can be decoded lies in the window. The gaps and warnings say why.
+    #[error("no recorded footage in the requested range")]
+    NoFootage {
+        /// The window, by reason.
+        gaps: Vec<Gap>,
+        /// One for each file that could not be used.
+        warnings: Vec<CutWarning>,
+    },
+}
+
+/// A run of samples of one segment that goes into the clip.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Index of its segment in the list given to [`plan`].
+    pub segment: usize,
+    /// Wall-clock time that the segment's first frame is taken to have.
+    pub effective_start: DateTime<Utc>,
+    /// How many of its frames are shown.
+    pub shown_frames: u64,
+}
+
+/// What a clip will be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The window asked for.
+    pub requested: TimeRange,
+    /// From the first frame shown to the end of the last.
+    pub delivered: TimeRange,
+    /// Requested time less the gaps.
+    pub covered: TimeDelta,
+    /// What is missing, in order.
+    pub gaps: Vec<Gap>,
+    /// What else to know.
+    pub warnings: Vec<CutWarning>,
+    /// Segments that contribute, in order.
+    pub pieces: Vec<Piece>,
+    /// Codec parameters of the clip's video.
+    pub video_fingerprint: Fingerprint,
+    /// How long the clip plays.
+    pub duration_shown: TimeDelta,
+    /// Frames that a player shows.
+    pub frame_count: u64,
+    /// Footage carried in front of the first frame shown, because decoding begins at a key frame. Players
+    /// that honour edit lists do not show it.
+    pub hidden_lead: TimeDelta,
+    /// Bytes of samples that will be copied.
+    pub expected_bytes: u64,
+    pub(crate) video: OutputTrack,
+    pub(crate) sound: Option<OutputTrack>,
+}
+
+/// A track of the clip.
+#[derive(Clone, Debug)]
+pub(crate) struct OutputTrack {
+    pub(crate) timescale: u32,
+    pub(crate) entry: SampleEntry,
+    pub(crate) display: Display,
+    pub(crate) unit_bytes: Option<u32>,
+    /// In decode order.
+    pub(crate) samples: Vec<OutputSample>,
+    /// Ticks of the last sample.
+    pub(crate) last_duration: u32,
+    pub(crate) edits: Vec<OutputEdit>,
+}
+
+/// A sample of the clip and where its bytes come from. Times are in ticks of the track.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutputSample {
+    pub(crate) piece: u32,
+    pub(crate) offset: u64,
+    pub(crate) size: u32,
+    pub(crate) sync: bool,
+    pub(crate) dts: i64,
+    pub(crate) pts: i64,
+    /// When in the clip the sample is first needed; rises strictly. Orders the samples in the file.
+    pub(crate) needed_at: i64,
+}
+
+/// An entry of the clip's edit list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OutputEdit {
+    /// Composition time in ticks of the track; `None` shows nothing.
+    pub(crate) media_time: Option<i64>,
+    /// In ticks of the movie, which are those of the video track.
+    pub(crate) duration: u64,
+}
+
+/// Works out the clip that the window `requested` gives. `segments` are in order of start and belong to one
+/// camera; pass the one before the window too where there is one, it can hold the key frame that the first
+/// frames need. Gaps up to `gap_tolerance` are none.
+///
+/// # Errors
+/// [`PlanError::NoFootage`] when nothing in the window can be shown.
+pub fn plan(
+    segments: &[Segment],
+    requested: TimeRange,
+    gap_tolerance: TimeDelta,
+) -> Result<Plan, PlanError> {
+    let footage: Vec<Option<times::FrameTimes>> = segments
+        .iter()
+        .map(|segment| match &segment.footage {
+            Footage::Indexed(index) => times::FrameTimes::of(&index.video),
+            Footage::Unusable(_) => None,
+        })
+        .collect();
+    let placed = chains::place(segments, &footage, requested);
+    let walked = walk::walk(segments, &footage, &placed, requested, gap_tolerance);
+    let Some(first) = walked.first_shown_ns else {
+        return Err(PlanError::NoFootage {
+            gaps: walked.gaps,
+            warnings: walked.warnings,
+        });
+    };
+    let mut warnings = walked.warnings;
+    let clock = video::Clock::for_pieces(segments, &walked.pieces);
+    let Some(video) = video::build(
+        segments,
+        &footage,
+        &walked.pieces,
+        first,
+        walked.clip_end_ns,
+        clock,
+    ) else {
+        return Err(PlanError::NoFootage {
+            gaps: walked.gaps,
+            warnings,
+        });
+    };
+    let sound = sound::build(
+        segments,
+        &footage,
+        &walked.pieces,
+        first,
+        &video,
+        &mut warnings,
+    );
+    let expected_bytes = [Some(&video.track), sound.as_ref()]
+        .into_iter()
+        .flatten()
+        .flat_map(|track| &track.samples)
+        .map(|sample| u64::from(sample.size))
+        .sum();
+    let missing: TimeDelta = walked.gaps.iter().map(|gap| gap.range.duration()).sum();
+    let start = from_nanos(first);
+    let end = from_nanos(walked.cursor_ns).max(start + TimeDelta::microseconds(1));
+    Ok(Plan {
+        requested,
+        delivered: TimeRange::new(start, end).unwrap_or(requested),
+        covered: (requested.duration() - missing).max(TimeDelta::zero()),
+        gaps: walked.gaps,
+        warnings,
+        pieces: walked
+            .pieces
+            .iter()
+            .map(|piece| Piece {
+                segment: piece.segment,
+                effective_start: from_nanos(piece.start_ns),
+                shown_frames: piece.frames.iter().filter(|frame| frame.shown).count() as u64,
+            })
+            .collect(),
+        video_fingerprint: video.track.entry.fingerprint,
+        duration_shown: delta(walked.clip_end_ns),
+        frame_count: video.frame_count,
+        hidden_lead: delta(video.hidden_lead_ns),
+        expected_bytes,
+        video: video.track,
+        sound,
+    })
+}
+
+fn to_nanos(time: DateTime<Utc>) -> Nanos {
+    Nanos::from(time.timestamp()) * 1_000_000_000 + Nanos::from(time.timestamp_subsec_nanos())
+}
+
+/// To the nearest microsecond, which is what the catalog and every comparison use.
+fn to_micros(nanos: Nanos) -> Nanos {
+    (nanos + 500).div_euclid(1000)
+}
+
+fn from_nanos(nanos: Nanos) -> DateTime<Utc> {
+    i64::try_from(to_micros(nanos))
+        .ok()
+        .and_then(DateTime::from_timestamp_micros)
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+fn delta(nanos: Nanos) -> TimeDelta {
+    TimeDelta::microseconds(i64::try_from(to_micros(nanos)).unwrap_or(i64::MAX / 1_000_000))
+}
+
+/// `value` units of `1 / from` s in units of `1 / to` s, to the nearest.
+fn rescale(value: i64, from: u32, to: u32) -> i64 {
+    let scaled = i128::from(value) * i128::from(to) + i128::from(from / 2);
+    i64::try_from(scaled.div_euclid(i128::from(from))).unwrap_or(i64::MAX)
+}
+
+/// Nanoseconds in ticks of `1 / timescale` s, to the nearest.
+fn nanos_to_ticks(nanos: Nanos, timescale: u32) -> i64 {
+    let scaled = nanos * Nanos::from(timescale) + 500_000_000;
+    i64::try_from(scaled.div_euclid(1_000_000_000)).unwrap_or(i64::MAX)
+}
+
+/// Ticks of `1 / timescale` s in nanoseconds, to the nearest.
+fn ticks_to_nanos(ticks: i64, timescale: u32) -> Nanos {
+    let scaled = Nanos::from(ticks) * 1_000_000_000 + Nanos::from(timescale / 2);
+    scaled.div_euclid(Nanos::from(timescale))
+}

@@ -1,0 +1,113 @@
+//! When each frame of a segment is shown, counted from the segment's start.
+
+use chrono::TimeDelta;
+
+use super::{Nanos, delta, ticks_to_nanos};
+use crate::media::mp4::{Sample, Track};
+
+/// Show times of a video track's whole samples.
+///
+/// Time 0 is the first frame of the file that can be decoded, which is what a recorder stamps: the first
+/// sample, unless the edit list begins later. In an open group of pictures the frames shown before that
+/// first sample have negative times; they belong to the footage of the segment before.
+pub(crate) struct FrameTimes {
+    pub(super) timescale: u32,
+    /// Ticks from the segment's start for each whole sample in decode order.
+    pub(super) shown_at: Vec<i64>,
+    /// Samples from this tick on are hidden by the file's own edit list.
+    pub(super) hidden_from: i64,
+    /// How far leading pictures reach before time 0.
+    pub(super) lead_ns: Nanos,
+    /// End of the last frame shown.
+    pub(super) end_ns: Nanos,
+    /// Usual length of a frame.
+    pub(super) frame_ns: Nanos,
+    visible_count: u64,
+    /// What the tables promise, also beyond the end of a file cut short.
+    pub(super) promised_end_ns: Nanos,
+    /// What to take from a time of the file's presentation to count from the segment's start.
+    pub(super) zero_ns: Nanos,
+}
+
+impl FrameTimes {
+    /// `None` when no sample is shown.
+    pub(crate) fn of(track: &Track) -> Option<Self> {
+        let whole = &track.samples[..track.whole_samples];
+        let first = whole.first()?;
+        let begins = track.edits.first_media_time();
+        let first_is_shown = begins.is_none_or(|from| first.pts() >= from);
+        let zero = if first_is_shown {
+            track.edits.place(first.pts())
+        } else {
+            whole
+                .iter()
+                .filter(|sample| begins.is_none_or(|from| sample.pts() >= from))
+                .map(|sample| track.edits.place(sample.pts()))
+                .min()?
+        };
+        let shown_at: Vec<i64> = whole
+            .iter()
+            .map(|sample| track.edits.place(sample.pts()).saturating_sub(zero))
+            .collect();
+        let lead = if first_is_shown && first.sync {
+            shown_at.iter().copied().min().unwrap_or(0).min(0)
+        } else {
+            0
+        };
+        let visible = |samples: &[Sample]| -> Vec<(i64, i64)> {
+            samples
+                .iter()
+                .filter(|sample| !track.edits.hides_after(sample.pts()))
+                .map(|sample| {
+                    let at = track.edits.place(sample.pts()).saturating_sub(zero);
+                    (at, at.saturating_add(i64::from(sample.duration)))
+                })
+                .collect()
+        };
+        let end_of = |samples: &[Sample]| visible(samples).into_iter().map(|(_, end)| end).max();
+        let hidden_from = whole
+            .iter()
+            .filter(|sample| track.edits.hides_after(sample.pts()))
+            .map(|sample| track.edits.place(sample.pts()).saturating_sub(zero))
+            .min()
+            .unwrap_or(i64::MAX);
+        let end = end_of(whole)?;
+        let to_nanos = |ticks| ticks_to_nanos(ticks, track.timescale);
+        let count = shown_at
+            .iter()
+            .filter(|at| (lead..hidden_from).contains(*at))
+            .count()
+            .max(1);
+        Some(Self {
+            timescale: track.timescale,
+            lead_ns: -to_nanos(lead),
+            end_ns: to_nanos(end),
+            frame_ns: to_nanos(end - lead) / count as Nanos,
+            visible_count: count as u64,
+            promised_end_ns: to_nanos(end_of(&track.samples)?),
+            zero_ns: to_nanos(zero),
+            shown_at,
+            hidden_from,
+        })
+    }
+
+    /// Nanoseconds from the segment's start at which that sample is shown, but for hiding.
+    pub(super) fn at_ns(&self, sample: usize) -> Nanos {
+        ticks_to_nanos(self.shown_at[sample], self.timescale)
+    }
+
+    /// The same, for the catalog.
+    pub(crate) fn offset(&self, sample: usize) -> TimeDelta {
+        delta(self.at_ns(sample))
+    }
+
+    /// From the segment's start to the end of its last frame.
+    pub(crate) fn duration(&self) -> TimeDelta {
+        delta(self.end_ns)
+    }
+
+    /// Frames that the file shows.
+    pub(crate) fn visible_count(&self) -> u64 {
+        self.visible_count
+    }
+}

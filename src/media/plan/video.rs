@@ -1,0 +1,248 @@
+//! The video track of the clip: one media timeline for all pieces, and the edits that show the window.
+
+use super::{
+    Footage, Nanos, OutputEdit, OutputSample, OutputTrack, Segment, nanos_to_ticks, rescale,
+    ticks_to_nanos, times::FrameTimes, walk::WalkedPiece,
+};
+use crate::media::mp4::Sample;
+
+/// Ticks a second of the clip's video, chosen so that the times of every piece are whole ticks.
+#[derive(Clone, Copy)]
+pub(super) struct Clock(u32);
+
+/// A finer clock than this gains nothing: it divides the microsecond.
+const FINEST_CLOCK: u64 = 10_000_000;
+/// For clocks without a useful common multiple.
+const COMMON_CLOCK: u32 = 1_000_000;
+
+impl Clock {
+    pub(super) fn for_pieces(segments: &[Segment], pieces: &[WalkedPiece]) -> Self {
+        let mut common: u64 = 1;
+        for piece in pieces {
+            if let Footage::Indexed(index) = &segments[piece.segment].footage {
+                common = least_common_multiple(common, u64::from(index.video.timescale));
+            }
+            if common > FINEST_CLOCK {
+                return Self(COMMON_CLOCK);
+            }
+        }
+        Self(u32::try_from(common).unwrap_or(COMMON_CLOCK))
+    }
+}
+
+fn least_common_multiple(left: u64, right: u64) -> u64 {
+    let (mut a, mut b) = (left, right);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    (left / a.max(1)).saturating_mul(right)
+}
+
+pub(super) struct Video {
+    pub(super) track: OutputTrack,
+    pub(super) frame_count: u64,
+    pub(super) hidden_lead_ns: Nanos,
+    /// Length of the clip in ticks.
+    pub(super) length: i64,
+}
+
+/// A sample on its way into the track.
+struct Laid {
+    /// Clip time in ticks; before 0 or out of order for hidden frames.
+    clip: i64,
+    /// Media time in ticks.
+    media: i64,
+    shown: bool,
+}
+
+/// `None` when no piece has samples.
+pub(super) fn build(
+    segments: &[Segment],
+    footage: &[Option<FrameTimes>],
+    pieces: &[WalkedPiece],
+    first_shown: Nanos,
+    clip_end: Nanos,
+    clock: Clock,
+) -> Option<Video> {
+    let Clock(timescale) = clock;
+    let length = nanos_to_ticks(clip_end, timescale).max(1);
+    let mut layout = Layout::default();
+    let mut first = None;
+    for (number, piece) in pieces.iter().enumerate() {
+        let (Footage::Indexed(index), Some(times)) =
+            (&segments[piece.segment].footage, &footage[piece.segment])
+        else {
+            continue;
+        };
+        first.get_or_insert(&index.video);
+        let source = &index.video.samples[piece.first_sample..][..piece.frames.len()];
+        layout.add(
+            number as u32,
+            piece,
+            times,
+            source,
+            |wall| nanos_to_ticks(wall - first_shown - piece.closed_up_ns, timescale),
+            timescale,
+        );
+    }
+    let Layout {
+        mut samples,
+        laid,
+        stretches,
+        last_duration,
+        ..
+    } = layout;
+    let media_start = assign_times(&mut samples, &laid);
+    assign_need(&mut samples, &laid, length);
+    let edits = stretches
+        .iter()
+        .enumerate()
+        .map(|(at, (clip, media))| {
+            let until = stretches.get(at + 1).map_or(length, |next| next.0);
+            OutputEdit {
+                media_time: Some(media - media_start),
+                duration: u64::try_from(until - clip).unwrap_or(0),
+            }
+        })
+        .collect();
+    let hidden = laid.iter().map(|laid| laid.clip).min().unwrap_or(0).min(0);
+    let first = first?;
+    Some(Video {
+        frame_count: laid.iter().filter(|laid| laid.shown).count() as u64,
+        hidden_lead_ns: ticks_to_nanos(-hidden, timescale),
+        length,
+        track: OutputTrack {
+            timescale,
+            entry: first.entry.clone(),
+            display: first.display,
+            unit_bytes: None,
+            samples,
+            last_duration,
+            edits,
+        },
+    })
+}
+
+/// The media timeline as it grows. Shown frames stand on it as in the clip, moved by `shift`; frames that
+/// must not be shown get a stretch of it that no edit covers.
+#[derive(Default)]
+struct Layout {
+    samples: Vec<OutputSample>,
+    laid: Vec<Laid>,
+    /// Clip time and media time at which each edit begins.
+    stretches: Vec<(i64, i64)>,
+    shift: i64,
+    media_end: Option<i64>,
+    /// Whether the last piece ends with frames that are not shown.
+    hides_tail: bool,
+    last_duration: u32,
+}
+
+impl Layout {
+    fn add(
+        &mut self,
+        number: u32,
+        piece: &WalkedPiece,
+        times: &FrameTimes,
+        source: &[Sample],
+        clip_time: impl Fn(Nanos) -> i64,
+        timescale: u32,
+    ) {
+        let to_clock = |ticks| rescale(ticks, times.timescale, timescale);
+        // One frame ties the piece to the clip and the others keep their exact distance from it.
+        let anchor = piece
+            .frames
+            .iter()
+            .filter(|frame| frame.shown)
+            .map(|frame| frame.at)
+            .min();
+        let anchor_at = anchor.unwrap_or(0);
+        let anchor_clip = clip_time(piece.start_ns + ticks_to_nanos(anchor_at, times.timescale));
+        let clip_at = |ticks: i64| anchor_clip + to_clock(ticks) - to_clock(anchor_at);
+        let earliest = piece
+            .frames
+            .iter()
+            .map(|frame| clip_at(frame.at))
+            .min()
+            .unwrap_or(anchor_clip);
+        if anchor.is_some() {
+            if self.stretches.is_empty() {
+                self.stretches.push((anchor_clip, anchor_clip + self.shift));
+            } else if earliest < anchor_clip || self.hides_tail {
+                let free = self.media_end.unwrap_or(0).max(anchor_clip + self.shift);
+                self.shift = free - earliest;
+                self.stretches.push((anchor_clip, anchor_clip + self.shift));
+            }
+        }
+        let mut last_shown = i64::MIN;
+        let mut last_hidden = i64::MIN;
+        for (frame, sample) in piece.frames.iter().zip(source) {
+            let clip = clip_at(frame.at);
+            let last = if frame.shown {
+                &mut last_shown
+            } else {
+                &mut last_hidden
+            };
+            *last = (*last).max(clip);
+            let duration = to_clock(i64::from(sample.duration)).max(1);
+            self.last_duration = u32::try_from(duration).unwrap_or(u32::MAX);
+            let media = clip + self.shift;
+            self.media_end = Some(self.media_end.unwrap_or(i64::MIN).max(media + duration));
+            self.laid.push(Laid {
+                clip,
+                media,
+                shown: frame.shown,
+            });
+            self.samples.push(OutputSample {
+                piece: number,
+                offset: sample.offset,
+                size: sample.size,
+                sync: sample.sync,
+                dts: 0,
+                pts: 0,
+                needed_at: 0,
+            });
+        }
+        self.hides_tail = anchor.is_some() && last_hidden > last_shown;
+    }
+}
+
+/// Gives every sample its decode and composition time. Answers the media time that became 0.
+///
+/// Decode times are the composition times in rising order, moved back as far as the most reordered frame
+/// needs: they rise strictly whatever the sources said, and no frame is shown before it is decoded.
+fn assign_times(samples: &mut [OutputSample], laid: &[Laid]) -> i64 {
+    let mut rising: Vec<i64> = laid.iter().map(|laid| laid.media).collect();
+    rising.sort_unstable();
+    for at in 1..rising.len() {
+        rising[at] = rising[at].max(rising[at - 1] + 1);
+    }
+    let delay = rising
+        .iter()
+        .zip(laid)
+        .map(|(dts, laid)| dts - laid.media)
+        .max()
+        .unwrap_or(0);
+    let start = rising.first().copied().unwrap_or(0) - delay;
+    for ((sample, dts), laid) in samples.iter_mut().zip(&rising).zip(laid) {
+        sample.dts = dts - delay - start;
+        sample.pts = laid.media - start;
+    }
+    start
+}
+
+/// A sample is needed when the first frame is shown that comes no earlier in decode order.
+fn assign_need(samples: &mut [OutputSample], laid: &[Laid], length: i64) {
+    let mut soonest = length;
+    for (sample, laid) in samples.iter_mut().zip(laid).rev() {
+        if laid.shown {
+            soonest = soonest.min(laid.clip);
+        }
+        sample.needed_at = soonest.max(0);
+    }
+    let mut last = -1;
+    for sample in samples {
+        sample.needed_at = sample.needed_at.max(last + 1);
+        last = sample.needed_at;
+    }
+}

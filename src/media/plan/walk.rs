@@ -1,0 +1,479 @@
+//! Which frames are shown, what is missing and why: one walk over the segments with a cursor that never
+//! goes back, so that footage which overlaps is never shown or counted twice.
+
+use chrono::TimeDelta;
+
+use super::{
+    CutWarning, Footage, Nanos, Segment, WarningKind, chains::Placed, delta, from_nanos,
+    times::FrameTimes, to_micros, to_nanos,
+};
+use crate::domain::coverage::{Gap, GapReason};
+use crate::domain::time::TimeRange;
+use crate::media::mp4::Sample;
+
+/// A run of samples of one segment, in decode order.
+pub(super) struct WalkedPiece {
+    pub(super) segment: usize,
+    /// Wall clock of the segment's time 0.
+    pub(super) start_ns: Nanos,
+    /// Index of the first sample in its track; the frames follow one another from there.
+    pub(super) first_sample: usize,
+    pub(super) frames: Vec<Frame>,
+    /// Whether decoding runs on from the piece before.
+    pub(super) continues: bool,
+    /// Wall-clock time taken out before this piece, in all.
+    pub(super) closed_up_ns: Nanos,
+}
+
+/// One sample of a piece.
+#[derive(Clone, Copy)]
+pub(super) struct Frame {
+    /// Ticks of the segment's clock from its time 0.
+    pub(super) at: i64,
+    pub(super) shown: bool,
+}
+
+pub(super) struct Walked {
+    pub(super) pieces: Vec<WalkedPiece>,
+    /// Wall clock of the first frame shown.
+    pub(super) first_shown_ns: Option<Nanos>,
+    /// Wall clock at which the last frame shown ends.
+    pub(super) cursor_ns: Nanos,
+    /// Length of the clip.
+    pub(super) clip_end_ns: Nanos,
+    pub(super) gaps: Vec<Gap>,
+    pub(super) warnings: Vec<CutWarning>,
+}
+
+/// Why a stretch may be missing. Only what the walk then really misses becomes a gap.
+struct Excuse {
+    from: Nanos,
+    to: Nanos,
+    reason: GapReason,
+    segment: usize,
+}
+
+struct Hole {
+    from: Nanos,
+    to: Nanos,
+    clip_offset: Nanos,
+}
+
+struct Walker<'a> {
+    segments: &'a [Segment],
+    footage: &'a [Option<FrameTimes>],
+    from: Nanos,
+    to: Nanos,
+    tolerance: Nanos,
+    cursor: Nanos,
+    first_shown: Option<Nanos>,
+    closed_up: Nanos,
+    pieces: Vec<WalkedPiece>,
+    holes: Vec<Hole>,
+    excuses: Vec<Excuse>,
+}
+
+pub(super) fn walk(
+    segments: &[Segment],
+    footage: &[Option<FrameTimes>],
+    placed: &[Placed],
+    requested: TimeRange,
+    gap_tolerance: TimeDelta,
+) -> Walked {
+    let (from, to) = (to_nanos(requested.start()), to_nanos(requested.end()));
+    let mut walker = Walker {
+        segments,
+        footage,
+        from,
+        to,
+        tolerance: Nanos::from(gap_tolerance.num_microseconds().unwrap_or(0)) * 1000,
+        cursor: from,
+        first_shown: None,
+        closed_up: 0,
+        pieces: Vec::new(),
+        holes: Vec::new(),
+        excuses: Vec::new(),
+    };
+    for (segment, place) in placed.iter().enumerate() {
+        match *place {
+            Placed::Not(reason) => walker.excuse(segment, reason),
+            Placed::At {
+                start_ns,
+                continues,
+            } => {
+                let before = match placed.get(segment.wrapping_sub(1)) {
+                    Some(Placed::At { start_ns, .. }) if continues => Some(*start_ns),
+                    _ => None,
+                };
+                walker.visit(segment, start_ns, before);
+            }
+        }
+    }
+    walker.finish()
+}
+
+impl Walker<'_> {
+    fn excuse(&mut self, segment: usize, reason: GapReason) {
+        let known = &self.segments[segment];
+        let from = to_nanos(known.start);
+        let by_frames = self.footage[segment]
+            .as_ref()
+            .map(|times| from + times.end_ns);
+        let next_start = self
+            .segments
+            .get(segment + 1)
+            .map(|next| to_nanos(next.start));
+        let to = known
+            .expected_end
+            .map(to_nanos)
+            .or(by_frames)
+            .or(next_start)
+            .unwrap_or(self.to);
+        self.excuses.push(Excuse {
+            from,
+            to,
+            reason,
+            segment,
+        });
+    }
+
+    /// Takes what the window needs of a segment that starts at `start`. `before` is the start of the
+    /// segment before when this one runs on from it.
+    fn visit(&mut self, segment: usize, start: Nanos, before: Option<Nanos>) {
+        let Some(times) = &self.footage[segment] else {
+            return;
+        };
+        let Footage::Indexed(index) = &self.segments[segment].footage else {
+            return;
+        };
+        let samples = &index.video.samples[..index.video.whole_samples];
+        self.excuse_damage(segment, start, times);
+        let follows_piece = before.is_some()
+            && self
+                .pieces
+                .last()
+                .is_some_and(|piece| piece.segment + 1 == segment && self.reaches_end(piece));
+        let mut decodable = Decodable::of(samples, times, follows_piece);
+        let mut shown = self.choose(times, start, &decodable);
+        if before.is_some() && !follows_piece {
+            // The frames before the first key frame need the segment before, of which nothing is shown.
+            let all = Decodable::of(samples, times, true);
+            let with_lead = self.choose(times, start, &all);
+            if with_lead.count > shown.count && self.lead_in(segment - 1, before) {
+                (decodable, shown) = (all, with_lead);
+            }
+        }
+        if let Some(key) = decodable.first_key_ns {
+            let (from, to) = (start - times.lead_ns, start + key);
+            self.excuses.push(Excuse {
+                from,
+                to,
+                reason: GapReason::NoKeyFrame,
+                segment,
+            });
+        }
+        let Some(first) = shown.first_ns else { return };
+        if first - self.cursor > self.tolerance {
+            self.holes.push(Hole {
+                from: self.cursor,
+                to: first,
+                clip_offset: self.clip_time(self.cursor),
+            });
+            if self.first_shown.is_some() {
+                self.closed_up += first - self.cursor;
+            }
+        }
+        self.first_shown.get_or_insert(first);
+        let continues = self
+            .pieces
+            .last()
+            .is_some_and(|piece| piece.segment + 1 == segment && decodable.from_start);
+        let begin = if continues {
+            0
+        } else {
+            decode_start(samples, shown.first_pts)
+        };
+        let frames = (begin..shown.end)
+            .map(|at| Frame {
+                at: times.shown_at[at],
+                shown: self.shows(times, start, &decodable, at),
+            })
+            .collect();
+        self.pieces.push(WalkedPiece {
+            segment,
+            start_ns: start,
+            first_sample: begin,
+            frames,
+            continues,
+            closed_up_ns: self.closed_up,
+        });
+        self.cursor = shown.end_ns.min(self.to).max(self.cursor);
+    }
+
+    /// Adds a segment of which nothing is shown, from its last key frame on. False when there is none.
+    fn lead_in(&mut self, segment: usize, start: Option<Nanos>) -> bool {
+        let (Some(times), Footage::Indexed(index), Some(start_ns)) = (
+            &self.footage[segment],
+            &self.segments[segment].footage,
+            start,
+        ) else {
+            return false;
+        };
+        let samples = &index.video.samples[..index.video.whole_samples];
+        let Some(begin) = samples.iter().rposition(|sample| sample.sync) else {
+            return false;
+        };
+        let frames = times.shown_at[begin..]
+            .iter()
+            .map(|at| Frame {
+                at: *at,
+                shown: false,
+            })
+            .collect();
+        self.pieces.push(WalkedPiece {
+            segment,
+            start_ns,
+            first_sample: begin,
+            frames,
+            continues: false,
+            closed_up_ns: self.closed_up,
+        });
+        true
+    }
+
+    fn reaches_end(&self, piece: &WalkedPiece) -> bool {
+        self.footage[piece.segment]
+            .as_ref()
+            .is_some_and(|times| piece.first_sample + piece.frames.len() == times.shown_at.len())
+    }
+
+    /// A file that ends before its tables or the catalog say is damaged from there on.
+    fn excuse_damage(&mut self, segment: usize, start: Nanos, times: &FrameTimes) {
+        let expected = self.segments[segment].expected_end.map_or(0, |end| {
+            to_nanos(end) - to_nanos(self.segments[segment].start)
+        });
+        let promised = times.promised_end_ns.max(expected);
+        if promised > times.end_ns {
+            self.excuses.push(Excuse {
+                from: start + times.end_ns,
+                to: start + promised,
+                reason: GapReason::FileDamaged,
+                segment,
+            });
+        }
+    }
+
+    fn choose(&self, times: &FrameTimes, start: Nanos, decodable: &Decodable) -> Shown {
+        let mut shown = Shown::default();
+        for at in 0..times.shown_at.len() {
+            if !self.shows(times, start, decodable, at) {
+                continue;
+            }
+            let wall = start + times.at_ns(at);
+            shown.count += 1;
+            shown.end = at + 1;
+            if shown.first_ns.is_none_or(|first| wall < first) {
+                shown.first_ns = Some(wall);
+                shown.first_pts = decodable.pts[at];
+            }
+            shown.end_ns = shown.end_ns.max(wall + decodable.durations[at]);
+        }
+        shown
+    }
+
+    /// Clip time of a wall-clock time that the clip has reached.
+    fn clip_time(&self, wall: Nanos) -> Nanos {
+        self.first_shown
+            .map_or(0, |first| wall - first - self.closed_up)
+    }
+
+    fn finish(mut self) -> Walked {
+        let clip_end_ns = self.clip_time(self.cursor);
+        if self.to - self.cursor > self.tolerance {
+            self.holes.push(Hole {
+                from: self.cursor,
+                to: self.to,
+                clip_offset: clip_end_ns,
+            });
+        }
+        let gaps: Vec<Gap> = self
+            .holes
+            .iter()
+            .flat_map(|hole| self.explain(hole))
+            .collect();
+        let warnings = self.warn(&gaps);
+        Walked {
+            pieces: self.pieces,
+            first_shown_ns: self.first_shown,
+            cursor_ns: self.cursor,
+            clip_end_ns,
+            gaps,
+            warnings,
+        }
+    }
+
+    /// Splits a hole by reason. A stretch without an excuse that is no longer than the tolerance goes to
+    /// its neighbour: names to the second leave such slivers.
+    fn explain(&self, hole: &Hole) -> Vec<Gap> {
+        let mut parts: Vec<(Nanos, Nanos, GapReason, Vec<String>)> = Vec::new();
+        let mut at = hole.from;
+        let mut excuses: Vec<&Excuse> = self
+            .excuses
+            .iter()
+            .filter(|excuse| excuse.to > hole.from && excuse.from < hole.to)
+            .collect();
+        excuses.sort_by_key(|excuse| excuse.from);
+        for excuse in excuses {
+            let (from, to) = (excuse.from.max(at), excuse.to.min(hole.to));
+            if to <= from {
+                continue;
+            }
+            if from - at > self.tolerance {
+                parts.push((at, from, GapReason::NotRecorded, Vec::new()));
+                at = from;
+            }
+            let id = self.segments[excuse.segment].id.clone();
+            parts.push((at, to, excuse.reason, vec![id]));
+            at = to;
+        }
+        match parts.last_mut() {
+            Some(last) if hole.to - at <= self.tolerance => last.1 = hole.to,
+            _ if hole.to > at => parts.push((at, hole.to, GapReason::NotRecorded, Vec::new())),
+            _ => {}
+        }
+        parts.dedup_by(|next, kept| {
+            let same = next.2 == kept.2;
+            if same {
+                kept.1 = next.1;
+                kept.3.append(&mut next.3);
+            }
+            same
+        });
+        parts
+            .into_iter()
+            .filter_map(|(from, to, reason, segment_ids)| {
+                Some(Gap {
+                    range: TimeRange::new(from_nanos(from), from_nanos(to))?,
+                    reason,
+                    clip_offset: Some(delta(hole.clip_offset)),
+                    segment_ids,
+                })
+            })
+            .collect()
+    }
+
+    fn warn(&self, gaps: &[Gap]) -> Vec<CutWarning> {
+        let mut warnings: Vec<CutWarning> = Vec::new();
+        for excuse in &self.excuses {
+            let (from, to) = (excuse.from.max(self.from), excuse.to.min(self.to));
+            let Some(range) = TimeRange::new(from_nanos(from), from_nanos(to)) else {
+                continue;
+            };
+            if !gaps
+                .iter()
+                .any(|gap| gap.reason == excuse.reason && gap.range.overlaps(&range))
+            {
+                continue;
+            }
+            let name = &self.segments[excuse.segment].name;
+            let (kind, what) = match excuse.reason {
+                GapReason::NotRecorded => continue,
+                GapReason::FileMissing => (WarningKind::FileMissing, "its file is gone"),
+                GapReason::FileDamaged => (WarningKind::FileDamaged, "its file is damaged there"),
+                GapReason::CodecChange => (
+                    WarningKind::CodecChange,
+                    "its video has other codec parameters than the rest of the clip; cut another clip for it",
+                ),
+                GapReason::NoKeyFrame => (
+                    WarningKind::NoKeyFrame,
+                    "the key frame that decoding begins at is not there",
+                ),
+            };
+            warnings.push(CutWarning {
+                kind,
+                range: Some(range),
+                message: format!(
+                    "{name} is left out from {} to {}: {what}",
+                    range.start().format("%Y-%m-%dT%H:%M:%S%.3fZ"),
+                    range.end().format("%Y-%m-%dT%H:%M:%S%.3fZ"),
+                ),
+            });
+        }
+        warnings
+    }
+}
+
+/// What of a segment a decoder can show.
+struct Decodable {
+    /// Every frame, because decoding runs on from the segment before.
+    from_start: bool,
+    first_key: Option<usize>,
+    /// When the first key frame is shown, if frames before it cannot be.
+    first_key_ns: Option<Nanos>,
+    pts: Vec<i64>,
+    durations: Vec<Nanos>,
+}
+
+impl Decodable {
+    fn of(samples: &[Sample], times: &FrameTimes, from_start: bool) -> Self {
+        let first_key = samples.iter().position(|sample| sample.sync);
+        let first_key_ns = match first_key {
+            _ if from_start => None,
+            Some(0) if times.lead_ns == 0 => None,
+            Some(key) => Some(times.at_ns(key)),
+            None => Some(times.end_ns),
+        };
+        Self {
+            from_start,
+            first_key,
+            first_key_ns,
+            pts: samples.iter().map(Sample::pts).collect(),
+            durations: samples
+                .iter()
+                .map(|sample| super::ticks_to_nanos(i64::from(sample.duration), times.timescale))
+                .collect(),
+        }
+    }
+
+    fn can_show(&self, at: usize) -> bool {
+        self.from_start
+            || self
+                .first_key
+                .is_some_and(|key| at >= key && self.pts[at] >= self.pts[key])
+    }
+}
+
+/// What the window takes of a segment.
+#[derive(Default)]
+struct Shown {
+    count: usize,
+    /// One after the last sample needed, in decode order.
+    end: usize,
+    first_ns: Option<Nanos>,
+    first_pts: i64,
+    end_ns: Nanos,
+}
+
+impl Walker<'_> {
+    /// Whether a frame is inside what is left of the window, and can be shown.
+    fn shows(&self, times: &FrameTimes, start: Nanos, decodable: &Decodable, at: usize) -> bool {
+        let offset = times.at_ns(at);
+        // Time before the segment's own start belongs to it only as leading pictures.
+        if offset < -times.lead_ns
+            || times.shown_at[at] >= times.hidden_from
+            || !decodable.can_show(at)
+        {
+            return false;
+        }
+        let wall = to_micros(start + offset);
+        wall >= to_micros(self.cursor) && wall < to_micros(self.to)
+    }
+}
+
+/// Where decoding must begin for a frame to be right: the last key frame shown no later than it.
+fn decode_start(samples: &[Sample], first_pts: i64) -> usize {
+    samples
+        .iter()
+        .rposition(|sample| sample.sync && sample.pts() <= first_pts)
+        .unwrap_or(0)
+}

@@ -1,0 +1,511 @@
+//! Clips: what is checked before a job is accepted, the job itself, and the files it leaves.
+//!
+//! A clip's file gets its final name only when it is whole; its row is written together with the end of its job.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use super::ffmpeg::{Ffmpeg, FfmpegError};
+use super::source_file::open_beneath;
+use super::{Attempt, Done, Work, WorkError};
+use crate::clock;
+use crate::domain::camera::CameraId;
+use crate::domain::catalog::{Segment, SegmentState};
+use crate::domain::clip::{Clip, ClipSpec};
+use crate::domain::coverage::{GAP_TOLERANCE, Gap, GapReason};
+use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
+use crate::domain::time::TimeRange;
+use crate::media::plan::{CutWarning, PlanError, WarningKind};
+use crate::media::{self, CutError, CutOrder, CutOutcome, CutProgress, Engine, Prepared};
+use crate::repository::{Store, StoreError};
+
+/// Disk that must stay free beside a clip, so that the database and the recorder have room.
+const HEADROOM_BYTES: u64 = 64 << 20;
+
+/// How far around a window segments are looked for: the start of one may be later than its name says, and the key
+/// frame that the window needs may be in the segment before.
+const LOOK_AROUND: TimeDelta = TimeDelta::seconds(5);
+
+/// What the operator decides about clips.
+#[derive(Clone, Debug)]
+pub struct ClipSettings {
+    /// Where finished clips lie.
+    pub folder: PathBuf,
+    /// How long a clip is kept unless its request says otherwise; `None` is until it is deleted.
+    pub keep_for: Option<Duration>,
+    /// How long one cut may take.
+    pub timeout: Duration,
+}
+
+/// Why a clip cannot be made, or its file not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ClipError {
+    /// No such camera.
+    #[error("camera {0} not found")]
+    CameraNotFound(CameraId),
+    /// The catalog has nothing in the window that could be read.
+    #[error("no recorded footage in the requested range")]
+    NoFootage,
+    /// ffmpeg cannot be started.
+    #[error(transparent)]
+    Ffmpeg(#[from] FfmpegError),
+    /// The disk has too little room.
+    #[error("not enough free disk for this export: need ~{need_bytes} bytes, {free_bytes} free")]
+    DiskFull {
+        /// What the clip needs, with headroom.
+        need_bytes: u64,
+        /// What is free.
+        free_bytes: u64,
+    },
+    /// A finished file is gone or has another size.
+    #[error("the clip's file {0}")]
+    Corrupted(&'static str),
+    /// The footage could not be opened.
+    #[error(transparent)]
+    Cut(#[from] CutError),
+    /// The clips folder cannot be used.
+    #[error("the clips folder cannot be used")]
+    Folder(#[source] io::Error),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a clip would be.
+#[derive(Debug)]
+pub struct Preview {
+    /// The window that would be delivered; `None` when nothing would.
+    pub delivered: Option<TimeRange>,
+    /// Requested time for which there is footage.
+    pub covered: TimeDelta,
+    /// What would be missing.
+    pub gaps: Vec<Gap>,
+    /// Segments that would be read.
+    pub segments: Vec<Segment>,
+    /// Expected size of the file.
+    pub expected_bytes: u64,
+}
+
+/// Everything about clips but their queue.
+pub struct ClipWork {
+    store: Store,
+    settings: ClipSettings,
+    engine: Engine,
+    ffmpeg: Ffmpeg,
+}
+
+impl ClipWork {
+    /// Cuts with `engine` into the folder of `settings`.
+    pub fn new(store: Store, settings: ClipSettings, engine: Engine) -> Self {
+        let ffmpeg = Ffmpeg::new(engine.ffmpeg.clone());
+        Self {
+            store,
+            settings,
+            engine,
+            ffmpeg,
+        }
+    }
+
+    /// How long a clip is kept unless its request says otherwise, seconds; 0 is until it is deleted.
+    pub fn default_keep_for_s(&self) -> u64 {
+        self.settings
+            .keep_for
+            .map_or(0, |keep_for| keep_for.as_secs())
+    }
+
+    /// Checks what can be known before the work: camera, footage, ffmpeg, room on the disk.
+    pub async fn admit(&self, camera_id: &CameraId, window: TimeRange) -> Result<(), ClipError> {
+        let segments = self.footage(camera_id, window).await?;
+        self.ffmpeg.version().await?;
+        self.check_room(expected_bytes(&segments, window))
+    }
+
+    /// What a clip of the window would be, read from the files' own tables.
+    pub async fn preview(
+        &self,
+        camera_id: &CameraId,
+        window: TimeRange,
+    ) -> Result<Preview, ClipError> {
+        let touching = self.footage(camera_id, window).await?;
+        self.ffmpeg.version().await?;
+        let around = self.around(camera_id, window).await?;
+        let sources = self.open_sources(&around).await?;
+        let prepared = Prepared::open(&self.engine, sources, &CancellationToken::new()).await?;
+        let preview = match prepared.plan(window, GAP_TOLERANCE) {
+            Ok(plan) => Preview {
+                delivered: Some(plan.delivered),
+                covered: plan.covered,
+                gaps: plan.gaps,
+                segments: touching,
+                expected_bytes: plan.expected_bytes,
+            },
+            Err(PlanError::NoFootage { gaps, .. }) => Preview {
+                delivered: None,
+                covered: TimeDelta::zero(),
+                gaps,
+                segments: touching,
+                expected_bytes: 0,
+            },
+        };
+        self.check_room(preview.expected_bytes)?;
+        Ok(preview)
+    }
+
+    /// Opens a finished clip's file, after a look at its size.
+    pub async fn open(&self, clip: &Clip) -> Result<File, ClipError> {
+        let (folder, name, size_bytes) = (
+            self.settings.folder.clone(),
+            clip.file_name.clone(),
+            clip.size_bytes,
+        );
+        blocking(move || {
+            let file = match open_beneath(&folder, Path::new(&name)) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(ClipError::Corrupted("is gone"));
+                }
+                Err(error) => return Err(ClipError::Folder(error)),
+            };
+            if file.metadata().map_err(ClipError::Folder)?.len() != size_bytes {
+                return Err(ClipError::Corrupted("no longer has its size"));
+            }
+            Ok(file)
+        })
+        .await
+    }
+
+    /// Deletes a clip with its file; whether it was there.
+    pub async fn delete(&self, clip: &Clip) -> Result<bool, ClipError> {
+        let was_there = self.store.delete_clip(&clip.id).await?;
+        let path = self.settings.folder.join(&clip.file_name);
+        blocking(move || match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ClipError::Folder(error)),
+            _ => Ok(()),
+        })
+        .await?;
+        Ok(was_there)
+    }
+
+    /// The segments that overlap the window, when at least one of them can be read.
+    async fn footage(
+        &self,
+        camera_id: &CameraId,
+        window: TimeRange,
+    ) -> Result<Vec<Segment>, ClipError> {
+        let segments = self.store.segments_in(camera_id, window).await?;
+        if segments
+            .iter()
+            .any(|segment| segment.state == SegmentState::Available)
+        {
+            return Ok(segments);
+        }
+        match self.store.camera(camera_id).await? {
+            None => Err(ClipError::CameraNotFound(camera_id.clone())),
+            Some(_) => Err(ClipError::NoFootage),
+        }
+    }
+
+    /// The segments that overlap the window, and those just around it.
+    async fn around(
+        &self,
+        camera_id: &CameraId,
+        window: TimeRange,
+    ) -> Result<Vec<Segment>, StoreError> {
+        let wider = TimeRange::new(window.start() - LOOK_AROUND, window.end() + LOOK_AROUND)
+            .unwrap_or(window);
+        self.store.segments_in(camera_id, wider).await
+    }
+
+    fn check_room(&self, clip_bytes: u64) -> Result<(), ClipError> {
+        let need_bytes = clip_bytes + HEADROOM_BYTES;
+        let free_bytes = free_bytes(&self.settings.folder).map_err(ClipError::Folder)?;
+        if free_bytes < need_bytes {
+            Err(ClipError::DiskFull {
+                need_bytes,
+                free_bytes,
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Opens every segment, so that a file which is deleted from now on is still cut whole.
+    async fn open_sources(&self, segments: &[Segment]) -> Result<Vec<media::Source>, ClipError> {
+        let roots: std::collections::HashMap<String, PathBuf> = self
+            .store
+            .sources()
+            .await?
+            .into_iter()
+            .map(|source| (source.id, source.root))
+            .collect();
+        let segments = segments.to_vec();
+        blocking(move || {
+            Ok(segments
+                .into_iter()
+                .map(|segment| {
+                    let end_time = segment.file.end_time();
+                    let file = match roots.get(&segment.file.source_id) {
+                        Some(root) => open_segment(root, &segment.file.path),
+                        None => Err(GapReason::FileMissing),
+                    };
+                    media::Source {
+                        id: segment.id,
+                        name: segment.file.path,
+                        start: segment.file.start_time,
+                        start_accuracy: segment.file.start_accuracy,
+                        expected_end: Some(end_time),
+                        file: file.map(Arc::new),
+                    }
+                })
+                .collect())
+        })
+        .await
+    }
+
+    async fn cut(&self, attempt: Attempt) -> Result<Done, WorkError> {
+        let JobSpec::Clip(spec) = &attempt.spec else {
+            return Err(internal("not a clip"));
+        };
+        let window = spec
+            .window()
+            .ok_or_else(|| internal("the job holds no window"))?;
+        attempt.report(Progress {
+            phase: "opening".to_owned(),
+            fraction: Some(0.0),
+            ..Progress::default()
+        });
+        let touching = self
+            .footage(&spec.camera_id, window)
+            .await
+            .map_err(work_error)?;
+        let engine_version = self
+            .ffmpeg
+            .version()
+            .await
+            .map_err(|error| work_error(error.into()))?;
+        self.check_room(expected_bytes(&touching, window))
+            .map_err(work_error)?;
+        let around = self
+            .around(&spec.camera_id, window)
+            .await
+            .map_err(|error| work_error(error.into()))?;
+        let sources = self.open_sources(&around).await.map_err(work_error)?;
+
+        let part = self.settings.folder.join(attempt.temporary_name());
+        remove_if_there(&part).map_err(|error| work_error(ClipError::Folder(error)))?;
+        let order = CutOrder {
+            sources,
+            requested: window,
+            gap_tolerance: GAP_TOLERANCE,
+            output: part.clone(),
+            title: spec.camera_id.to_string(),
+            deadline: self.settings.timeout,
+        };
+        let outcome = media::cut(&self.engine, order, &attempt.cancel, |progress| {
+            attempt.report(cutting(progress));
+        })
+        .await
+        .map_err(|error| work_error(ClipError::Cut(error)))?;
+        self.record(
+            &attempt.job_id,
+            spec,
+            window,
+            &part,
+            outcome,
+            engine_version,
+        )
+        .await
+    }
+
+    /// Gives the finished file its name and describes it.
+    async fn record(
+        &self,
+        job_id: &str,
+        spec: &ClipSpec,
+        window: TimeRange,
+        part: &Path,
+        outcome: CutOutcome,
+        engine: String,
+    ) -> Result<Done, WorkError> {
+        let create_time = clock::now();
+        let keep_for = TimeDelta::try_seconds(i64::try_from(spec.keep_for_s).unwrap_or(i64::MAX));
+        let clip = Clip {
+            id: spec.clip_id.clone(),
+            camera_id: spec.camera_id.clone(),
+            requested_window: window,
+            delivered_window: outcome.delivered,
+            covered_us: microseconds(outcome.covered),
+            duration_us: microseconds(outcome.duration_shown),
+            gaps: outcome.gaps,
+            size_bytes: outcome.size_bytes,
+            sha256: outcome
+                .sha256
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            media_type: outcome.format.media_type().to_owned(),
+            file_name: format!(
+                "{}_{}_{}.{}",
+                spec.camera_id,
+                outcome.delivered.start().format("%Y%m%dT%H%M%SZ"),
+                spec.clip_id,
+                outcome.format.extension()
+            ),
+            segment_count: u32::try_from(outcome.segment_ids.len()).unwrap_or(u32::MAX),
+            video: outcome.video,
+            audio: outcome.audio,
+            hidden_lead_us: microseconds(outcome.hidden_lead),
+            engine,
+            job_id: job_id.to_owned(),
+            created_by: spec.created_by.clone(),
+            labels: spec.labels.clone(),
+            create_time,
+            expire_time: keep_for
+                .filter(|keep| !keep.is_zero())
+                .and_then(|keep| create_time.checked_add_signed(keep)),
+        };
+        let (part, named) = (part.to_owned(), self.settings.folder.join(&clip.file_name));
+        blocking(move || {
+            std::fs::rename(&part, &named)
+                .and_then(|()| sync_folder_of(&named))
+                .map_err(ClipError::Folder)
+        })
+        .await
+        .map_err(work_error)?;
+        Ok(Done {
+            result: JobResult::Clip(Box::new(clip)),
+            warnings: outcome.warnings.into_iter().map(notice).collect(),
+        })
+    }
+}
+
+/// Lets the API and the runner share one [`ClipWork`].
+impl Work for Arc<ClipWork> {
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<Done, WorkError>> {
+        self.cut(attempt).boxed()
+    }
+}
+
+/// Free bytes on the disk of a folder, for those who are not root.
+pub fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+fn open_segment(root: &Path, path: &str) -> Result<File, GapReason> {
+    open_beneath(root, Path::new(path)).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => GapReason::FileMissing,
+        _ => GapReason::FileDamaged,
+    })
+}
+
+/// The share of each segment that lies in the window, by time.
+fn expected_bytes(segments: &[Segment], window: TimeRange) -> u64 {
+    segments
+        .iter()
+        .filter_map(|segment| {
+            let whole = TimeRange::new(segment.file.start_time, segment.file.end_time())?;
+            let part = whole.intersect(&window)?;
+            let share = part.duration().as_seconds_f64() / whole.duration().as_seconds_f64();
+            Some((segment.file.size_bytes as f64 * share) as u64)
+        })
+        .sum()
+}
+
+fn cutting(progress: CutProgress) -> Progress {
+    Progress {
+        phase: "cutting".to_owned(),
+        bytes_done: progress.bytes_done,
+        bytes_total: progress.bytes_total,
+        media_done_us: microseconds(progress.media_done),
+        media_total_us: microseconds(progress.media_total),
+        fraction: Some(progress.bytes_done as f64 / progress.bytes_total.max(1) as f64),
+        ..Progress::default()
+    }
+}
+
+fn microseconds(duration: TimeDelta) -> i64 {
+    duration.num_microseconds().unwrap_or(i64::MAX)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ClipError> + Send + 'static,
+) -> Result<T, ClipError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(ClipError::Folder(io::Error::other(error))))
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a rename survive a loss of power.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn internal(what: &str) -> WorkError {
+    WorkError::Failed(Notice::new(Reason::Internal, what))
+}
+
+fn notice(warning: CutWarning) -> Notice {
+    let reason = match warning.kind {
+        WarningKind::FileMissing => Reason::FileMissing,
+        WarningKind::FileDamaged => Reason::FileDamaged,
+        WarningKind::CodecChange => Reason::CodecChange,
+        WarningKind::NoKeyFrame => Reason::NoKeyFrame,
+        WarningKind::SoundPartlyMissing | WarningKind::SoundLeftOut => Reason::AudioIncomplete,
+    };
+    let notice = Notice::new(reason, warning.message);
+    match warning.range {
+        None => notice,
+        Some(range) => notice
+            .with("start_time", range.start().to_rfc3339())
+            .with("end_time", range.end().to_rfc3339()),
+    }
+}
+
+/// What a failure means for the job.
+fn work_error(error: ClipError) -> WorkError {
+    let message = error.to_string();
+    match error {
+        ClipError::CameraNotFound(_)
+        | ClipError::NoFootage
+        | ClipError::Cut(CutError::NoFootage(_)) => {
+            WorkError::Failed(Notice::new(Reason::NoFootage, message))
+        }
+        ClipError::Ffmpeg(_) | ClipError::Cut(CutError::FfmpegMissing { .. }) => {
+            WorkError::Failed(Notice::new(Reason::FfmpegUnavailable, message))
+        }
+        ClipError::DiskFull { .. } | ClipError::Cut(CutError::DiskFull) => {
+            WorkError::Failed(Notice::new(Reason::DiskFull, message))
+        }
+        ClipError::Cut(CutError::Cancelled) => WorkError::Stopped,
+        ClipError::Cut(CutError::TimedOut) => {
+            WorkError::Failed(Notice::new(Reason::TimedOut, message))
+        }
+        ClipError::Cut(error @ CutError::FfmpegFailed { .. }) => WorkError::Failed(
+            Notice::new(Reason::FfmpegFailed, error.to_string()).with("retryable", "true"),
+        ),
+        ClipError::Cut(_) | ClipError::Folder(_) | ClipError::Corrupted(_) => {
+            tracing::error!(error = %message, cause = ?error, "a clip cannot be made");
+            WorkError::Failed(Notice::new(Reason::Internal, message))
+        }
+        ClipError::Store(_) => WorkError::Retry(Notice::new(Reason::Internal, message)),
+    }
+}

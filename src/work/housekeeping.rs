@@ -1,0 +1,158 @@
+//! Housekeeping: what has expired goes, and so do files that no row knows.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use chrono::TimeDelta;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::clip::{ClipError, ClipWork};
+use super::is_temporary_name;
+use crate::clock;
+use crate::domain::id;
+use crate::repository::{Store, StoreError};
+
+const EVERY: Duration = Duration::from_secs(60);
+/// Rows handled in one go.
+const AT_ONCE: u32 = 500;
+/// A file without a row may be about to get one; after this long it will not.
+const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+/// How long the catalog remembers a segment whose file is gone.
+const REMEMBER_MISSING: TimeDelta = TimeDelta::days(30);
+
+/// Keeps the folders and the catalog tidy until it is told to stop.
+pub struct Housekeeping {
+    /// The catalog.
+    pub store: Store,
+    /// Deletes clips.
+    pub clips: Arc<ClipWork>,
+    /// Where finished clips lie.
+    pub clips_folder: PathBuf,
+}
+
+impl Housekeeping {
+    /// Removes what attempts of a process that is gone left unfinished. Only before jobs run: a file that is being
+    /// written has such a name too.
+    pub fn sweep_unfinished(&self) -> std::io::Result<u64> {
+        let mut swept = 0;
+        for entry in std::fs::read_dir(&self.clips_folder)? {
+            let entry = entry?;
+            if entry.file_name().to_str().is_some_and(is_temporary_name) {
+                std::fs::remove_file(entry.path())?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Runs until `cancel`.
+    pub async fn run(self, cancel: CancellationToken) {
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                _ = ticks.tick() => self.tidy().await,
+            }
+        }
+    }
+
+    async fn tidy(&self) {
+        log("expired clips deleted", self.delete_expired_clips().await);
+        log(
+            "vanished segments forgotten",
+            self.forget_missing().await.map_err(ClipError::from),
+        );
+        log("files without a clip deleted", self.delete_orphans().await);
+    }
+
+    async fn delete_expired_clips(&self) -> Result<u64, ClipError> {
+        let mut deleted = 0;
+        for clip in self.store.expired_clips(clock::now(), AT_ONCE).await? {
+            self.clips.delete(&clip).await?;
+            deleted += 1;
+        }
+        Ok(deleted)
+    }
+
+    async fn forget_missing(&self) -> Result<u64, StoreError> {
+        self.store
+            .forget_missing(clock::now() - REMEMBER_MISSING, AT_ONCE)
+            .await
+    }
+
+    /// A process can die between naming a file and writing its row; the job is then done again, perhaps not here.
+    async fn delete_orphans(&self) -> Result<u64, ClipError> {
+        let folder = self.clips_folder.clone();
+        let old = tokio::task::spawn_blocking(move || old_clip_files(&folder))
+            .await
+            .map_err(|error| ClipError::Folder(std::io::Error::other(error)))?
+            .map_err(ClipError::Folder)?;
+        let mut deleted = 0;
+        for name in old {
+            if !self.store.is_clip_file(&name).await? {
+                std::fs::remove_file(self.clips_folder.join(&name)).map_err(ClipError::Folder)?;
+                deleted += 1;
+            }
+        }
+        Ok(deleted)
+    }
+}
+
+/// Files named as this service names clips that were last written long ago. Anything else in the folder is not ours.
+fn old_clip_files(folder: &std::path::Path) -> std::io::Result<Vec<String>> {
+    let mut old = Vec::new();
+    let now = SystemTime::now();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let age = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .map(|time| now.duration_since(time));
+        if is_clip_file_name(&name) && matches!(age, Ok(Ok(age)) if age > ORPHAN_AGE) {
+            old.push(name);
+        }
+    }
+    Ok(old)
+}
+
+fn is_clip_file_name(name: &str) -> bool {
+    let Some((stem, "mp4" | "mov")) = name.rsplit_once('.') else {
+        return false;
+    };
+    stem.find(&format!("Z_{}", id::CLIP))
+        .is_some_and(|at| id::is_valid(id::CLIP, &stem[at + 2..]))
+}
+
+fn log(what: &str, done: Result<u64, ClipError>) {
+    match done {
+        Ok(0) => {}
+        Ok(count) => info!(count, "{what}"),
+        Err(error) => warn!(%error, "{what}: failed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_this_service_gives_are_taken_for_clips() {
+        assert!(is_clip_file_name(
+            "gate_a_20261122T100000Z_clip_0198c0de.mp4"
+        ));
+        for other in [
+            "holiday.mp4",
+            "gate_20261122T100000Z_clip_.mp4",
+            "x_clip_1.mp4",
+            "aZ_clip_1.txt",
+        ] {
+            assert!(!is_clip_file_name(other), "{other}");
+        }
+    }
+}
