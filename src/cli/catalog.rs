@@ -45,7 +45,10 @@ pub struct TimelineArgs {
 /// [`CliError`] when the server refuses or cannot be reached.
 pub async fn cameras(args: CamerasArgs) -> Result<(), CliError> {
     let server = args.server.connect().await?;
-    let mut request = ListCamerasRequest { page_size: 1000, page_token: String::new() };
+    let mut request = ListCamerasRequest {
+        page_size: 1000,
+        page_token: String::new(),
+    };
     let mut table = Table::new(&["CAMERA", "NAME", "SEGMENTS", "SIZE", "FIRST", "LAST"]);
     loop {
         let page = server.catalog().list_cameras(asking(request.clone())).await;
@@ -69,7 +72,11 @@ pub async fn cameras(args: CamerasArgs) -> Result<(), CliError> {
             break;
         }
     }
-    if args.json { Ok(()) } else { table.print("no cameras; `footage import DIR` takes recordings in") }
+    if args.json {
+        Ok(())
+    } else {
+        table.print("no cameras; `footage import DIR` takes recordings in")
+    }
 }
 
 /// Runs `footage timeline`.
@@ -85,31 +92,58 @@ pub async fn timeline(args: TimelineArgs) -> Result<(), CliError> {
         resolution: None,
     };
     let timeline = server.catalog().get_timeline(asking(request)).await;
-    let timeline = timeline.map_err(|status| server.failure(status))?.into_inner();
+    let timeline = timeline
+        .map_err(|status| server.failure(status))?
+        .into_inner();
     if args.json {
         return json::print("Timeline", &timeline);
     }
     let mut out = std::io::stdout().lock();
-    lines(&timeline).iter().try_for_each(|line| writeln!(out, "{line}")).map_err(CliError::output)
+    lines(&timeline)
+        .iter()
+        .try_for_each(|line| writeln!(out, "{line}"))
+        .map_err(CliError::output)
 }
 
 fn lines(timeline: &Timeline) -> Vec<String> {
     let mut lines = vec![
         row("Camera", &words::plain(&timeline.camera_id)),
         row("Window", &words::window(timeline.window.as_ref())),
-        row("Covered", &timeline.covered.as_ref().map_or_else(|| "-".to_owned(), words::seconds)),
+        row(
+            "Covered",
+            &timeline
+                .covered
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), words::seconds),
+        ),
         row("Recorded", &spans(timeline.spans.len())),
     ];
-    lines.extend(timeline.spans.iter().map(|span| format!("  {}", words::window(Some(span)))));
+    lines.extend(
+        timeline
+            .spans
+            .iter()
+            .map(|span| format!("  {}", words::window(Some(span)))),
+    );
     lines.push(row("Gaps", &timeline.gaps.len().to_string()));
     lines.extend(timeline.gaps.iter().map(gap_line));
     if !timeline.locks.is_empty() {
         lines.push(row("Held", &timeline.locks.len().to_string()));
     }
     lines.extend(timeline.locks.iter().map(|lock| {
-        let window = TimeWindow { start_time: lock.start_time, end_time: lock.end_time };
-        let incident = if lock.incident_id.is_empty() { "no incident" } else { &lock.incident_id };
-        format!("  {}: {}", words::window(Some(&window)), words::plain(incident))
+        let window = TimeWindow {
+            start_time: lock.start_time,
+            end_time: lock.end_time,
+        };
+        let incident = if lock.incident_id.is_empty() {
+            "no incident"
+        } else {
+            &lock.incident_id
+        };
+        format!(
+            "  {}: {}",
+            words::window(Some(&window)),
+            words::plain(incident)
+        )
     }));
     lines
 }

@@ -53,7 +53,12 @@ pub struct ClipArgs {
     #[arg(long, conflicts_with = "output")]
     no_wait: bool,
     /// Who asks, for the record
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
     created_by: String,
     #[command(flatten)]
     server: ServerArgs,
@@ -67,7 +72,11 @@ pub struct ClipArgs {
 /// # Errors
 /// [`CliError`] when the clip was not made, or not fetched.
 pub async fn run(args: ClipArgs) -> Result<(), CliError> {
-    let target = args.output.as_ref().map(|path| Target::check(path, args.force)).transpose()?;
+    let target = args
+        .output
+        .as_ref()
+        .map(|path| Target::check(path, args.force))
+        .transpose()?;
     // Listening begins before the job exists, so that Ctrl-C cannot leave a job behind unmentioned.
     let mut signals = Signals::listen()?;
     let server = args.server.connect().await?;
@@ -79,7 +88,11 @@ pub async fn run(args: ClipArgs) -> Result<(), CliError> {
         validate_only: args.plan,
         created_by: args.created_by.clone(),
         // A repeated call after a broken connection must not cut the clip twice.
-        request_id: if args.plan { String::new() } else { uuid::Uuid::now_v7().to_string() },
+        request_id: if args.plan {
+            String::new()
+        } else {
+            uuid::Uuid::now_v7().to_string()
+        },
         ..CreateClipRequest::default()
     };
     let job = create(&server, request).await?;
@@ -87,10 +100,22 @@ pub async fn run(args: ClipArgs) -> Result<(), CliError> {
         return print_plan(&job, args.json);
     }
     if args.no_wait {
-        return if args.json { print_json(job) } else { print_lines(&[job.id]) };
+        return if args.json {
+            print_json(job)
+        } else {
+            print_lines(&[job.id])
+        };
     }
     let mut view = ProgressView::new(args.json);
-    let job = follow::to_end(&server, job, &mut view, &mut signals, OnInterrupt::CancelJob, |_| Ok(())).await?;
+    let job = follow::to_end(
+        &server,
+        job,
+        &mut view,
+        &mut signals,
+        OnInterrupt::CancelJob,
+        |_| Ok(()),
+    )
+    .await?;
     let job = match follow::succeeded(job.clone()) {
         Ok(job) => job,
         Err(error) => {
@@ -102,10 +127,15 @@ pub async fn run(args: ClipArgs) -> Result<(), CliError> {
         }
     };
     let Some(job::Result::Clip(clip)) = &job.result else {
-        return Err(CliError::local("the clip is not in the answer", "the server sent a job without its result"));
+        return Err(CliError::local(
+            "the clip is not in the answer",
+            "the server sent a job without its result",
+        ));
     };
     let file = match &target {
-        Some(target) => Some(download::fetch(&server, clip, target, &mut view, &mut signals).await?),
+        Some(target) => {
+            Some(download::fetch(&server, clip, target, &mut view, &mut signals).await?)
+        }
         None => None,
     };
     drop(view);
@@ -114,23 +144,55 @@ pub async fn run(args: ClipArgs) -> Result<(), CliError> {
     }
     let mut lines = clip_lines(clip, &server.url_of(&clip.url));
     if let Some(file) = file {
-        lines.insert(1, row("File", &words::plain(&super::settings::absolute(&file).to_string_lossy())));
+        lines.insert(
+            1,
+            row(
+                "File",
+                &words::plain(&super::settings::absolute(&file).to_string_lossy()),
+            ),
+        );
     }
-    lines.extend(job.warnings.iter().map(|warning| row("Warning", &failure::notice(warning))));
+    lines.extend(
+        job.warnings
+            .iter()
+            .map(|warning| row("Warning", &failure::notice(warning))),
+    );
     print_lines(&lines)
 }
 
-async fn window(args: &ClipArgs, server: &Server) -> Result<(DateTime<Utc>, DateTime<Utc>), CliError> {
+async fn window(
+    args: &ClipArgs,
+    server: &Server,
+) -> Result<(DateTime<Utc>, DateTime<Utc>), CliError> {
     if let (Some(from), Some(to)) = (args.from, args.to) {
         return Ok((from, to));
     }
-    let length = args.last.ok_or_else(|| CliError::Usage("give --from and --to, or --last".into()))?;
-    let request = asking(GetCameraRequest { camera_id: args.camera.clone() });
-    let camera = server.catalog().get_camera(request).await.map_err(|status| server.failure(status))?.into_inner();
+    let length = args
+        .last
+        .ok_or_else(|| CliError::Usage("give --from and --to, or --last".into()))?;
+    let request = asking(GetCameraRequest {
+        camera_id: args.camera.clone(),
+    });
+    let camera = server
+        .catalog()
+        .get_camera(request)
+        .await
+        .map_err(|status| server.failure(status))?
+        .into_inner();
     let newest = camera.last_segment_time.as_ref().and_then(words::moment);
-    let end = newest.ok_or_else(|| CliError::Usage(format!("camera {} has no footage yet", words::plain(&args.camera))))?;
-    let start = TimeDelta::from_std(length).ok().and_then(|length| end.checked_sub_signed(length));
-    Ok((start.ok_or_else(|| CliError::Usage("--last reaches back too far".into()))?, end))
+    let end = newest.ok_or_else(|| {
+        CliError::Usage(format!(
+            "camera {} has no footage yet",
+            words::plain(&args.camera)
+        ))
+    })?;
+    let start = TimeDelta::from_std(length)
+        .ok()
+        .and_then(|length| end.checked_sub_signed(length));
+    Ok((
+        start.ok_or_else(|| CliError::Usage("--last reaches back too far".into()))?,
+        end,
+    ))
 }
 
 async fn create(server: &Server, request: CreateClipRequest) -> Result<Job, CliError> {
@@ -139,7 +201,9 @@ async fn create(server: &Server, request: CreateClipRequest) -> Result<Job, CliE
         match server.clips().create_clip(asking(request.clone())).await {
             Ok(answer) => return Ok(answer.into_inner()),
             Err(status) => {
-                let wait = patience.after(&status).ok_or_else(|| server.failure(status))?;
+                let wait = patience
+                    .after(&status)
+                    .ok_or_else(|| server.failure(status))?;
                 tokio::time::sleep(wait).await;
             }
         }
@@ -153,28 +217,55 @@ fn print_json(mut job: Job) -> Result<(), CliError> {
 
 fn print_lines(lines: &[String]) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
-    lines.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(CliError::output)
+    lines
+        .iter()
+        .try_for_each(|line| writeln!(out, "{line}"))
+        .map_err(CliError::output)
 }
 
 fn print_plan(job: &Job, as_json: bool) -> Result<(), CliError> {
     let Some(job::Plan::ClipPlan(plan)) = &job.plan else {
-        return Err(CliError::local("the plan is not in the answer", "the server sent a job without it"));
+        return Err(CliError::local(
+            "the plan is not in the answer",
+            "the server sent a job without it",
+        ));
     };
-    if as_json { json::print("ClipPlan", plan) } else { print_lines(&plan_lines(plan)) }
+    if as_json {
+        json::print("ClipPlan", plan)
+    } else {
+        print_lines(&plan_lines(plan))
+    }
 }
 
 fn plan_lines(plan: &ClipPlan) -> Vec<String> {
     let mut lines = vec![
         row("Requested", &words::window(plan.requested_window.as_ref())),
-        row("Would deliver", &words::window(plan.delivered_window.as_ref())),
-        row("Covered", &covered(plan.covered.as_ref(), plan.requested.as_ref())),
+        row(
+            "Would deliver",
+            &words::window(plan.delivered_window.as_ref()),
+        ),
+        row(
+            "Covered",
+            &covered(plan.covered.as_ref(), plan.requested.as_ref()),
+        ),
     ];
     lines.extend(gap_lines(&plan.gaps));
     lines.push(row("Size, about", &words::bytes(plan.expected_bytes)));
-    lines.push(row("Segments", &words::grouped(i64::try_from(plan.segments.len()).unwrap_or(i64::MAX))));
+    lines.push(row(
+        "Segments",
+        &words::grouped(i64::try_from(plan.segments.len()).unwrap_or(i64::MAX)),
+    ));
     lines.extend(plan.segments.iter().map(|segment| {
-        let window = heldar_footage::proto::TimeWindow { start_time: segment.start_time, end_time: segment.end_time };
-        format!("  {}  {}  {}", words::window(Some(&window)), words::plain(&segment.source_id), words::plain(&segment.path))
+        let window = heldar_footage::proto::TimeWindow {
+            start_time: segment.start_time,
+            end_time: segment.end_time,
+        };
+        format!(
+            "  {}  {}  {}",
+            words::window(Some(&window)),
+            words::plain(&segment.source_id),
+            words::plain(&segment.path)
+        )
     }));
     lines
 }
@@ -187,11 +278,27 @@ pub fn clip_lines(clip: &Clip, url: &str) -> Vec<String> {
         row("Camera", &words::plain(&clip.camera_id)),
         row("Requested", &words::window(clip.requested_window.as_ref())),
         row("Delivered", &words::window(clip.delivered_window.as_ref())),
-        row("Plays", &clip.duration.as_ref().map_or_else(|| "-".to_owned(), words::seconds)),
-        row("Covered", &covered(clip.covered.as_ref(), clip.requested.as_ref())),
+        row(
+            "Plays",
+            &clip
+                .duration
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), words::seconds),
+        ),
+        row(
+            "Covered",
+            &covered(clip.covered.as_ref(), clip.requested.as_ref()),
+        ),
     ];
     lines.extend(gap_lines(&clip.gaps));
-    lines.push(row("Size", &format!("{} ({} bytes)", words::bytes(clip.size_bytes), words::grouped(clip.size_bytes))));
+    lines.push(row(
+        "Size",
+        &format!(
+            "{} ({} bytes)",
+            words::bytes(clip.size_bytes),
+            words::grouped(clip.size_bytes)
+        ),
+    ));
     lines.push(row("SHA-256", &words::plain(&clip.sha256)));
     if clip.expire_time.is_some() {
         lines.push(row("Kept until", &words::time(clip.expire_time.as_ref())));
@@ -199,10 +306,19 @@ pub fn clip_lines(clip: &Clip, url: &str) -> Vec<String> {
     lines
 }
 
-fn covered(covered: Option<&prost_types::Duration>, requested: Option<&prost_types::Duration>) -> String {
+fn covered(
+    covered: Option<&prost_types::Duration>,
+    requested: Option<&prost_types::Duration>,
+) -> String {
     match (covered, requested) {
-        (Some(covered), Some(requested)) if covered == requested => format!("{}, all of it", words::seconds(requested)),
-        (Some(covered), Some(requested)) => format!("{} of {}", words::seconds(covered), words::seconds(requested)),
+        (Some(covered), Some(requested)) if covered == requested => {
+            format!("{}, all of it", words::seconds(requested))
+        }
+        (Some(covered), Some(requested)) => format!(
+            "{} of {}",
+            words::seconds(covered),
+            words::seconds(requested)
+        ),
         _ => "-".to_owned(),
     }
 }
@@ -218,19 +334,36 @@ fn gap_lines(gaps: &[Gap]) -> Vec<String> {
 
 /// A gap: `  2026-…Z to 2026-…Z (30 s): not recorded; at 20.000 s of the clip`.
 pub fn gap_line(gap: &Gap) -> String {
-    let window = heldar_footage::proto::TimeWindow { start_time: gap.start_time, end_time: gap.end_time };
+    let window = heldar_footage::proto::TimeWindow {
+        start_time: gap.start_time,
+        end_time: gap.end_time,
+    };
     let moment = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(words::moment);
     let length = match (moment(&gap.start_time), moment(&gap.end_time)) {
-        (Some(start), Some(end)) => format!(" ({})", short_length((end - start).num_milliseconds())),
+        (Some(start), Some(end)) => {
+            format!(" ({})", short_length((end - start).num_milliseconds()))
+        }
         _ => String::new(),
     };
-    let place = gap.clip_offset.as_ref().map(|offset| format!("; at {} of the clip", words::seconds(offset)));
-    format!("  {}{length}: {}{}", words::window(Some(&window)), gap_reason(gap.reason()), place.unwrap_or_default())
+    let place = gap
+        .clip_offset
+        .as_ref()
+        .map(|offset| format!("; at {} of the clip", words::seconds(offset)));
+    format!(
+        "  {}{length}: {}{}",
+        words::window(Some(&window)),
+        gap_reason(gap.reason()),
+        place.unwrap_or_default()
+    )
 }
 
 /// Rounding would make a short gap vanish.
 fn short_length(milliseconds: i64) -> String {
-    if milliseconds < 10_000 { format!("{milliseconds} ms") } else { words::roughly(milliseconds) }
+    if milliseconds < 10_000 {
+        format!("{milliseconds} ms")
+    } else {
+        words::roughly(milliseconds)
+    }
 }
 
 fn gap_reason(reason: GapReason) -> &'static str {
@@ -256,7 +389,10 @@ mod tests {
     use super::clip_lines;
 
     fn at(seconds: i64) -> Option<prost_types::Timestamp> {
-        Some(prost_types::Timestamp { seconds: 1_795_341_600 + seconds, nanos: 0 })
+        Some(prost_types::Timestamp {
+            seconds: 1_795_341_600 + seconds,
+            nanos: 0,
+        })
     }
 
     fn lasting(seconds: i64) -> Option<prost_types::Duration> {
@@ -265,7 +401,10 @@ mod tests {
 
     #[test]
     fn a_clip_says_what_was_delivered_and_what_is_missing() {
-        let window = TimeWindow { start_time: at(0), end_time: at(60) };
+        let window = TimeWindow {
+            start_time: at(0),
+            end_time: at(60),
+        };
         let gap = Gap {
             start_time: at(20),
             end_time: at(50),

@@ -27,8 +27,13 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// What to write instead.
 pub fn server_url(text: &str) -> Result<String, String> {
-    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let wrong = || format!("`{text}` is no address of a server; write, for example, {DEFAULT_SERVER}");
+    let url = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
+    let wrong =
+        || format!("`{text}` is no address of a server; write, for example, {DEFAULT_SERVER}");
     let uri: axum::http::Uri = url.parse().map_err(|_| wrong())?;
     let is_plain = uri.path() == "/" && uri.query().is_none();
     if uri.scheme_str() == Some("https") {
@@ -53,8 +58,10 @@ impl Server {
     /// # Errors
     /// [`CliError::Unreachable`] when nothing answers there.
     pub async fn connect(url: &str) -> Result<Self, CliError> {
-        let unreachable =
-            |error: tonic::transport::Error| CliError::Unreachable { server: url.to_owned(), source: error.into() };
+        let unreachable = |error: tonic::transport::Error| CliError::Unreachable {
+            server: url.to_owned(),
+            source: error.into(),
+        };
         let endpoint = Endpoint::from_shared(url.to_owned())
             .map_err(unreachable)?
             .connect_timeout(CONNECT_TIMEOUT)
@@ -62,7 +69,10 @@ impl Server {
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
         let channel = endpoint.connect().await.map_err(unreachable)?;
-        Ok(Self { url: url.to_owned(), channel })
+        Ok(Self {
+            url: url.to_owned(),
+            channel,
+        })
     }
 
     /// Clips of this server.
@@ -88,7 +98,10 @@ impl Server {
     /// The failure that a refused or broken call is.
     pub fn failure(&self, status: Status) -> CliError {
         if is_broken_connection(&status) {
-            CliError::Unreachable { server: self.url.clone(), source: status.into() }
+            CliError::Unreachable {
+                server: self.url.clone(),
+                source: status.into(),
+            }
         } else {
             CliError::Refused(Box::new(status))
         }
@@ -121,7 +134,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Patience {
     /// Full patience.
     pub fn new() -> Self {
-        Self { failures: 0, waited: Duration::ZERO }
+        Self {
+            failures: 0,
+            waited: Duration::ZERO,
+        }
     }
 
     /// Something came through.
@@ -135,8 +151,12 @@ impl Patience {
         if status.code() != Code::Unavailable && !is_broken_connection(status) {
             return None;
         }
-        let wished = status.get_details_retry_info().and_then(|info| info.retry_delay);
-        let wait = wished.unwrap_or_else(|| FIRST_WAIT * 2_u32.pow(self.failures.min(8))).min(LONGEST_WAIT);
+        let wished = status
+            .get_details_retry_info()
+            .and_then(|info| info.retry_delay);
+        let wait = wished
+            .unwrap_or_else(|| FIRST_WAIT * 2_u32.pow(self.failures.min(8)))
+            .min(LONGEST_WAIT);
         // A wish of zero must not become a busy loop.
         let wait = wait.max(FIRST_WAIT);
         self.failures += 1;
@@ -156,9 +176,23 @@ mod tests {
 
     #[test]
     fn an_address_may_lack_its_scheme() {
-        assert_eq!(server_url("10.0.0.1:50051").unwrap(), "http://10.0.0.1:50051");
-        assert_eq!(server_url("http://[::1]:50051/").unwrap(), "http://[::1]:50051");
-        for wrong in ["", "http://", "https://a:1", "ftp://a:1", "http://a", "http://a:1/x", "a b:1"] {
+        assert_eq!(
+            server_url("10.0.0.1:50051").unwrap(),
+            "http://10.0.0.1:50051"
+        );
+        assert_eq!(
+            server_url("http://[::1]:50051/").unwrap(),
+            "http://[::1]:50051"
+        );
+        for wrong in [
+            "",
+            "http://",
+            "https://a:1",
+            "ftp://a:1",
+            "http://a",
+            "http://a:1/x",
+            "a b:1",
+        ] {
             assert!(server_url(wrong).is_err(), "{wrong}");
         }
     }

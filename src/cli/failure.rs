@@ -96,13 +96,22 @@ impl CliError {
     }
 
     /// `doing` failed on this machine.
-    pub fn local(doing: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Local { doing: doing.into(), source: source.into() }
+    pub fn local(
+        doing: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self::Local {
+            doing: doing.into(),
+            source: source.into(),
+        }
     }
 
     /// `doing` failed with a file.
     pub fn file(doing: &str, path: &Path, source: io::Error) -> Self {
-        Self::local(format!("cannot {doing} {}", plain(&path.to_string_lossy())), source)
+        Self::local(
+            format!("cannot {doing} {}", plain(&path.to_string_lossy())),
+            source,
+        )
     }
 
     fn exit_code(&self) -> u8 {
@@ -111,24 +120,33 @@ impl CliError {
             Self::Unreachable { .. } => EXIT_UNREACHABLE,
             Self::JobCancelled { .. } => EXIT_CANCELLED,
             Self::Interrupted(_) => EXIT_INTERRUPTED,
-            Self::Refused(_) | Self::JobFailed { .. } | Self::Local { .. } | Self::Output(_) | Self::Told => {
-                EXIT_FAILED
-            }
+            Self::Refused(_)
+            | Self::JobFailed { .. }
+            | Self::Local { .. }
+            | Self::Output(_)
+            | Self::Told => EXIT_FAILED,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Settings(_) => Some("`footage settings` lists every variable, its meaning and its default".into()),
-            Self::Unreachable { .. } => {
-                Some("is `footage serve` running? Name another server with --server or HELDAR_SERVER".into())
+            Self::Settings(_) => {
+                Some("`footage settings` lists every variable, its meaning and its default".into())
             }
+            Self::Unreachable { .. } => Some(
+                "is `footage serve` running? Name another server with --server or HELDAR_SERVER"
+                    .into(),
+            ),
             Self::JobFailed { id, .. } | Self::JobCancelled { id, .. } => {
                 Some(format!("`footage jobs retry {id}` tries it again"))
             }
             Self::Refused(status) => match status.get_details_error_info()?.reason.as_str() {
-                "CAMERA_NOT_FOUND" => Some("`footage cameras` lists the cameras that are known".into()),
-                "NO_FOOTAGE" => Some("`footage timeline CAMERA` shows when the camera recorded".into()),
+                "CAMERA_NOT_FOUND" => {
+                    Some("`footage cameras` lists the cameras that are known".into())
+                }
+                "NO_FOOTAGE" => {
+                    Some("`footage timeline CAMERA` shows when the camera recorded".into())
+                }
                 "FFMPEG_UNAVAILABLE" | "RCLONE_UNAVAILABLE" | "DISK_FULL" => {
                     Some("run `footage doctor` on the server's machine".into())
                 }
@@ -142,7 +160,9 @@ impl CliError {
     pub fn report(&self) -> ExitCode {
         match self {
             // Whoever read the output has read enough, as `head` does.
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return ExitCode::SUCCESS;
+            }
             Self::Told => {}
             _ => {
                 let mut line = self.to_string();
@@ -174,11 +194,24 @@ fn refusal(status: &tonic::Status) -> String {
     if let Some(info) = status.get_details_error_info() {
         let _ = write!(text, " ({})", plain(&info.reason));
     }
-    for violation in status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default() {
-        let _ = write!(text, "\n       {}: {}", plain(&violation.field), plain(&violation.description));
+    for violation in status
+        .get_details_bad_request()
+        .map(|bad| bad.field_violations)
+        .unwrap_or_default()
+    {
+        let _ = write!(
+            text,
+            "\n       {}: {}",
+            plain(&violation.field),
+            plain(&violation.description)
+        );
     }
     if let Some(request) = status.get_details_request_info() {
-        let _ = write!(text, "\n       request {} in the server's log", plain(&request.request_id));
+        let _ = write!(
+            text,
+            "\n       request {} in the server's log",
+            plain(&request.request_id)
+        );
     }
     text
 }
@@ -200,7 +233,11 @@ mod tests {
     fn refused() -> Status {
         let mut details = ErrorDetails::new();
         details
-            .set_error_info("WINDOW_REVERSED", "footage.heldar", std::collections::HashMap::new())
+            .set_error_info(
+                "WINDOW_REVERSED",
+                "footage.heldar",
+                std::collections::HashMap::new(),
+            )
             .add_bad_request_violation("end_time", "must be after start_time");
         Status::with_error_details(Code::InvalidArgument, "`to` must be after `from`", details)
     }
@@ -224,8 +261,14 @@ mod tests {
         let codes = [
             CliError::Refused(Box::new(refused())),
             CliError::Usage(String::new()),
-            CliError::Unreachable { server: String::new(), source: source() },
-            CliError::JobCancelled { what: String::new(), id: String::new() },
+            CliError::Unreachable {
+                server: String::new(),
+                source: source(),
+            },
+            CliError::JobCancelled {
+                what: String::new(),
+                id: String::new(),
+            },
             CliError::Interrupted(String::new()),
         ]
         .map(|error| error.exit_code());

@@ -1,6 +1,8 @@
 //! Following one job to its end, through restarts of the server.
 
-use heldar_footage::proto::{CancelJobRequest, Job, JobKind, JobState, WatchJobRequest, watch_job_response};
+use heldar_footage::proto::{
+    CancelJobRequest, Job, JobKind, JobState, WatchJobRequest, watch_job_response,
+};
 use tonic::{Code, Status};
 
 use super::connection::{Patience, Server, asking};
@@ -36,7 +38,10 @@ pub async fn to_end(
     view.show(&newest);
     each(&newest)?;
     'connect: while !has_ended(newest.state()) {
-        let request = WatchJobRequest { job_id: newest.id.clone(), after_revision: newest.revision };
+        let request = WatchJobRequest {
+            job_id: newest.id.clone(),
+            after_revision: newest.revision,
+        };
         let mut jobs = server.jobs();
         // A stream of a server that does not answer must not hold up Ctrl-C.
         let opened = tokio::select! {
@@ -75,18 +80,24 @@ pub async fn to_end(
                 // A stream that ends before the job does was cut off.
                 Ok(None) => {
                     let status = Status::unavailable("the watch ended before the job");
-                    wait_or_give_up(server, status, &mut patience, view, signals, &newest.id).await?;
+                    wait_or_give_up(server, status, &mut patience, view, signals, &newest.id)
+                        .await?;
                     continue 'connect;
                 }
                 Err(status) => {
-                    wait_or_give_up(server, status, &mut patience, view, signals, &newest.id).await?;
+                    wait_or_give_up(server, status, &mut patience, view, signals, &newest.id)
+                        .await?;
                     continue 'connect;
                 }
             }
         }
     }
     if is_interrupted && newest.state() == JobState::Cancelled {
-        return Err(CliError::Interrupted(format!("interrupted; {} {} was cancelled", kind_word(newest.kind()), newest.id)));
+        return Err(CliError::Interrupted(format!(
+            "interrupted; {} {} was cancelled",
+            kind_word(newest.kind()),
+            newest.id
+        )));
     }
     Ok(newest)
 }
@@ -99,7 +110,9 @@ async fn wait_or_give_up(
     signals: &mut Signals,
     job_id: &str,
 ) -> Result<(), CliError> {
-    let Some(wait) = patience.after(&status) else { return Err(server.failure(status)) };
+    let Some(wait) = patience.after(&status) else {
+        return Err(server.failure(status));
+    };
     view.say("the server is away; trying again");
     tokio::select! {
         () = tokio::time::sleep(wait) => Ok(()),
@@ -125,8 +138,18 @@ async fn interrupt(
         return Err(left(&job.id));
     }
     *is_interrupted = true;
-    view.say(&format!("interrupted; cancelling {} {} (Ctrl-C again leaves at once)", kind_word(job.kind()), job.id));
-    match server.jobs().cancel_job(asking(CancelJobRequest { job_id: job.id.clone() })).await {
+    view.say(&format!(
+        "interrupted; cancelling {} {} (Ctrl-C again leaves at once)",
+        kind_word(job.kind()),
+        job.id
+    ));
+    match server
+        .jobs()
+        .cancel_job(asking(CancelJobRequest {
+            job_id: job.id.clone(),
+        }))
+        .await
+    {
         Ok(_) => Ok(()),
         // It ended in this very moment, and the watch tells how.
         Err(status) if status.code() == Code::FailedPrecondition => Ok(()),
@@ -142,8 +165,15 @@ pub fn succeeded(job: Job) -> Result<Job, CliError> {
     let what = kind_word(job.kind()).to_owned();
     match job.state() {
         JobState::Failed => {
-            let reason = job.error.as_ref().map_or_else(|| "no reason was given".to_owned(), failure::notice);
-            Err(CliError::JobFailed { what, id: job.id, reason })
+            let reason = job
+                .error
+                .as_ref()
+                .map_or_else(|| "no reason was given".to_owned(), failure::notice);
+            Err(CliError::JobFailed {
+                what,
+                id: job.id,
+                reason,
+            })
         }
         JobState::Cancelled => Err(CliError::JobCancelled { what, id: job.id }),
         _ => Ok(job),

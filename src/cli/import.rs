@@ -84,16 +84,29 @@ impl ImportArgs {
         };
         let (layout, zone) = match (&self.layout, configured) {
             (Some(layout), _) => (layout.as_str(), self.zone.as_deref()),
-            (None, Some(source)) => (source.layout.as_str(), self.zone.as_deref().or(Some(&source.zone))),
+            (None, Some(source)) => (
+                source.layout.as_str(),
+                self.zone.as_deref().or(Some(&source.zone)),
+            ),
             (None, None) => ("heldar", self.zone.as_deref()),
         };
-        let source = SourceSetting::new(&id, layout, zone, root.clone()).map_err(|error| CliError::Usage(error.to_string()))?;
-        let taken = settings.sources.iter().find(|other| other.id == source.id && other.root != root);
+        let source = SourceSetting::new(&id, layout, zone, root.clone())
+            .map_err(|error| CliError::Usage(error.to_string()))?;
+        let taken = settings
+            .sources
+            .iter()
+            .find(|other| other.id == source.id && other.root != root);
         if let Some(other) = taken {
             let shown = super::words::plain(&other.root.to_string_lossy());
-            return Err(CliError::Usage(format!("source {} is {shown}; choose another --source-id", source.id)));
+            return Err(CliError::Usage(format!(
+                "source {} is {shown}; choose another --source-id",
+                source.id
+            )));
         }
-        Ok(ImportRequest { source, follow: self.follow })
+        Ok(ImportRequest {
+            source,
+            follow: self.follow,
+        })
     }
 }
 
@@ -116,11 +129,17 @@ pub async fn run(settings: &Settings, args: &ImportArgs) -> Result<(), CliError>
     }
     let job = follow::succeeded(job)?;
     let Some(job::Result::Import(summary)) = &job.result else {
-        return Err(CliError::local("the summary is missing", "the import ended without a result"));
+        return Err(CliError::local(
+            "the summary is missing",
+            "the import ended without a result",
+        ));
     };
     let mut out = std::io::stdout().lock();
     let lines = import_report::summary_lines(summary, args.left_out);
-    lines.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(CliError::output)
+    lines
+        .iter()
+        .try_for_each(|line| writeln!(out, "{line}"))
+        .map_err(CliError::output)
 }
 
 /// Begins the import and returns the states of its job, the end state last. Cancelling stops it after the present file;
@@ -130,7 +149,10 @@ async fn start(
     _request: ImportRequest,
     _cancel: CancellationToken,
 ) -> Result<impl Stream<Item = Result<Job, CliError>> + Unpin + use<>, CliError> {
-    Ok(futures::stream::iter([Err(CliError::local("cannot import", "the engine is not connected"))]))
+    Ok(futures::stream::iter([Err(CliError::local(
+        "cannot import",
+        "the engine is not connected",
+    ))]))
 }
 
 /// Shows the states as they come and returns the last.
@@ -162,7 +184,9 @@ async fn render(
         }
     }
     if cancel.is_cancelled() {
-        return Err(CliError::Interrupted("interrupted; what was taken in stays, and the next import goes on".into()));
+        return Err(CliError::Interrupted(
+            "interrupted; what was taken in stays, and the next import goes on".into(),
+        ));
     }
     newest.ok_or_else(|| CliError::local("the import said nothing", "it ended before it began"))
 }

@@ -16,23 +16,42 @@ pub fn summary_lines(summary: &ImportSummary, all: bool) -> Vec<String> {
         row("Source", &words::plain(&summary.source_id)),
         row("Files", &words::grouped(summary.files_seen)),
         row("Added", &words::count(summary.segments_added, "segment")),
-        row("Updated", &words::count(summary.segments_updated, "segment")),
-        row("Unchanged", &words::count(summary.segments_unchanged, "segment")),
+        row(
+            "Updated",
+            &words::count(summary.segments_updated, "segment"),
+        ),
+        row(
+            "Unchanged",
+            &words::count(summary.segments_unchanged, "segment"),
+        ),
         row("Missing", &missing(summary.segments_missing)),
         row("Left out", &words::count(summary.files_left_out, "file")),
     ];
     for (reason, files) in by_reason(&summary.left_out) {
-        lines.push(format!("  {reason}: {}", words::count(i64::try_from(files.len()).unwrap_or(i64::MAX), "file")));
-        let named = if all { files.len() } else { files.len().min(NAMED_PER_REASON) };
+        lines.push(format!(
+            "  {reason}: {}",
+            words::count(i64::try_from(files.len()).unwrap_or(i64::MAX), "file")
+        ));
+        let named = if all {
+            files.len()
+        } else {
+            files.len().min(NAMED_PER_REASON)
+        };
         lines.extend(files[..named].iter().map(|path| format!("    {path}")));
         if named < files.len() {
-            lines.push(format!("    and {} more", words::grouped(i64::try_from(files.len() - named).unwrap_or(i64::MAX))));
+            lines.push(format!(
+                "    and {} more",
+                words::grouped(i64::try_from(files.len() - named).unwrap_or(i64::MAX))
+            ));
         }
     }
     let told = i64::try_from(summary.left_out.len()).unwrap_or(i64::MAX);
     if told < summary.files_left_out {
         let more = words::grouped(summary.files_left_out - told);
-        lines.push(format!("  {more} more were left out; the import keeps the reasons of the first {}", words::grouped(told)));
+        lines.push(format!(
+            "  {more} more were left out; the import keeps the reasons of the first {}",
+            words::grouped(told)
+        ));
     } else if !all && summary.left_out.len() > NAMED_PER_REASON {
         lines.push("  --left-out names each of them".to_owned());
     }
@@ -41,14 +60,21 @@ pub fn summary_lines(summary: &ImportSummary, all: bool) -> Vec<String> {
 
 fn missing(segments: i64) -> String {
     let count = words::count(segments, "segment");
-    if segments == 0 { count } else { format!("{count}, whose files have vanished") }
+    if segments == 0 {
+        count
+    } else {
+        format!("{count}, whose files have vanished")
+    }
 }
 
 /// The reasons, the most frequent first.
 fn by_reason(left_out: &[LeftOutFile]) -> Vec<(String, Vec<String>)> {
     let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for file in left_out {
-        groups.entry(words::plain(&file.reason)).or_default().push(words::plain(&file.path));
+        groups
+            .entry(words::plain(&file.reason))
+            .or_default()
+            .push(words::plain(&file.path));
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, files)| std::cmp::Reverse(files.len()));
@@ -62,7 +88,10 @@ mod tests {
     use super::summary_lines;
 
     fn summary() -> ImportSummary {
-        let left_out = |path: &str, reason: &str| LeftOutFile { path: path.into(), reason: reason.into() };
+        let left_out = |path: &str, reason: &str| LeftOutFile {
+            path: path.into(),
+            reason: reason.into(),
+        };
         ImportSummary {
             source_id: "recordings".into(),
             files_seen: 1205,
@@ -107,7 +136,18 @@ mod tests {
 
     #[test]
     fn reasons_that_were_not_kept_are_counted() {
-        let lines = summary_lines(&ImportSummary { files_left_out: 2000, ..summary() }, true);
-        assert!(lines.last().unwrap().starts_with("  1,995 more were left out"));
+        let lines = summary_lines(
+            &ImportSummary {
+                files_left_out: 2000,
+                ..summary()
+            },
+            true,
+        );
+        assert!(
+            lines
+                .last()
+                .unwrap()
+                .starts_with("  1,995 more were left out")
+        );
     }
 }

@@ -3,8 +3,8 @@
 use std::io::Write as _;
 
 use heldar_footage::proto::{
-    CancelJobRequest, GetJobRequest, Job, JobFilter, JobKind, JobState, ListJobsRequest, RetryJobRequest,
-    WatchJobsRequest, job, watch_jobs_response,
+    CancelJobRequest, GetJobRequest, Job, JobFilter, JobKind, JobState, ListJobsRequest,
+    RetryJobRequest, WatchJobsRequest, job, watch_jobs_response,
 };
 
 use super::clip::{clip_lines, row};
@@ -62,7 +62,12 @@ struct FilterArgs {
     #[arg(long, value_name = "KIND", value_enum)]
     kind: Vec<KindArg>,
     /// Only jobs of this camera
-    #[arg(long, value_name = "CAMERA", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "CAMERA",
+        default_value = "",
+        hide_default_value = true
+    )]
     camera: String,
 }
 
@@ -155,20 +160,42 @@ pub async fn run(args: JobsArgs) -> Result<(), CliError> {
         Action::List(list) => run_list(&list).await,
         Action::Show(one) => {
             let server = one.server.connect().await?;
-            let request = asking(GetJobRequest { job_id: one.id.clone() });
-            let job = server.jobs().get_job(request).await.map_err(|status| server.failure(status))?.into_inner();
+            let request = asking(GetJobRequest {
+                job_id: one.id.clone(),
+            });
+            let job = server
+                .jobs()
+                .get_job(request)
+                .await
+                .map_err(|status| server.failure(status))?
+                .into_inner();
             print_job(&server, job, one.json)
         }
         Action::Cancel(one) => {
             let server = one.server.connect().await?;
-            let request = asking(CancelJobRequest { job_id: one.id.clone() });
-            let job = server.jobs().cancel_job(request).await.map_err(|status| server.failure(status))?.into_inner();
+            let request = asking(CancelJobRequest {
+                job_id: one.id.clone(),
+            });
+            let job = server
+                .jobs()
+                .cancel_job(request)
+                .await
+                .map_err(|status| server.failure(status))?
+                .into_inner();
             print_brief(job, one.json)
         }
         Action::Retry(one) => {
             let server = one.server.connect().await?;
-            let request = RetryJobRequest { job_id: one.id.clone(), ..RetryJobRequest::default() };
-            let job = server.jobs().retry_job(asking(request)).await.map_err(|status| server.failure(status))?.into_inner();
+            let request = RetryJobRequest {
+                job_id: one.id.clone(),
+                ..RetryJobRequest::default()
+            };
+            let job = server
+                .jobs()
+                .retry_job(asking(request))
+                .await
+                .map_err(|status| server.failure(status))?
+                .into_inner();
             print_brief(job, one.json)
         }
     }
@@ -180,9 +207,17 @@ async fn run_list(args: &ListArgs) -> Result<(), CliError> {
     let mut page_token = String::new();
     let mut table = Table::new(&["JOB", "KIND", "STATE", "DONE", "CAMERA", "CREATED", "TOOK"]);
     while left > 0 {
-        let request =
-            ListJobsRequest { filter: Some(args.filter.filter(&args.state)), page_size: left, page_token: page_token.clone() };
-        let page = server.jobs().list_jobs(asking(request)).await.map_err(|status| server.failure(status))?.into_inner();
+        let request = ListJobsRequest {
+            filter: Some(args.filter.filter(&args.state)),
+            page_size: left,
+            page_token: page_token.clone(),
+        };
+        let page = server
+            .jobs()
+            .list_jobs(asking(request))
+            .await
+            .map_err(|status| server.failure(status))?
+            .into_inner();
         for mut job in page.jobs {
             left -= 1;
             if args.json {
@@ -197,13 +232,19 @@ async fn run_list(args: &ListArgs) -> Result<(), CliError> {
             break;
         }
     }
-    if args.json { Ok(()) } else { table.print("no jobs") }
+    if args.json {
+        Ok(())
+    } else {
+        table.print("no jobs")
+    }
 }
 
 fn job_cells(job: &Job) -> Vec<String> {
     vec![
         words::plain(&job.id),
-        follow::kind_word(job.kind()).trim_end_matches(" job").to_owned(),
+        follow::kind_word(job.kind())
+            .trim_end_matches(" job")
+            .to_owned(),
         state_word(job.state()).to_owned(),
         progress::in_short(job),
         words::plain(&job.camera_id),
@@ -238,13 +279,19 @@ fn print_job(server: &Server, mut job: Job, as_json: bool) -> Result<(), CliErro
         return json::print("Job", &job);
     }
     let mut out = std::io::stdout().lock();
-    job_lines(server, &job).iter().try_for_each(|line| writeln!(out, "{line}")).map_err(CliError::output)
+    job_lines(server, &job)
+        .iter()
+        .try_for_each(|line| writeln!(out, "{line}"))
+        .map_err(CliError::output)
 }
 
 fn job_lines(server: &Server, job: &Job) -> Vec<String> {
     let mut lines = vec![
         row("Job", &words::plain(&job.id)),
-        row("Kind", follow::kind_word(job.kind()).trim_end_matches(" job")),
+        row(
+            "Kind",
+            follow::kind_word(job.kind()).trim_end_matches(" job"),
+        ),
         row("State", state_word(job.state())),
         row("Created", &words::time(job.create_time.as_ref())),
     ];
@@ -255,7 +302,10 @@ fn job_lines(server: &Server, job: &Job) -> Vec<String> {
         lines.push(row("Retry of", &words::plain(&job.retry_of)));
     }
     if job.attempt > 0 {
-        lines.push(row("Attempt", &format!("{} of at most {}", job.attempt, job.max_attempts)));
+        lines.push(row(
+            "Attempt",
+            &format!("{} of at most {}", job.attempt, job.max_attempts),
+        ));
     }
     if let Some(took) = took(job) {
         lines.push(row("Took", &words::roughly(took)));
@@ -265,10 +315,16 @@ fn job_lines(server: &Server, job: &Job) -> Vec<String> {
     if let Some(error) = &job.error {
         lines.push(row("Error", &failure::notice(error)));
     }
-    lines.extend(job.warnings.iter().map(|warning| row("Warning", &failure::notice(warning))));
+    lines.extend(
+        job.warnings
+            .iter()
+            .map(|warning| row("Warning", &failure::notice(warning))),
+    );
     match &job.result {
         Some(job::Result::Clip(clip)) => lines.extend(clip_lines(clip, &server.url_of(&clip.url))),
-        Some(job::Result::Import(summary)) => lines.extend(import_report::summary_lines(summary, false)),
+        Some(job::Result::Import(summary)) => {
+            lines.extend(import_report::summary_lines(summary, false))
+        }
         _ => {}
     }
     lines
@@ -281,15 +337,40 @@ fn job_lines(server: &Server, job: &Job) -> Vec<String> {
 pub async fn watch(args: WatchArgs) -> Result<(), CliError> {
     let mut signals = Signals::listen()?;
     let server = args.server.connect().await?;
-    let Some(id) = &args.id else { return watch_all(&args, &server, &mut signals).await };
+    let Some(id) = &args.id else {
+        return watch_all(&args, &server, &mut signals).await;
+    };
     let request = asking(GetJobRequest { job_id: id.clone() });
-    let job = server.jobs().get_job(request).await.map_err(|status| server.failure(status))?.into_inner();
+    let job = server
+        .jobs()
+        .get_job(request)
+        .await
+        .map_err(|status| server.failure(status))?
+        .into_inner();
     let mut view = ProgressView::new(args.json);
-    let print_state = |job: &Job| if args.json { print_state(job.clone()) } else { Ok(()) };
-    let job = follow::to_end(&server, job, &mut view, &mut signals, OnInterrupt::Leave, print_state).await?;
+    let print_state = |job: &Job| {
+        if args.json {
+            print_state(job.clone())
+        } else {
+            Ok(())
+        }
+    };
+    let job = follow::to_end(
+        &server,
+        job,
+        &mut view,
+        &mut signals,
+        OnInterrupt::Leave,
+        print_state,
+    )
+    .await?;
     drop(view);
     let job = follow::succeeded(job)?;
-    if args.json { Ok(()) } else { print_job(&server, job, false) }
+    if args.json {
+        Ok(())
+    } else {
+        print_job(&server, job, false)
+    }
 }
 
 fn print_state(mut job: Job) -> Result<(), CliError> {
@@ -297,15 +378,23 @@ fn print_state(mut job: Job) -> Result<(), CliError> {
     json::print_line("Job", &job)
 }
 
-async fn watch_all(args: &WatchArgs, server: &Server, signals: &mut Signals) -> Result<(), CliError> {
+async fn watch_all(
+    args: &WatchArgs,
+    server: &Server,
+    signals: &mut Signals,
+) -> Result<(), CliError> {
     let mut patience = Patience::new();
     loop {
-        let request = WatchJobsRequest { filter: Some(args.filter.filter(&[])) };
+        let request = WatchJobsRequest {
+            filter: Some(args.filter.filter(&[])),
+        };
         let status = tokio::select! {
             status = watch_until_broken(args.json, server, request, &mut patience) => status?,
             _ = signals.next() => return Err(CliError::Interrupted("interrupted; the jobs go on".into())),
         };
-        let wait = patience.after(&status).ok_or_else(|| server.failure(status))?;
+        let wait = patience
+            .after(&status)
+            .ok_or_else(|| server.failure(status))?;
         eprintln!("the server is away; trying again");
         tokio::time::sleep(wait).await;
     }
@@ -333,7 +422,8 @@ async fn watch_until_broken(
         match event {
             Some(watch_jobs_response::Event::Job(job)) if as_json => print_state(job)?,
             // The first part is for scripts; a person asked for what happens from now on.
-            Some(watch_jobs_response::Event::Job(job)) if is_snapshot && progress::has_ended(job.state()) => {}
+            Some(watch_jobs_response::Event::Job(job))
+                if is_snapshot && progress::has_ended(job.state()) => {}
             Some(watch_jobs_response::Event::Job(job)) => print_change(&job)?,
             Some(watch_jobs_response::Event::SnapshotEnd(_)) => {
                 if is_snapshot && !as_json {
@@ -348,9 +438,21 @@ async fn watch_until_broken(
 
 fn print_change(job: &Job) -> Result<(), CliError> {
     let time = words::time(job.update_time.map(without_fraction).as_ref());
-    let camera = if job.camera_id.is_empty() { String::new() } else { format!("  {}", words::plain(&job.camera_id)) };
-    let error = job.error.as_ref().map(|error| format!(": {}", failure::notice(error))).unwrap_or_default();
+    let camera = if job.camera_id.is_empty() {
+        String::new()
+    } else {
+        format!("  {}", words::plain(&job.camera_id))
+    };
+    let error = job
+        .error
+        .as_ref()
+        .map(|error| format!(": {}", failure::notice(error)))
+        .unwrap_or_default();
     let words = progress::in_words(job);
-    writeln!(std::io::stdout().lock(), "{time}  {}{camera}  {words}{error}", super::words::plain(&job.id))
-        .map_err(CliError::output)
+    writeln!(
+        std::io::stdout().lock(),
+        "{time}  {}{camera}  {words}{error}",
+        super::words::plain(&job.id)
+    )
+    .map_err(CliError::output)
 }

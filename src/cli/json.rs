@@ -12,12 +12,25 @@ use super::failure::CliError;
 
 /// The contract, and the types of error details that its `Any` fields hold.
 static TYPES: LazyLock<Result<DescriptorPool, String>> = LazyLock::new(|| {
-    let mut types = DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET).map_err(|error| error.to_string())?;
+    let mut types =
+        DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET).map_err(|error| error.to_string())?;
     let details: prost_types::FileDescriptorSet =
         Message::decode(tonic_types::pb::FILE_DESCRIPTOR_SET).map_err(|error| error.to_string())?;
-    let missing = details.file.into_iter().filter(|file| types.get_file_by_name(file.name()).is_none());
-    let missing: Vec<_> = missing.collect();
-    types.add_file_descriptor_protos(missing).map_err(|error| error.to_string())?;
+    // The two sets name the files that they share differently, so what is known is told by the messages.
+    let is_known = |file: &prost_types::FileDescriptorProto| {
+        file.message_type.iter().any(|message| {
+            let name = format!("{}.{}", file.package(), message.name());
+            types.get_message_by_name(&name).is_some()
+        })
+    };
+    let missing: Vec<_> = details
+        .file
+        .into_iter()
+        .filter(|file| !is_known(file))
+        .collect();
+    types
+        .add_file_descriptor_protos(missing)
+        .map_err(|error| error.to_string())?;
     Ok(types)
 });
 
@@ -60,10 +73,14 @@ fn unwritable(error: impl std::error::Error + Send + Sync + 'static) -> CliError
 }
 
 fn dynamic<M: Message>(name: &str, message: &M) -> Result<DynamicMessage, CliError> {
-    let types = TYPES.as_ref().map_err(|error| CliError::local("the contract cannot be read", error.as_str()))?;
+    let types = TYPES
+        .as_ref()
+        .map_err(|error| CliError::local("the contract cannot be read", error.as_str()))?;
     let descriptor = types
         .get_message_by_name(&format!("heldar.footage.v1.{name}"))
-        .ok_or_else(|| CliError::local("the contract cannot be read", format!("no message {name}")))?;
+        .ok_or_else(|| {
+            CliError::local("the contract cannot be read", format!("no message {name}"))
+        })?;
     DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).map_err(unwritable)
 }
 
@@ -95,11 +112,22 @@ mod tests {
 
     #[test]
     fn a_failed_job_is_json_as_grpcurl_prints_it() {
-        let details = ErrorDetails::with_error_info("TIMED_OUT", "footage.heldar", std::collections::HashMap::new());
-        let status = tonic::Status::with_error_details(tonic::Code::Internal, "clip export timed out", details);
+        let details = ErrorDetails::with_error_info(
+            "TIMED_OUT",
+            "footage.heldar",
+            std::collections::HashMap::new(),
+        );
+        let status = tonic::Status::with_error_details(
+            tonic::Code::Internal,
+            "clip export timed out",
+            details,
+        );
         let mut error = <tonic_types::Status as prost::Message>::decode(status.details()).unwrap();
         assert_eq!(error.get_details_error_info().unwrap().reason, "TIMED_OUT");
-        let unknown = prost_types::Any { type_url: "type.googleapis.com/of.a.Newer".into(), value: vec![8, 1] };
+        let unknown = prost_types::Any {
+            type_url: "type.googleapis.com/of.a.Newer".into(),
+            value: vec![8, 1],
+        };
         error.details.push(unknown);
         let mut job = proto::Job {
             id: "job_1".into(),
@@ -114,6 +142,5 @@ mod tests {
         assert_eq!(json["revision"], "4");
         assert_eq!(json["error"]["details"][0]["reason"], "TIMED_OUT");
         assert_eq!(json["error"]["details"].as_array().unwrap().len(), 1);
-        let _ = tonic::Status::get_details_error_info(&status);
     }
 }

@@ -114,7 +114,8 @@ async fn command(command: Command) -> Result<ExitCode, CliError> {
             serve::run(settings, &unknown).await
         }
         Command::Import(args) => {
-            let (settings, unknown) = Settings::of_process(&[("HELDAR_DATA_DIR", args.data_dir())])?;
+            let (settings, unknown) =
+                Settings::of_process(&[("HELDAR_DATA_DIR", args.data_dir())])?;
             warn_of_unknown(&unknown);
             import::run(&settings, &args).await.map(done)
         }

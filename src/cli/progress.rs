@@ -30,13 +30,17 @@ impl ProgressView {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let kind = if std::io::stderr().is_terminal() && !is_dumb {
             let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
-            let bar = ProgressBar::with_draw_target(Some(BAR_LENGTH), target).with_style(unknown_length());
+            let bar = ProgressBar::with_draw_target(Some(BAR_LENGTH), target)
+                .with_style(unknown_length());
             bar.enable_steady_tick(Duration::from_millis(200));
             Kind::Bar(bar)
         } else if json {
             Kind::Silent
         } else {
-            Kind::Lines { next_at: Instant::now(), last: String::new() }
+            Kind::Lines {
+                next_at: Instant::now(),
+                last: String::new(),
+            }
         };
         Self { kind }
     }
@@ -103,10 +107,16 @@ fn known_length() -> ProgressStyle {
 fn unknown_length() -> ProgressStyle {
     ProgressStyle::with_template("{prefix} {spinner} {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
-        .tick_strings(&["[=   ]", "[ =  ]", "[  = ]", "[   =]", "[  = ]", "[ =  ]", "[    ]"])
+        .tick_strings(&[
+            "[=   ]", "[ =  ]", "[  = ]", "[   =]", "[  = ]", "[ =  ]", "[    ]",
+        ])
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0 to 1000")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to 0 to 1000"
+)]
 fn thousandths(fraction: f64) -> u64 {
     (fraction.clamp(0.0, 1.0) * 1000.0) as u64
 }
@@ -150,17 +160,29 @@ fn line(job: &Job) -> Line {
     if progress.files_total > 1 || (progress.files_done > 0 && job.kind() != JobKind::Clip) {
         parts.push(match progress.files_total {
             0 => words::count(progress.files_done, "file"),
-            total => format!("{} of {}", words::grouped(progress.files_done), words::count(total, "file")),
+            total => format!(
+                "{} of {}",
+                words::grouped(progress.files_done),
+                words::count(total, "file")
+            ),
         });
     }
     if let Some(total) = &progress.media_total {
         let done = progress.media_done.as_ref().map_or(0, words::milliseconds);
-        parts.push(format!("{} of {}", words::position(done), words::position(words::milliseconds(total))));
+        parts.push(format!(
+            "{} of {}",
+            words::position(done),
+            words::position(words::milliseconds(total))
+        ));
     }
     if progress.bytes_done > 0 {
         parts.push(match progress.bytes_total {
             0 => words::bytes(progress.bytes_done),
-            total => format!("{} of {}", words::bytes(progress.bytes_done), words::bytes(total)),
+            total => format!(
+                "{} of {}",
+                words::bytes(progress.bytes_done),
+                words::bytes(total)
+            ),
         });
     }
     if progress.bytes_per_second > 0 {
@@ -168,12 +190,19 @@ fn line(job: &Job) -> Line {
     }
     parts.extend(speed(job));
     if let Some(left) = &progress.time_left {
-        parts.push(format!("{} left", words::roughly(words::milliseconds(left))));
+        parts.push(format!(
+            "{} left",
+            words::roughly(words::milliseconds(left))
+        ));
     }
     if !progress.current_item.is_empty() {
         parts.push(words::plain(&progress.current_item));
     }
-    Line { label, fraction: progress.fraction, text: parts.join(" · ") }
+    Line {
+        label,
+        fraction: progress.fraction,
+        text: parts.join(" · "),
+    }
 }
 
 /// Footage per time, since the attempt began: `24x`.
@@ -182,7 +211,8 @@ fn speed(job: &Job) -> Option<String> {
     let began = words::moment(job.start_time.as_ref()?)?;
     let now = words::moment(job.update_time.as_ref()?)?;
     let elapsed_ms = (now - began).num_milliseconds();
-    (media_ms > 0 && elapsed_ms > 0 && media_ms >= elapsed_ms).then(|| format!("{}x", media_ms / elapsed_ms))
+    (media_ms > 0 && elapsed_ms > 0 && media_ms >= elapsed_ms)
+        .then(|| format!("{}x", media_ms / elapsed_ms))
 }
 
 fn download_line(done_bytes: u64, total_bytes: u64, elapsed: Duration) -> Line {
@@ -190,18 +220,31 @@ fn download_line(done_bytes: u64, total_bytes: u64, elapsed: Duration) -> Line {
     #[allow(clippy::cast_precision_loss, reason = "a part of a whole, for a bar")]
     let fraction = (total_bytes > 0).then(|| done_bytes as f64 / total_bytes as f64);
     let mut parts: Vec<String> = fraction.map(percent).into_iter().collect();
-    parts.push(format!("{} of {}", words::bytes(signed(done_bytes)), words::bytes(signed(total_bytes))));
+    parts.push(format!(
+        "{} of {}",
+        words::bytes(signed(done_bytes)),
+        words::bytes(signed(total_bytes))
+    ));
     let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     // The first moments say nothing of the speed.
     if elapsed_ms >= 500 {
         let per_second = done_bytes.saturating_mul(1000) / elapsed_ms;
         parts.push(format!("{}/s", words::bytes(signed(per_second))));
-        if per_second > 0 {
-            let left_s = total_bytes.saturating_sub(done_bytes) / per_second;
-            parts.push(format!("{} left", words::roughly(signed(left_s.saturating_mul(1000)))));
+        if let Some(left_s) = total_bytes
+            .saturating_sub(done_bytes)
+            .checked_div(per_second)
+        {
+            parts.push(format!(
+                "{} left",
+                words::roughly(signed(left_s.saturating_mul(1000)))
+            ));
         }
     }
-    Line { label: "downloading".to_owned(), fraction, text: parts.join(" · ") }
+    Line {
+        label: "downloading".to_owned(),
+        fraction,
+        text: parts.join(" · "),
+    }
 }
 
 /// A state in small letters, as it stands in tables.
@@ -219,7 +262,10 @@ pub fn state_word(state: JobState) -> &'static str {
 
 /// Whether a job in this state never changes again.
 pub fn has_ended(state: JobState) -> bool {
-    matches!(state, JobState::Succeeded | JobState::Failed | JobState::Cancelled)
+    matches!(
+        state,
+        JobState::Succeeded | JobState::Failed | JobState::Cancelled
+    )
 }
 
 /// A job's progress in a few words, for tables.
@@ -273,7 +319,10 @@ mod tests {
             }),
             ..Job::default()
         };
-        assert_eq!(line(&job).to_string(), "cutting: 57% · 2:00 of 3:30 · 52.1 MB · 10.4 MB/s · 24x · 3 s left");
+        assert_eq!(
+            line(&job).to_string(),
+            "cutting: 57% · 2:00 of 3:30 · 52.1 MB · 10.4 MB/s · 24x · 3 s left"
+        );
     }
 
     #[test]
@@ -302,14 +351,20 @@ mod tests {
 
     #[test]
     fn a_job_without_progress_is_waiting() {
-        let job = Job { state: JobState::Queued.into(), ..Job::default() };
+        let job = Job {
+            state: JobState::Queued.into(),
+            ..Job::default()
+        };
         assert_eq!(line(&job).to_string(), "waiting");
     }
 
     #[test]
     fn a_download_knows_its_speed_after_half_a_second() {
         let shown = download_line(5_000_000, 10_000_000, Duration::from_secs(1)).to_string();
-        assert_eq!(shown, "downloading: 50% · 5.00 MB of 10.0 MB · 5.00 MB/s · 1 s left");
+        assert_eq!(
+            shown,
+            "downloading: 50% · 5.00 MB of 10.0 MB · 5.00 MB/s · 1 s left"
+        );
         let shown = download_line(0, 10, Duration::ZERO).to_string();
         assert_eq!(shown, "downloading: 0% · 0 B of 10 B");
     }

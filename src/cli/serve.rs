@@ -27,7 +27,10 @@ pub struct ServeArgs {
 impl ServeArgs {
     /// The values that go before variables of the environment.
     pub fn overrides(&self) -> [(&'static str, Option<String>); 2] {
-        [("HELDAR_LISTEN", self.listen.clone()), ("HELDAR_DATA_DIR", self.data_dir.clone())]
+        [
+            ("HELDAR_LISTEN", self.listen.clone()),
+            ("HELDAR_DATA_DIR", self.data_dir.clone()),
+        ]
     }
 }
 
@@ -38,7 +41,10 @@ impl ServeArgs {
 pub async fn run(settings: Settings, unknown: &[String]) -> Result<ExitCode, CliError> {
     logging::start(&settings)?;
     for name in unknown {
-        tracing::warn!(variable = name, "this variable has no meaning; is it a typing error? `footage settings` lists those that have");
+        tracing::warn!(
+            variable = name,
+            "this variable has no meaning; is it a typing error? `footage settings` lists those that have"
+        );
     }
     let signals = Signals::listen()?;
     let drain = CancellationToken::new();
@@ -50,14 +56,21 @@ pub async fn run(settings: Settings, unknown: &[String]) -> Result<ExitCode, Cli
 
 /// Serves until `drain` is cancelled and what was running then has ended.
 async fn serve(_settings: &Settings, _drain: CancellationToken) -> Result<(), CliError> {
-    Err(CliError::local("cannot serve", "the services are not connected"))
+    Err(CliError::local(
+        "cannot serve",
+        "the services are not connected",
+    ))
 }
 
 /// Turns the first signal into `drain`, and returns at the second or when the grace is over: the server is then left
 /// as it is, and jobs are taken up again at the next start.
 async fn until_signal(mut signals: Signals, drain: CancellationToken, grace: Duration) -> ExitCode {
     let signal = signals.next().await;
-    tracing::info!(signal, grace_s = grace.as_secs(), "shutting down; running calls may end");
+    tracing::info!(
+        signal,
+        grace_s = grace.as_secs(),
+        "shutting down; running calls may end"
+    );
     drain.cancel();
     tokio::select! {
         signal = signals.next() => {

@@ -96,9 +96,18 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] with every variable whose value cannot be used.
     pub fn from_env(get: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        let mut reader = Reader { get, wrong: Vec::new() };
+        let mut reader = Reader {
+            get,
+            wrong: Vec::new(),
+        };
         let settings = reader.settings();
-        if reader.wrong.is_empty() { Ok(settings) } else { Err(SettingsError { wrong: reader.wrong }) }
+        if reader.wrong.is_empty() {
+            Ok(settings)
+        } else {
+            Err(SettingsError {
+                wrong: reader.wrong,
+            })
+        }
     }
 
     /// Reads the settings from the environment of this process, in which `overrides` (from the command line) replace
@@ -106,18 +115,27 @@ impl Settings {
     ///
     /// # Errors
     /// As [`Settings::from_env`]; also for values that are not UTF-8.
-    pub fn of_process(overrides: &[(&str, Option<String>)]) -> Result<(Self, Vec<String>), SettingsError> {
+    pub fn of_process(
+        overrides: &[(&str, Option<String>)],
+    ) -> Result<(Self, Vec<String>), SettingsError> {
         let wrong: Vec<WrongVariable> = variables::ALL
             .iter()
-            .filter(|variable| std::env::var_os(variable.name).is_some_and(|value| value.to_str().is_none()))
-            .map(|variable| WrongVariable { name: variable.name, reason: "is not UTF-8".to_owned() })
+            .filter(|variable| {
+                std::env::var_os(variable.name).is_some_and(|value| value.to_str().is_none())
+            })
+            .map(|variable| WrongVariable {
+                name: variable.name,
+                reason: "is not UTF-8".to_owned(),
+            })
             .collect();
         if !wrong.is_empty() {
             return Err(SettingsError { wrong });
         }
         let settings = Self::from_env(|name| {
             let overriding = overrides.iter().find(|(overridden, _)| *overridden == name);
-            overriding.and_then(|(_, value)| value.clone()).or_else(|| std::env::var(name).ok())
+            overriding
+                .and_then(|(_, value)| value.clone())
+                .or_else(|| std::env::var(name).ok())
         })?;
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
         Ok((settings, variables::unknown(names)))
@@ -136,7 +154,9 @@ struct Reader<F> {
 
 impl<F: Fn(&str) -> Option<String>> Reader<F> {
     fn settings(&mut self) -> Settings {
-        let data_dir = self.path("HELDAR_DATA_DIR").unwrap_or_else(|| absolute(Path::new("data")));
+        let data_dir = self
+            .path("HELDAR_DATA_DIR")
+            .unwrap_or_else(|| absolute(Path::new("data")));
         let recordings_dir = self.path("HELDAR_RECORDINGS_DIR");
         let recordings_dir_given = recordings_dir.is_some();
         let recordings_dir = recordings_dir.unwrap_or_else(|| data_dir.join("recordings"));
@@ -180,29 +200,56 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     }
 
     fn value(&self, name: &str) -> Option<String> {
-        (self.get)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        (self.get)(name)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
     }
 
     fn refuse(&mut self, name: &'static str, reason: impl Into<String>) {
-        self.wrong.push(WrongVariable { name, reason: reason.into() });
+        self.wrong.push(WrongVariable {
+            name,
+            reason: reason.into(),
+        });
     }
 
     /// The value as `parse` reads it. When it cannot be read the default stands in, and the start is refused later.
-    fn parsed<T>(&mut self, name: &'static str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+    fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        default: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
         let given = self.value(name).map(|text| parse(&text));
         match given {
             Some(Ok(value)) => return value,
             Some(Err(reason)) => self.refuse(name, reason),
             None => {}
         }
-        parse(default).unwrap_or_else(|reason| unreachable!("the default of {name} is sound, as a test shows: {reason}"))
+        parse(default).unwrap_or_else(|reason| {
+            unreachable!("the default of {name} is sound, as a test shows: {reason}")
+        })
     }
 
-    fn number(&mut self, name: &'static str, default: u64, bounds: std::ops::RangeInclusive<u64>) -> u64 {
-        self.parsed(name, &default.to_string(), |text| match u64::from_str(text) {
-            Ok(number) if bounds.contains(&number) => Ok(number),
-            Ok(_) => Err(format!("{text} is not between {} and {}", bounds.start(), bounds.end())),
-            Err(_) => Err(format!("`{text}` is not a whole number between {} and {}", bounds.start(), bounds.end())),
+    fn number(
+        &mut self,
+        name: &'static str,
+        default: u64,
+        bounds: std::ops::RangeInclusive<u64>,
+    ) -> u64 {
+        self.parsed(name, &default.to_string(), |text| {
+            match u64::from_str(text) {
+                Ok(number) if bounds.contains(&number) => Ok(number),
+                Ok(_) => Err(format!(
+                    "{text} is not between {} and {}",
+                    bounds.start(),
+                    bounds.end()
+                )),
+                Err(_) => Err(format!(
+                    "`{text}` is not a whole number between {} and {}",
+                    bounds.start(),
+                    bounds.end()
+                )),
+            }
         })
     }
 
@@ -231,22 +278,42 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     fn database_url(&mut self, data_dir: &Path) -> String {
         const NAME: &str = "HELDAR_DATABASE_URL";
         let default = format!("sqlite://{}", percent_encoded(&data_dir.join("heldar.db")));
-        let Some(url) = self.value(NAME) else { return default };
+        let Some(url) = self.value(NAME) else {
+            return default;
+        };
         let Some(path) = database_part(&url) else {
             // The rest of the value may hold a password, so only the scheme is shown.
             let scheme = url.split(':').next().unwrap_or_default().to_owned();
-            let known = scheme.len() < url.len() && scheme.chars().all(|c| c.is_ascii_alphanumeric());
-            let shown = if known { format!("`{scheme}:`") } else { "its value".to_owned() };
-            self.refuse(NAME, format!("{shown} is not supported; write sqlite:// and the path of a file"));
+            let known =
+                scheme.len() < url.len() && scheme.chars().all(|c| c.is_ascii_alphanumeric());
+            let shown = if known {
+                format!("`{scheme}:`")
+            } else {
+                "its value".to_owned()
+            };
+            self.refuse(
+                NAME,
+                format!("{shown} is not supported; write sqlite:// and the path of a file"),
+            );
             return default;
         };
-        let parameters = url.split_once('?').map(|(_, parameters)| parameters).unwrap_or_default();
+        let parameters = url
+            .split_once('?')
+            .map(|(_, parameters)| parameters)
+            .unwrap_or_default();
         if path.is_empty() || path.contains(":memory:") || parameters.contains("mode=memory") {
-            self.refuse(NAME, "the database must be a file; write sqlite:// and its path");
+            self.refuse(
+                NAME,
+                "the database must be a file; write sqlite:// and its path",
+            );
             return default;
         }
         let path = percent_encoded(&absolute(&percent_decoded(path)));
-        if parameters.is_empty() { format!("sqlite://{path}") } else { format!("sqlite://{path}?{parameters}") }
+        if parameters.is_empty() {
+            format!("sqlite://{path}")
+        } else {
+            format!("sqlite://{path}?{parameters}")
+        }
     }
 
     fn sources(&mut self, recordings_dir: &Path) -> Vec<SourceSetting> {
@@ -261,11 +328,20 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     fn cors_origins(&mut self) -> Vec<String> {
         const NAME: &str = "HELDAR_CORS_ORIGINS";
         let value = self.value(NAME).unwrap_or_default();
-        let origins: Vec<String> =
-            value.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(str::to_owned).collect();
+        let origins: Vec<String> = value
+            .split(',')
+            .map(str::trim)
+            .filter(|origin| !origin.is_empty())
+            .map(str::to_owned)
+            .collect();
         for origin in &origins {
             if origin != "*" && !is_origin(origin) {
-                self.refuse(NAME, format!("`{origin}` is no web origin; write, for example, https://video.example.org"));
+                self.refuse(
+                    NAME,
+                    format!(
+                        "`{origin}` is no web origin; write, for example, https://video.example.org"
+                    ),
+                );
             }
         }
         origins
@@ -274,10 +350,14 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
 
 /// Scheme, host and port, as a browser sends it (RFC 6454, section 7).
 fn is_origin(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|host| {
         !host.is_empty()
-            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']'))
+            && host.bytes().all(|byte| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']')
+            })
     })
 }
 

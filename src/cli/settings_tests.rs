@@ -5,12 +5,20 @@ use super::{LogFormat, Settings, SettingsError, absolute};
 
 fn read(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
     Settings::from_env(|name| {
-        variables.iter().find(|(given, _)| *given == name).map(|(_, value)| (*value).to_owned())
+        variables
+            .iter()
+            .find(|(given, _)| *given == name)
+            .map(|(_, value)| (*value).to_owned())
     })
 }
 
 fn wrong_names(variables: &[(&str, &str)]) -> Vec<&'static str> {
-    read(variables).expect_err("the settings are wrong").wrong.iter().map(|wrong| wrong.name).collect()
+    read(variables)
+        .expect_err("the settings are wrong")
+        .wrong
+        .iter()
+        .map(|wrong| wrong.name)
+        .collect()
 }
 
 #[test]
@@ -27,12 +35,18 @@ fn without_variables_every_setting_has_its_default() {
     assert_eq!(settings.ffprobe_bin, Path::new("ffprobe"));
     assert_eq!(settings.rclone_bin, Path::new("rclone"));
     assert_eq!(settings.media_job_concurrency, 3);
-    assert_eq!(settings.clip_retention, Some(Duration::from_secs(168 * 3600)));
+    assert_eq!(
+        settings.clip_retention,
+        Some(Duration::from_secs(168 * 3600))
+    );
     assert_eq!(settings.clip_timeout, Duration::from_secs(180));
     assert_eq!(settings.segment_length, Duration::from_secs(60));
     assert_eq!(settings.shutdown_grace, Duration::from_secs(10));
     assert!(settings.cors_origins.is_empty());
-    assert_eq!((settings.log.as_str(), settings.log_format), ("info", LogFormat::Text));
+    assert_eq!(
+        (settings.log.as_str(), settings.log_format),
+        ("info", LogFormat::Text)
+    );
     assert_eq!(settings.server, "http://127.0.0.1:50051");
     assert_eq!(settings.sources.len(), 1);
     assert_eq!(settings.sources[0].id, "recordings");
@@ -41,7 +55,10 @@ fn without_variables_every_setting_has_its_default() {
 
 #[test]
 fn a_blank_variable_counts_as_unset() {
-    let blank: Vec<_> = super::variables::ALL.iter().map(|variable| (variable.name, " \t")).collect();
+    let blank: Vec<_> = super::variables::ALL
+        .iter()
+        .map(|variable| (variable.name, " \t"))
+        .collect();
     assert_eq!(read(&blank), read(&[]));
 }
 
@@ -49,8 +66,14 @@ fn a_blank_variable_counts_as_unset() {
 fn the_folders_and_the_database_follow_the_data_folder() {
     let settings = read(&[("HELDAR_DATA_DIR", "/srv/100% sure?")]).unwrap();
     assert_eq!(settings.clips_dir, Path::new("/srv/100% sure?/clips"));
-    assert_eq!(settings.database_url, "sqlite:///srv/100%25 sure%3F/heldar.db");
-    assert_eq!(settings.database_path(), Path::new("/srv/100% sure?/heldar.db"));
+    assert_eq!(
+        settings.database_url,
+        "sqlite:///srv/100%25 sure%3F/heldar.db"
+    );
+    assert_eq!(
+        settings.database_path(),
+        Path::new("/srv/100% sure?/heldar.db")
+    );
 }
 
 #[test]
@@ -115,7 +138,11 @@ fn a_refused_database_url_does_not_show_its_password() {
 #[test]
 fn a_database_in_memory_is_refused() {
     for url in ["sqlite::memory:", "sqlite://", "sqlite://x?mode=memory"] {
-        assert_eq!(wrong_names(&[("HELDAR_DATABASE_URL", url)]), ["HELDAR_DATABASE_URL"], "{url}");
+        assert_eq!(
+            wrong_names(&[("HELDAR_DATABASE_URL", url)]),
+            ["HELDAR_DATABASE_URL"],
+            "{url}"
+        );
     }
 }
 

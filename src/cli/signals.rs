@@ -19,8 +19,14 @@ impl Signals {
     /// # Errors
     /// When the system refuses the handlers.
     pub fn listen() -> Result<Self, CliError> {
-        let listen = |kind| signal(kind).map_err(|error: io::Error| CliError::local("cannot listen for signals", error));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error: io::Error| CliError::local("cannot listen for signals", error))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
     }
 
     /// Waits for the next signal and returns its name. Can be dropped and called again without losing one.

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use heldar_footage::domain::layout::{NamedLayout, PathTemplate, SourceZone, TemplateError, ZoneError};
+use heldar_footage::domain::layout::{
+    NamedLayout, PathTemplate, SourceZone, TemplateError, ZoneError,
+};
 
 /// Id of the source at HELDAR_RECORDINGS_DIR.
 pub const RECORDINGS: &str = "recordings";
@@ -44,7 +46,10 @@ pub enum SourceError {
     #[error("`{0}` is a path template and needs an id: write id={0}:/absolute/path")]
     NoId(String),
     /// Neither the name of a layout nor a template.
-    #[error("`{layout}` is no layout ({}) and no path template: {reason}", layout_names())]
+    #[error(
+        "`{layout}` is no layout ({}) and no path template: {reason}",
+        layout_names()
+    )]
     BadLayout {
         /// What was given.
         layout: String,
@@ -55,7 +60,9 @@ pub enum SourceError {
     #[error(transparent)]
     BadZone(#[from] ZoneError),
     /// The names state local times, and no zone was given.
-    #[error("layout `{0}` states local times and needs the zone of the recorder, such as UTC or Europe/Berlin")]
+    #[error(
+        "layout `{0}` states local times and needs the zone of the recorder, such as UTC or Europe/Berlin"
+    )]
     NoZone(String),
     /// Another zone than the one that the recorder always uses.
     #[error("names of layout `{layout}` are always in {always}, not in {given}")]
@@ -87,7 +94,12 @@ impl SourceSetting {
     ///
     /// # Errors
     /// [`SourceError`] when the id, the layout or the zone is wrong, or the layout needs a zone and there is none.
-    pub fn new(id: &str, layout: &str, zone: Option<&str>, root: PathBuf) -> Result<Self, SourceError> {
+    pub fn new(
+        id: &str,
+        layout: &str,
+        zone: Option<&str>,
+        root: PathBuf,
+    ) -> Result<Self, SourceError> {
         if !is_id(id) {
             return Err(SourceError::BadId(id.to_owned()));
         }
@@ -95,22 +107,38 @@ impl SourceSetting {
         let zone = match (NamedLayout::named(layout), given) {
             (Some(named), Some(given)) => match named.zone() {
                 Some(always) if always != given => {
-                    return Err(SourceError::OtherZone { layout: layout.to_owned(), always, given });
+                    return Err(SourceError::OtherZone {
+                        layout: layout.to_owned(),
+                        always,
+                        given,
+                    });
                 }
                 _ => given,
             },
-            (Some(named), None) => named.zone().ok_or_else(|| SourceError::NoZone(layout.to_owned()))?,
+            (Some(named), None) => named
+                .zone()
+                .ok_or_else(|| SourceError::NoZone(layout.to_owned()))?,
             (None, given) => {
-                let template = PathTemplate::parse(layout)
-                    .map_err(|reason| SourceError::BadLayout { layout: layout.to_owned(), reason })?;
+                let template =
+                    PathTemplate::parse(layout).map_err(|reason| SourceError::BadLayout {
+                        layout: layout.to_owned(),
+                        reason,
+                    })?;
                 match given {
                     Some(given) => given,
-                    None if template.needs_zone() => return Err(SourceError::NoZone(layout.to_owned())),
+                    None if template.needs_zone() => {
+                        return Err(SourceError::NoZone(layout.to_owned()));
+                    }
                     None => SourceZone::Utc,
                 }
             }
         };
-        Ok(Self { id: id.to_owned(), layout: layout.to_owned(), zone: zone.to_string(), root })
+        Ok(Self {
+            id: id.to_owned(),
+            layout: layout.to_owned(),
+            zone: zone.to_string(),
+            root,
+        })
     }
 }
 
@@ -120,7 +148,11 @@ impl SourceSetting {
 /// [`SourceError`] of the first entry that is wrong.
 pub fn parse(value: &str) -> Result<Vec<SourceSetting>, SourceError> {
     let mut sources: Vec<SourceSetting> = Vec::new();
-    for entry in value.split(';').map(str::trim).filter(|entry| !entry.is_empty()) {
+    for entry in value
+        .split(';')
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+    {
         let source = parse_entry(entry)?;
         if source.id == RECORDINGS || sources.iter().any(|other| other.id == source.id) {
             return Err(SourceError::IdTwice(source.id));
@@ -148,7 +180,12 @@ fn parse_entry(entry: &str) -> Result<SourceSetting, SourceError> {
         // A text that is no template either is likely a misspelt layout; its own error helps more.
         None => match PathTemplate::parse(layout) {
             Ok(_) => return Err(SourceError::NoId(rest.to_owned())),
-            Err(reason) => return Err(SourceError::BadLayout { layout: layout.to_owned(), reason }),
+            Err(reason) => {
+                return Err(SourceError::BadLayout {
+                    layout: layout.to_owned(),
+                    reason,
+                });
+            }
         },
     };
     SourceSetting::new(id, layout, zone, root)
@@ -156,15 +193,40 @@ fn parse_entry(entry: &str) -> Result<SourceSetting, SourceError> {
 
 /// The id of a source that was given without one: the name of its folder, made a slug.
 pub fn id_of_folder(root: &Path) -> String {
-    let name = root.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let slug: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();
-    let slug: String = slug.trim_matches(['-', '_']).chars().take(ID_MAX_BYTES).collect();
-    if slug.is_empty() { "import".to_owned() } else { slug }
+    let name = root
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    let slug: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '_' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let slug: String = slug
+        .trim_matches(['-', '_'])
+        .chars()
+        .take(ID_MAX_BYTES)
+        .collect();
+    if slug.is_empty() {
+        "import".to_owned()
+    } else {
+        slug
+    }
 }
 
 /// The names of all layouts.
 pub fn layout_names() -> String {
-    NamedLayout::all().iter().map(|layout| layout.name).collect::<Vec<_>>().join(", ")
+    NamedLayout::all()
+        .iter()
+        .map(|layout| layout.name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 const ID_MAX_BYTES: usize = 63;
@@ -172,7 +234,9 @@ const ID_MAX_BYTES: usize = 63;
 fn is_id(text: &str) -> bool {
     (1..=ID_MAX_BYTES).contains(&text.len())
         && text.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
-        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
 }
 
 #[cfg(test)]
@@ -183,15 +247,26 @@ mod tests {
 
     fn read(value: &str) -> Vec<[String; 4]> {
         let as_texts = |source: super::SourceSetting| {
-            [source.id, source.layout, source.zone, source.root.to_string_lossy().into_owned()]
+            [
+                source.id,
+                source.layout,
+                source.zone,
+                source.root.to_string_lossy().into_owned(),
+            ]
         };
-        parse(value).expect(value).into_iter().map(as_texts).collect()
+        parse(value)
+            .expect(value)
+            .into_iter()
+            .map(as_texts)
+            .collect()
     }
 
     #[test]
     fn layouts_are_taken_by_name_with_zone_and_id() {
         assert_eq!(
-            read("heldar:/srv/rec; yard=mediamtx@Europe/Berlin:/recordings ;frigate:/media/frigate;"),
+            read(
+                "heldar:/srv/rec; yard=mediamtx@Europe/Berlin:/recordings ;frigate:/media/frigate;"
+            ),
             [
                 ["heldar", "heldar", "UTC", "/srv/rec"],
                 ["yard", "mediamtx", "Europe/Berlin", "/recordings"],
@@ -212,21 +287,47 @@ mod tests {
 
     #[test]
     fn a_zone_is_never_guessed() {
-        let no_zone = |value: &str| assert!(matches!(parse(value), Err(SourceError::NoZone(_))), "{value}");
+        let no_zone = |value: &str| {
+            assert!(
+                matches!(parse(value), Err(SourceError::NoZone(_))),
+                "{value}"
+            )
+        };
         no_zone("mediamtx:/rec");
         no_zone("x={camera}/%Y%m%d_%H%M%S.mp4:/rec");
-        assert!(matches!(parse("heldar@Europe/Berlin:/rec"), Err(SourceError::OtherZone { .. })));
-        assert!(matches!(parse("mediamtx@local:/rec"), Err(SourceError::BadZone(_))));
+        assert!(matches!(
+            parse("heldar@Europe/Berlin:/rec"),
+            Err(SourceError::OtherZone { .. })
+        ));
+        assert!(matches!(
+            parse("mediamtx@local:/rec"),
+            Err(SourceError::BadZone(_))
+        ));
     }
 
     #[test]
     fn an_entry_that_cannot_be_read_says_why() {
         assert!(matches!(parse("heldar:rec"), Err(SourceError::NoPath(_))));
-        assert!(matches!(parse("fregate:/rec"), Err(SourceError::BadLayout { .. })));
-        assert!(matches!(parse("{camera}/%s.mp4:/rec"), Err(SourceError::NoId(_))));
-        assert!(matches!(parse("Yard=heldar:/rec"), Err(SourceError::BadId(_))));
-        assert!(matches!(parse("heldar:/a;heldar:/b"), Err(SourceError::IdTwice(_))));
-        assert!(matches!(parse("recordings=heldar:/a"), Err(SourceError::IdTwice(_))));
+        assert!(matches!(
+            parse("fregate:/rec"),
+            Err(SourceError::BadLayout { .. })
+        ));
+        assert!(matches!(
+            parse("{camera}/%s.mp4:/rec"),
+            Err(SourceError::NoId(_))
+        ));
+        assert!(matches!(
+            parse("Yard=heldar:/rec"),
+            Err(SourceError::BadId(_))
+        ));
+        assert!(matches!(
+            parse("heldar:/a;heldar:/b"),
+            Err(SourceError::IdTwice(_))
+        ));
+        assert!(matches!(
+            parse("recordings=heldar:/a"),
+            Err(SourceError::IdTwice(_))
+        ));
     }
 
     #[test]

@@ -13,7 +13,10 @@ pub struct Table {
 impl Table {
     /// A table without rows.
     pub fn new(header: &[&str]) -> Self {
-        Self { header: header.iter().map(|&name| name.to_owned()).collect(), rows: Vec::new() }
+        Self {
+            header: header.iter().map(|&name| name.to_owned()).collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row with as many cells as the header has.
@@ -31,15 +34,28 @@ impl Table {
             return Ok(());
         }
         let mut out = std::io::stdout().lock();
-        self.lines().iter().try_for_each(|line| writeln!(out, "{line}")).map_err(CliError::output)
+        self.lines()
+            .iter()
+            .try_for_each(|line| writeln!(out, "{line}"))
+            .map_err(CliError::output)
     }
 
     fn lines(&self) -> Vec<String> {
         let all = || std::iter::once(&self.header).chain(&self.rows);
-        let width = |column: usize| all().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-        let widths: Vec<usize> = (0..self.header.len()).map(|column| width(column).unwrap_or(0)).collect();
+        let width = |column: usize| {
+            all()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+        };
+        let widths: Vec<usize> = (0..self.header.len())
+            .map(|column| width(column).unwrap_or(0))
+            .collect();
         let line = |row: &Vec<String>| {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+            let cells = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:<width$}"));
             cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
         all().map(line).collect()

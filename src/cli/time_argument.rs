@@ -13,7 +13,10 @@ pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
         return Ok(time.with_timezone(&Utc));
     }
     let looks_local = text.len() >= 10
-        && text.bytes().next().is_some_and(|first| first.is_ascii_digit())
+        && text
+            .bytes()
+            .next()
+            .is_some_and(|first| first.is_ascii_digit())
         && text.as_bytes().get(4) == Some(&b'-');
     if !looks_local {
         return Err("write a time with its zone, for example 2026-11-22T10:00:00Z or 2026-11-22T11:00:00+01:00".into());
@@ -47,7 +50,9 @@ pub fn length(text: &str) -> Result<Duration, String> {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
         rest = &rest[digits..];
-        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
         let unit_ms: u64 = match rest[..end].trim() {
             "ms" => 1,
             "s" => 1000,
@@ -57,10 +62,16 @@ pub fn length(text: &str) -> Result<Duration, String> {
             _ => return Err(wrong()),
         };
         let more = number.checked_mul(unit_ms).map(Duration::from_millis);
-        total = more.and_then(|more| total.checked_add(more)).ok_or_else(|| "this is too long".to_owned())?;
+        total = more
+            .and_then(|more| total.checked_add(more))
+            .ok_or_else(|| "this is too long".to_owned())?;
         rest = &rest[end..];
     }
-    if total.is_zero() { Err("this is no time at all".to_owned()) } else { Ok(total) }
+    if total.is_zero() {
+        Err("this is no time at all".to_owned())
+    } else {
+        Ok(total)
+    }
 }
 
 /// A moment as it goes over the wire.
@@ -86,16 +97,34 @@ mod tests {
 
     #[test]
     fn a_time_without_a_zone_is_refused_with_what_to_write() {
-        for text in ["2026-11-22 10:00:00", "2026-11-22T10:00", "2026-11-22T10:00:00"] {
+        for text in [
+            "2026-11-22 10:00:00",
+            "2026-11-22T10:00",
+            "2026-11-22T10:00:00",
+        ] {
             let reason = moment(text).unwrap_err();
-            assert!(reason.contains("2026-11-22T10:00:00Z for UTC"), "{text}: {reason}");
+            assert!(
+                reason.contains("2026-11-22T10:00:00Z for UTC"),
+                "{text}: {reason}"
+            );
         }
-        assert!(moment("2026-11-22").unwrap_err().contains("2026-11-22T00:00:00Z"));
+        assert!(
+            moment("2026-11-22")
+                .unwrap_err()
+                .contains("2026-11-22T00:00:00Z")
+        );
     }
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for text in ["", "now", "10:00", "2026-13-01T00:00:00Z", "2026-02-30 10:00:00", "2026-11-22Ü10"] {
+        for text in [
+            "",
+            "now",
+            "10:00",
+            "2026-13-01T00:00:00Z",
+            "2026-02-30 10:00:00",
+            "2026-11-22Ü10",
+        ] {
             assert!(moment(text).is_err(), "{text}");
         }
     }
@@ -105,7 +134,17 @@ mod tests {
         assert_eq!(length("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(length("1h30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(length("250ms"), Ok(Duration::from_millis(250)));
-        for wrong in ["", "10", "s", "1.5m", "-1s", "0s", "1w", "99999999999999999d", "1ü"] {
+        for wrong in [
+            "",
+            "10",
+            "s",
+            "1.5m",
+            "-1s",
+            "0s",
+            "1w",
+            "99999999999999999d",
+            "1ü",
+        ] {
             assert!(length(wrong).is_err(), "{wrong}");
         }
     }

@@ -16,41 +16,97 @@ pub struct Variable {
 }
 
 const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
-    Variable { name, default, meaning }
+    Variable {
+        name,
+        default,
+        meaning,
+    }
 }
 
 /// Every variable that this version reads.
 pub static ALL: [Variable; 18] = [
-    variable("HELDAR_LISTEN", "127.0.0.1:50051", "address and port of gRPC, gRPC-Web and media over HTTP"),
-    variable("HELDAR_DATA_DIR", "./data", "folder of everything that the service keeps"),
-    variable("HELDAR_DATABASE_URL", "sqlite://<data>/heldar.db", "the database: sqlite:// and the path of a file"),
-    variable("HELDAR_RECORDINGS_DIR", "<data>/recordings", "recordings in the Heldar layout, source `recordings`"),
+    variable(
+        "HELDAR_LISTEN",
+        "127.0.0.1:50051",
+        "address and port of gRPC, gRPC-Web and media over HTTP",
+    ),
+    variable(
+        "HELDAR_DATA_DIR",
+        "./data",
+        "folder of everything that the service keeps",
+    ),
+    variable(
+        "HELDAR_DATABASE_URL",
+        "sqlite://<data>/heldar.db",
+        "the database: sqlite:// and the path of a file",
+    ),
+    variable(
+        "HELDAR_RECORDINGS_DIR",
+        "<data>/recordings",
+        "recordings in the Heldar layout, source `recordings`",
+    ),
     variable(
         "HELDAR_SOURCES",
         "none",
         "further folders of recordings, separated by `;`, each [id=]LAYOUT[@ZONE]:/absolute/path",
     ),
-    variable("HELDAR_SEGMENT_LENGTH_S", "60", "longest that a recorder writes to one file, in seconds (1 to 86400)"),
-    variable("HELDAR_CLIPS_DIR", "<data>/clips", "folder of finished clips"),
+    variable(
+        "HELDAR_SEGMENT_LENGTH_S",
+        "60",
+        "longest that a recorder writes to one file, in seconds (1 to 86400)",
+    ),
+    variable(
+        "HELDAR_CLIPS_DIR",
+        "<data>/clips",
+        "folder of finished clips",
+    ),
     variable(
         "HELDAR_CLIP_RETENTION_HOURS",
         "168",
         "how long a clip is kept, in hours (0 to 876000); 0 keeps it until it is deleted",
     ),
-    variable("HELDAR_CLIP_TIMEOUT_S", "180", "longest that cutting a clip may take, in seconds (5 to 86400)"),
-    variable("HELDAR_MEDIA_JOB_CONCURRENCY", "3", "jobs that run at the same time (1 to 256)"),
+    variable(
+        "HELDAR_CLIP_TIMEOUT_S",
+        "180",
+        "longest that cutting a clip may take, in seconds (5 to 86400)",
+    ),
+    variable(
+        "HELDAR_MEDIA_JOB_CONCURRENCY",
+        "3",
+        "jobs that run at the same time (1 to 256)",
+    ),
     variable("HELDAR_FFMPEG_BIN", "ffmpeg", "name or path of ffmpeg"),
     variable("HELDAR_FFPROBE_BIN", "ffprobe", "name or path of ffprobe"),
-    variable("HELDAR_RCLONE_BIN", "rclone", "name or path of rclone; only backups to other machines need it"),
+    variable(
+        "HELDAR_RCLONE_BIN",
+        "rclone",
+        "name or path of rclone; only backups to other machines need it",
+    ),
     variable(
         "HELDAR_SHUTDOWN_GRACE_S",
         "10",
         "how long calls and jobs may take to end after SIGTERM or Ctrl-C, in seconds (0 to 86400)",
     ),
-    variable("HELDAR_CORS_ORIGINS", "none", "web origins that may call from a browser, separated by commas"),
-    variable("HELDAR_LOG", "info", "which log lines are written: error, warn, info, debug, or a tracing filter"),
-    variable("HELDAR_LOG_FORMAT", "text", "how log lines are written: text or json"),
-    variable("HELDAR_SERVER", "http://127.0.0.1:50051", "server that clip, jobs, watch, cameras and timeline call"),
+    variable(
+        "HELDAR_CORS_ORIGINS",
+        "none",
+        "web origins that may call from a browser, separated by commas",
+    ),
+    variable(
+        "HELDAR_LOG",
+        "info",
+        "which log lines are written: error, warn, info, debug, or a tracing filter",
+    ),
+    variable(
+        "HELDAR_LOG_FORMAT",
+        "text",
+        "how log lines are written: text or json",
+    ),
+    variable(
+        "HELDAR_SERVER",
+        "http://127.0.0.1:50051",
+        "server that clip, jobs, watch, cameras and timeline call",
+    ),
 ];
 
 /// Beginnings of variables that other versions of the service read; they are accepted and have no effect here.
@@ -61,7 +117,11 @@ pub fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut unknown: Vec<String> = names
         .filter(|name| name.starts_with("HELDAR_"))
         .filter(|name| !ALL.iter().any(|variable| variable.name == name))
-        .filter(|name| !OF_OTHER_VERSIONS.iter().any(|beginning| name.starts_with(beginning)))
+        .filter(|name| {
+            !OF_OTHER_VERSIONS
+                .iter()
+                .any(|beginning| name.starts_with(beginning))
+        })
         .collect();
     unknown.sort();
     unknown
@@ -83,7 +143,12 @@ struct Shown<'a> {
 pub fn print(json: bool) -> Result<(), CliError> {
     let read = Settings::of_process(&[]);
     let problem_of = |name: &str| {
-        let wrong = read.as_ref().err()?.wrong.iter().find(|wrong| wrong.name == name)?;
+        let wrong = read
+            .as_ref()
+            .err()?
+            .wrong
+            .iter()
+            .find(|wrong| wrong.name == name)?;
         Some(wrong.reason.clone())
     };
     let shown: Vec<Shown<'_>> = ALL
@@ -102,21 +167,35 @@ pub fn print(json: bool) -> Result<(), CliError> {
     } else {
         write_text(&mut out, &shown).map_err(CliError::output)?;
     }
-    read.map(|(_, unknown)| super::warn_of_unknown(&unknown)).map_err(CliError::from)
+    read.map(|(_, unknown)| super::warn_of_unknown(&unknown))
+        .map_err(CliError::from)
 }
 
 /// The database's URL is the one value that could hold a password, so it is shown only as far as it is understood.
 fn present_value(name: &str) -> Option<String> {
-    let value = std::env::var(name).ok().filter(|value| !value.trim().is_empty())?;
+    let value = std::env::var(name)
+        .ok()
+        .filter(|value| !value.trim().is_empty())?;
     let is_hidden = name == "HELDAR_DATABASE_URL" && !value.starts_with("sqlite:");
-    Some(if is_hidden { "(not shown)".to_owned() } else { super::words::plain(value.trim()) })
+    Some(if is_hidden {
+        "(not shown)".to_owned()
+    } else {
+        super::words::plain(value.trim())
+    })
 }
 
 fn write_text(out: &mut impl Write, shown: &[Shown<'_>]) -> std::io::Result<()> {
-    writeln!(out, "Settings are variables of the environment; a blank one counts as unset.\n")?;
+    writeln!(
+        out,
+        "Settings are variables of the environment; a blank one counts as unset.\n"
+    )?;
     for variable in shown {
         match &variable.value {
-            Some(value) => writeln!(out, "{}={value}   (default: {})", variable.name, variable.default)?,
+            Some(value) => writeln!(
+                out,
+                "{}={value}   (default: {})",
+                variable.name, variable.default
+            )?,
             None => writeln!(out, "{} is unset: {}", variable.name, variable.default)?,
         }
         writeln!(out, "    {}", variable.meaning)?;
@@ -137,8 +216,17 @@ mod tests {
 
     #[test]
     fn a_misspelt_variable_is_reported_and_those_of_other_versions_are_not() {
-        let names = ["HELDAR_CLIP_DIR", "HELDAR_DATA_DIR", "HELDAR_ARCHIVE_DIR", "HELDAR_BACKUP_ENABLED", "HOME"];
-        let with_key = names.into_iter().chain(["HELDAR_SECRET_KEY"]).map(str::to_owned);
+        let names = [
+            "HELDAR_CLIP_DIR",
+            "HELDAR_DATA_DIR",
+            "HELDAR_ARCHIVE_DIR",
+            "HELDAR_BACKUP_ENABLED",
+            "HOME",
+        ];
+        let with_key = names
+            .into_iter()
+            .chain(["HELDAR_SECRET_KEY"])
+            .map(str::to_owned);
         assert_eq!(unknown(with_key), ["HELDAR_CLIP_DIR"]);
     }
 
@@ -149,6 +237,9 @@ mod tests {
             let is_value = variable.default != "none" && !variable.default.contains('<');
             is_value.then(|| variable.default.to_owned())
         };
-        assert_eq!(super::Settings::from_env(stated), super::Settings::from_env(|_| None));
+        assert_eq!(
+            super::Settings::from_env(stated),
+            super::Settings::from_env(|_| None)
+        );
     }
 }

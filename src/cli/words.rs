@@ -19,7 +19,11 @@ pub fn bytes(count: i64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    let digits = if value < 9.995 {
+        2
+    } else {
+        usize::from(value < 99.95)
+    };
     format!("{value:.digits$} {}", BYTE_UNITS[unit])
 }
 
@@ -41,19 +45,30 @@ pub fn grouped(number: i64) -> String {
 
 /// One thing, or several: `1 file`, `1,200 files`.
 pub fn count(number: i64, one: &str) -> String {
-    if number == 1 { format!("1 {one}") } else { format!("{} {one}s", grouped(number)) }
+    if number == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{} {one}s", grouped(number))
+    }
 }
 
 /// Milliseconds of a duration on the wire, cut down.
 pub fn milliseconds(duration: &prost_types::Duration) -> i64 {
-    duration.seconds.saturating_mul(1000).saturating_add(i64::from(duration.nanos / 1_000_000))
+    duration
+        .seconds
+        .saturating_mul(1000)
+        .saturating_add(i64::from(duration.nanos / 1_000_000))
 }
 
 /// A duration in its two largest units: `12 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`.
 pub fn roughly(milliseconds: i64) -> String {
     let s = milliseconds.max(0).saturating_add(500) / 1000;
     let two = |large: i64, large_unit: &str, small: i64, small_unit: &str| {
-        if small == 0 { format!("{large} {large_unit}") } else { format!("{large} {large_unit} {small} {small_unit}") }
+        if small == 0 {
+            format!("{large} {large_unit}")
+        } else {
+            format!("{large} {large_unit} {small} {small_unit}")
+        }
     };
     match s {
         0..60 => format!("{s} s"),
@@ -67,7 +82,11 @@ pub fn roughly(milliseconds: i64) -> String {
 pub fn position(milliseconds: i64) -> String {
     let s = milliseconds.max(0) / 1000;
     let (h, min, s) = (s / 3600, s % 3600 / 60, s % 60);
-    if h > 0 { format!("{h}:{min:02}:{s:02}") } else { format!("{min}:{s:02}") }
+    if h > 0 {
+        format!("{h}:{min:02}:{s:02}")
+    } else {
+        format!("{min}:{s:02}")
+    }
 }
 
 /// Seconds to the millisecond: `210.040 s`.
@@ -79,7 +98,10 @@ pub fn seconds(duration: &prost_types::Duration) -> String {
 
 /// A moment in UTC: `2026-11-22T10:00:12.400Z`. As many digits as it needs.
 pub fn time(time: Option<&prost_types::Timestamp>) -> String {
-    time.and_then(moment).map_or_else(|| "-".to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    time.and_then(moment).map_or_else(
+        || "-".to_owned(),
+        |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+    )
 }
 
 /// The moment that a timestamp names, if there is such a one.
@@ -90,7 +112,11 @@ pub fn moment(time: &prost_types::Timestamp) -> Option<DateTime<Utc>> {
 /// A window: `2026-11-22T10:00:12.400Z to 2026-11-22T10:03:42.400Z`.
 pub fn window(window: Option<&proto::TimeWindow>) -> String {
     match window {
-        Some(window) => format!("{} to {}", time(window.start_time.as_ref()), time(window.end_time.as_ref())),
+        Some(window) => format!(
+            "{} to {}",
+            time(window.start_time.as_ref()),
+            time(window.end_time.as_ref())
+        ),
         None => "-".to_owned(),
     }
 }
@@ -115,32 +141,74 @@ mod tests {
 
     #[test]
     fn sizes_have_three_digits() {
-        let shown = [0, 999, 1000, 52_123_456, 999_499, 999_500, 1_800_000_000, i64::MAX].map(bytes);
-        assert_eq!(shown, ["0 B", "999 B", "1.00 kB", "52.1 MB", "999 kB", "1.00 MB", "1.80 GB", "9223 PB"]);
+        let shown = [
+            0,
+            999,
+            1000,
+            52_123_456,
+            999_499,
+            999_500,
+            1_800_000_000,
+            i64::MAX,
+        ]
+        .map(bytes);
+        assert_eq!(
+            shown,
+            [
+                "0 B", "999 B", "1.00 kB", "52.1 MB", "999 kB", "1.00 MB", "1.80 GB", "9223 PB"
+            ]
+        );
     }
 
     #[test]
     fn numbers_are_grouped_by_thousands() {
         let shown = [0, 999, 1000, 52_123_456, -1234, 100_000].map(grouped);
-        assert_eq!(shown, ["0", "999", "1,000", "52,123,456", "-1,234", "100,000"]);
-        assert_eq!((count(1, "file"), count(1200, "file")), ("1 file".to_owned(), "1,200 files".to_owned()));
+        assert_eq!(
+            shown,
+            ["0", "999", "1,000", "52,123,456", "-1,234", "100,000"]
+        );
+        assert_eq!(
+            (count(1, "file"), count(1200, "file")),
+            ("1 file".to_owned(), "1,200 files".to_owned())
+        );
     }
 
     #[test]
     fn durations_have_their_two_largest_units() {
         let shown = [0, 499, 500, 59_499, 60_000, 185_000, 7_800_000, 356_400_000].map(roughly);
-        assert_eq!(shown, ["0 s", "0 s", "1 s", "59 s", "1 min", "3 min 5 s", "2 h 10 min", "4 d 3 h"]);
+        assert_eq!(
+            shown,
+            [
+                "0 s",
+                "0 s",
+                "1 s",
+                "59 s",
+                "1 min",
+                "3 min 5 s",
+                "2 h 10 min",
+                "4 d 3 h"
+            ]
+        );
     }
 
     #[test]
     fn positions_and_seconds_are_exact() {
-        assert_eq!([0, 210_999, 3_723_000].map(position), ["0:00", "3:30", "1:02:03"]);
-        let duration = prost_types::Duration { seconds: 210, nanos: 40_000_000 };
+        assert_eq!(
+            [0, 210_999, 3_723_000].map(position),
+            ["0:00", "3:30", "1:02:03"]
+        );
+        let duration = prost_types::Duration {
+            seconds: 210,
+            nanos: 40_000_000,
+        };
         assert_eq!(seconds(&duration), "210.040 s");
     }
 
     #[test]
     fn text_from_elsewhere_cannot_act_on_the_terminal() {
-        assert_eq!(plain("a\u{1b}[2Jb\n\u{202e}c ü"), "a\\u{1b}[2Jb\\u{a}\\u{202e}c ü");
+        assert_eq!(
+            plain("a\u{1b}[2Jb\n\u{202e}c ü"),
+            "a\\u{1b}[2Jb\\u{a}\\u{202e}c ü"
+        );
     }
 }
