@@ -106,8 +106,15 @@ impl Movie {
             Times::Needed => sample.needed_at,
             Times::Shown => sample.dts,
         };
+        // ffmpeg reads sound of constant sample size block by block only if it has no holes and a tick is
+        // a sample; its place among the pictures is then as near as matters.
+        let is_steady = self.times == Times::Needed && track.unit_bytes.is_some();
+        let (timescale, deltas) = if is_steady {
+            (track.entry.sample_rate_hz.max(1), Deltas::steady(track))
+        } else {
+            (track.timescale, Deltas::of(track, time_of)?)
+        };
         let begins = track.samples.first().map_or(0, time_of);
-        let deltas = Deltas::of(track, time_of)?;
         let media_duration = deltas.total;
         let edits = match self.times {
             Times::Shown => track.edits.clone(),
@@ -132,7 +139,7 @@ impl Movie {
         let shown: u64 = if edits.is_empty() {
             u64::try_from(
                 u128::from(media_duration) * u128::from(self.clock.get())
-                    / u128::from(track.timescale),
+                    / u128::from(timescale),
             )
             .unwrap_or(u64::MAX)
         } else {
@@ -166,7 +173,7 @@ impl Movie {
                 mdhd_box: MdhdBox {
                     creation_time: self.created,
                     modification_time: self.created,
-                    timescale: clock_of(track.timescale)?,
+                    timescale: clock_of(timescale)?,
                     duration: media_duration,
                     language: LanguageCode::UNDEFINED,
                 },
@@ -261,6 +268,19 @@ impl Deltas {
         Ok(deltas)
     }
 
+    /// One tick for each unit.
+    fn steady(track: &OutputTrack) -> Self {
+        let mut deltas = Self {
+            entries: Vec::new(),
+            total: 0,
+        };
+        let unit_bytes = track.unit_bytes.unwrap_or(1).max(1);
+        for sample in &track.samples {
+            deltas.push(sample.size / unit_bytes, 1);
+        }
+        deltas
+    }
+
     fn push(&mut self, count: u32, delta: u32) {
         self.total += u64::from(count) * u64::from(delta);
         match self.entries.last_mut() {
@@ -313,7 +333,8 @@ impl Chunks {
             let size = u64::from(sample.size);
             let units = track.unit_bytes.map_or(1, |unit| sample.size / unit.max(1));
             samples += units;
-            let begun = starts.last().is_some_and(|start| {
+            // ffmpeg cuts chunks of constant sample size into packets; one block each keeps ours whole.
+            let begun = track.unit_bytes.is_none() && starts.last().is_some_and(|start| {
                 *position == end && position + size - start <= LONGEST_CHUNK_BYTES
             });
             match counts.last_mut() {

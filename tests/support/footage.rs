@@ -69,10 +69,15 @@ impl Recipe {
 /// A recording cut into segments.
 pub struct Recording {
     _folder: tempfile::TempDir,
+    /// The sound by itself, from its own start.
+    pub sound: PathBuf,
     pub segments: Vec<Segment>,
     /// Every frame of the recording in the order shown.
     pub frames: Vec<Frame>,
 }
+
+/// How much later than the picture the sound of a recording begins, in seconds.
+pub const SOUND_DELAY_S: &str = "0.1";
 
 /// One file of a recording.
 #[derive(Clone)]
@@ -103,9 +108,10 @@ pub fn ms(milliseconds: i64) -> TimeDelta {
 impl Recording {
     fn make(recipe: &Recipe) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let master = folder.path().join("master.mkv");
-        encode(recipe, &master);
-        let frames = decode(&master);
+        let picture = folder.path().join("picture.mp4");
+        let sound = folder.path().join("sound.m4a");
+        encode(recipe, &picture, &sound);
+        let frames = decode(&picture);
         let list = folder.path().join("list.csv");
         let (extension, format, options) = match recipe.layout {
             Layout::Fragmented | Layout::Mixed => {
@@ -116,7 +122,11 @@ impl Recording {
             Layout::Matroska => ("mkv", "matroska", ""),
         };
         let mut command = ffmpeg();
-        command.arg("-i").arg(&master).args(["-map", "0", "-c", "copy", "-f", "segment"]);
+        command.arg("-i").arg(&picture);
+        if recipe.sound {
+            command.args(["-itsoffset", SOUND_DELAY_S, "-i"]).arg(&sound).args(["-map", "1"]);
+        }
+        command.args(["-map", "0", "-c", "copy", "-f", "segment"]);
         command.args(["-segment_time", &recipe.segment_s.to_string()]);
         command.args(["-reset_timestamps", "1", "-segment_format", format]);
         if !options.is_empty() {
@@ -125,7 +135,10 @@ impl Recording {
         command.args(["-segment_list_type", "csv", "-segment_list"]).arg(&list);
         command.arg(folder.path().join(format!("segment_%03d.{extension}")));
         run(&mut command);
-        // The list names the time of each segment's first sample, which is its key frame.
+        // The list tells which key frame begins each segment, but moves all but the first by the delay
+        // of B-frames.
+        let keys: Vec<TimeDelta> =
+            frames.iter().step_by(recipe.gop_frames as usize).map(|frame| frame.at).collect();
         let lines = std::fs::read_to_string(&list).unwrap();
         let starts: Vec<(String, f64)> = lines
             .lines()
@@ -144,12 +157,13 @@ impl Recording {
                 }
                 Segment {
                     path,
-                    start: nearest_frame(&frames, start - starts[0].1),
+                    start: nearest(&keys, start - starts[0].1),
                 }
             })
             .collect();
         Self {
             _folder: folder,
+            sound,
             segments,
             frames,
         }
@@ -220,41 +234,36 @@ pub fn decode_sound(path: &Path, rate_hz: u32) -> Vec<i16> {
     output.as_chunks::<2>().0.iter().map(|pair| i16::from_le_bytes(*pair)).collect()
 }
 
-fn nearest_frame(frames: &[Frame], seconds: f64) -> TimeDelta {
+fn nearest(times: &[TimeDelta], seconds: f64) -> TimeDelta {
     let wanted = TimeDelta::nanoseconds((seconds * 1e9) as i64);
-    frames.iter().map(|frame| frame.at).min_by_key(|at| (*at - wanted).abs()).unwrap()
+    *times.iter().min_by_key(|at| (**at - wanted).abs()).unwrap()
 }
 
-fn encode(recipe: &Recipe, target: &Path) {
-    let picture = format!("testsrc2=size={}:rate={}", recipe.size, recipe.rate);
+/// Encodes picture and sound by themselves. The sound begins a little later than the picture, so that no
+/// muxer has to move the first frame to make room for the encoder's run-in.
+fn encode(recipe: &Recipe, picture: &Path, sound: &Path) {
+    let pattern = format!("testsrc2=size={}:rate={}", recipe.size, recipe.rate);
     let mut command = ffmpeg();
-    command.args(["-f", "lavfi", "-i", &picture]);
-    if recipe.sound {
-        command.args(["-f", "lavfi", "-i", "aevalsrc='0.4*sin(2*PI*(200+20*t)*t)':s=48000"]);
-    }
+    command.args(["-f", "lavfi", "-i", &pattern]);
     let (gop, b_frames) = (recipe.gop_frames, recipe.b_frames);
     let open = u8::from(recipe.open_gop);
+    let common = format!(
+        "keyint={gop}:min-keyint={gop}:scenecut=0:bframes={b_frames}:b-adapt=0:open-gop={open}"
+    );
     command.args(["-t", &recipe.length_s.to_string(), "-pix_fmt", "yuv420p", "-c:v", recipe.codec]);
     command.args(["-preset", "veryfast", "-threads", "1"]);
     match recipe.codec {
         "libx265" => command.args([
             "-x265-params",
-            &format!(
-                "keyint={gop}:min-keyint={gop}:scenecut=0:bframes={b_frames}:b-adapt=0:open-gop={open}:log-level=error:pools=none:frame-threads=1"
-            ),
+            &format!("{common}:log-level=error:pools=none:frame-threads=1"),
         ]),
-        _ => command.args([
-            "-x264-params",
-            &format!(
-                "keyint={gop}:min-keyint={gop}:scenecut=0:bframes={b_frames}:b-adapt=0:open-gop={open}"
-            ),
-        ]),
+        _ => command.args(["-x264-params", &common]),
     };
-    if recipe.sound {
-        command.args(["-c:a", "aac", "-b:a", "64k"]);
-    }
-    // Matroska keeps no edit list and no decode times, so that each muxer after it makes its own.
-    run(command.arg(target));
+    run(command.arg(picture));
+    let mut command = ffmpeg();
+    command.args(["-f", "lavfi", "-i", "aevalsrc='0.4*sin(2*PI*(200+20*t)*t)':s=48000"]);
+    command.args(["-t", &recipe.length_s.to_string(), "-c:a", "aac", "-b:a", "64k"]);
+    run(command.arg(sound));
 }
 
 /// Rewrites a fragmented segment as a progressive one with another clock, from another muxer's defaults.
