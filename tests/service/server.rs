@@ -19,6 +19,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
+use super::footage::{Recording, epoch, ms};
+
 /// How long anything may take before a test gives up. Far longer than it should.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -339,5 +341,99 @@ pub fn clip_of(job: &proto::Job) -> proto::Clip {
     match &job.result {
         Some(proto::job::Result::Clip(clip)) => clip.clone(),
         other => panic!("no clip: {other:?}"),
+    }
+}
+
+impl Site {
+    /// Puts a recording where a Heldar recorder would have put it, closed an hour ago.
+    pub fn record(&self, camera: &str, recording: &Recording) {
+        for segment in &recording.segments {
+            let name = (epoch() + segment.start).format("%Y%m%d_%H%M%S.mp4").to_string();
+            put(&segment.path, &self.recordings().join(camera).join(name));
+        }
+    }
+
+    /// Checks that the clips folder holds these clips and that nothing unfinished lies anywhere.
+    pub fn check_left(&self, clips: &[&proto::Clip]) {
+        let mut known: Vec<_> = clips.iter().map(|clip| clip.file_name.clone()).collect();
+        known.sort();
+        assert_eq!(self.clip_files(), known, "files in the clips folder");
+        assert_eq!(files_in(&self.data().join("scratch")), Vec::<String>::new(), "files in the scratch folder");
+        for name in files_in(&self.data()) {
+            let is_known = ["clips", "scratch", "footage.lock"].contains(&name.as_str()) || name.starts_with("heldar.db");
+            assert!(is_known, "{name} in the data folder");
+        }
+    }
+}
+
+/// Copies a closed file into place in one step, with all folders that it needs. It was last written an hour ago.
+pub fn put(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+    // Names that begin with a dot are nobody's footage.
+    let hidden = to.with_file_name(format!(".{}.part", to.file_name().unwrap().to_str().unwrap()));
+    std::fs::copy(from, &hidden).unwrap();
+    age(&hidden);
+    std::fs::rename(hidden, to).unwrap();
+}
+
+/// Makes a file look as if it was last written an hour ago.
+pub fn age(path: &Path) {
+    let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    std::fs::File::options().append(true).open(path).unwrap().set_modified(hour_ago).unwrap();
+}
+
+/// Asks until an answer comes, for what happens in the server at a time of its own.
+pub async fn becomes<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "did not come true: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+impl Server {
+    /// Waits for the import with which the `nth` server of the site began to follow a source.
+    pub async fn imported(&self, source_id: &str, nth: usize) -> proto::ImportSummary {
+        let filter = proto::JobFilter {
+            kinds: vec![proto::JobKind::Import.into()],
+            created_by: "serve".to_owned(),
+            ..Default::default()
+        };
+        let mut jobs = self.jobs();
+        becomes("the source is imported", async || {
+            let request = proto::ListJobsRequest { filter: Some(filter.clone()), ..Default::default() };
+            let jobs = jobs.list_jobs(request).await.unwrap().into_inner().jobs;
+            let summaries = jobs.into_iter().rev().filter_map(|job| match job.result {
+                Some(proto::job::Result::Import(summary)) if summary.source_id == source_id => Some(summary),
+                _ => None,
+            });
+            summaries.skip(nth - 1).next()
+        })
+        .await
+    }
+
+    /// The segments of a camera, oldest first.
+    pub async fn segments(&self, camera_id: &str) -> Vec<proto::Segment> {
+        let request = proto::ListSegmentsRequest { camera_id: camera_id.to_owned(), ..Default::default() };
+        match self.catalog().list_segments(request).await {
+            Ok(answer) => answer.into_inner().segments.into_iter().rev().collect(),
+            Err(status) => {
+                assert_eq!(reason(&status), "CAMERA_NOT_FOUND");
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// A request for a clip of milliseconds `from` to `to` of a recording.
+pub fn clip_request(camera_id: &str, from: i64, to: i64) -> proto::CreateClipRequest {
+    proto::CreateClipRequest {
+        camera_id: camera_id.to_owned(),
+        start_time: time(epoch() + ms(from)),
+        end_time: time(epoch() + ms(to)),
+        ..Default::default()
     }
 }
