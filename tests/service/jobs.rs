@@ -8,20 +8,15 @@ use heldar_footage::proto::{self, JobState, watch_jobs_response};
 use prost::Message as _;
 use tonic::{Code, Streaming};
 
-use super::footage::{Recipe, ms};
+use super::footage::ms;
 use super::gate::{Gate, write_program};
 use super::server::{
-    PATIENCE, Server, Site, becomes, clip_of, clip_request, eventually, fields, reason, seconds, time,
+    PATIENCE, Server, Site, becomes, clip_of, clip_request, eventually, fields, reason, seconds, time, twelve_seconds,
 };
-
-/// Twelve seconds in three segments.
-fn footage() -> Recipe {
-    Recipe { segment_s: 4, length_s: 12, ..Recipe::plain() }
-}
 
 fn site() -> Site {
     let site = Site::new();
-    site.record("gate", &footage().record());
+    site.record("gate", &twelve_seconds());
     site
 }
 
@@ -95,7 +90,7 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_told_in_full_and_each_filter_finds_it_alone() {
     let site = site();
-    site.record("yard", &footage().record());
+    site.record("yard", &twelve_seconds());
     let server = site.start().await;
     assert_eq!(server.imported("recordings", 1).await.segments_added, 6);
     let asked = |camera: &str, by: &str, kind: &str| proto::CreateClipRequest {

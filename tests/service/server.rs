@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
-use super::footage::{Recording, epoch, ms};
+use super::footage::{Recipe, Recording, epoch, ms};
 
 /// How long anything may take before a test gives up. Far longer than it should.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -436,4 +436,14 @@ pub fn clip_request(camera_id: &str, from: i64, to: i64) -> proto::CreateClipReq
         end_time: time(epoch() + ms(to)),
         ..Default::default()
     }
+}
+
+/// Twelve seconds in three segments of four.
+pub fn twelve_seconds() -> std::sync::Arc<Recording> {
+    Recipe {
+        segment_s: 4,
+        length_s: 12,
+        ..Recipe::plain()
+    }
+    .record()
 }
