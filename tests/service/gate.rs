@@ -43,7 +43,11 @@ impl Gate {
     /// Lets everything through from now on.
     pub fn open(&mut self) {
         // Opened for both, a FIFO has a writer for as long as the file lives, and this call does not wait.
-        let fifo = OpenOptions::new().read(true).write(true).open(self.folder.join("fifo")).unwrap();
+        let fifo = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.folder.join("fifo"))
+            .unwrap();
         self.open = Some(fifo);
     }
 

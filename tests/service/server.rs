@@ -348,7 +348,9 @@ impl Site {
     /// Puts a recording where a Heldar recorder would have put it, closed an hour ago.
     pub fn record(&self, camera: &str, recording: &Recording) {
         for segment in &recording.segments {
-            let name = (epoch() + segment.start).format("%Y%m%d_%H%M%S.mp4").to_string();
+            let name = (epoch() + segment.start)
+                .format("%Y%m%d_%H%M%S.mp4")
+                .to_string();
             put(&segment.path, &self.recordings().join(camera).join(name));
         }
     }
@@ -358,9 +360,14 @@ impl Site {
         let mut known: Vec<_> = clips.iter().map(|clip| clip.file_name.clone()).collect();
         known.sort();
         assert_eq!(self.clip_files(), known, "files in the clips folder");
-        assert_eq!(files_in(&self.data().join("scratch")), Vec::<String>::new(), "files in the scratch folder");
+        assert_eq!(
+            files_in(&self.data().join("scratch")),
+            Vec::<String>::new(),
+            "files in the scratch folder"
+        );
         for name in files_in(&self.data()) {
-            let is_known = ["clips", "scratch", "footage.lock"].contains(&name.as_str()) || name.starts_with("heldar.db");
+            let is_known = ["clips", "scratch", "footage.lock"].contains(&name.as_str())
+                || name.starts_with("heldar.db");
             assert!(is_known, "{name} in the data folder");
         }
     }
@@ -370,7 +377,10 @@ impl Site {
 pub fn put(from: &Path, to: &Path) {
     std::fs::create_dir_all(to.parent().unwrap()).unwrap();
     // Names that begin with a dot are nobody's footage.
-    let hidden = to.with_file_name(format!(".{}.part", to.file_name().unwrap().to_str().unwrap()));
+    let hidden = to.with_file_name(format!(
+        ".{}.part",
+        to.file_name().unwrap().to_str().unwrap()
+    ));
     std::fs::copy(from, &hidden).unwrap();
     age(&hidden);
     std::fs::rename(hidden, to).unwrap();
@@ -379,7 +389,12 @@ pub fn put(from: &Path, to: &Path) {
 /// Makes a file look as if it was last written an hour ago.
 pub fn age(path: &Path) {
     let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
-    std::fs::File::options().append(true).open(path).unwrap().set_modified(hour_ago).unwrap();
+    std::fs::File::options()
+        .append(true)
+        .open(path)
+        .unwrap()
+        .set_modified(hour_ago)
+        .unwrap();
 }
 
 /// Asks until an answer comes, for what happens in the server at a time of its own.
@@ -404,10 +419,15 @@ impl Server {
         };
         let mut jobs = self.jobs();
         becomes("the source is imported", async || {
-            let request = proto::ListJobsRequest { filter: Some(filter.clone()), ..Default::default() };
+            let request = proto::ListJobsRequest {
+                filter: Some(filter.clone()),
+                ..Default::default()
+            };
             let jobs = jobs.list_jobs(request).await.unwrap().into_inner().jobs;
             let summaries = jobs.into_iter().rev().filter_map(|job| match job.result {
-                Some(proto::job::Result::Import(summary)) if summary.source_id == source_id => Some(summary),
+                Some(proto::job::Result::Import(summary)) if summary.source_id == source_id => {
+                    Some(summary)
+                }
                 _ => None,
             });
             summaries.skip(nth - 1).next()
@@ -417,7 +437,10 @@ impl Server {
 
     /// The segments of a camera, oldest first.
     pub async fn segments(&self, camera_id: &str) -> Vec<proto::Segment> {
-        let request = proto::ListSegmentsRequest { camera_id: camera_id.to_owned(), ..Default::default() };
+        let request = proto::ListSegmentsRequest {
+            camera_id: camera_id.to_owned(),
+            ..Default::default()
+        };
         match self.catalog().list_segments(request).await {
             Ok(answer) => answer.into_inner().segments.into_iter().rev().collect(),
             Err(status) => {
