@@ -26,11 +26,14 @@ use crate::cli::signals::Signals;
 
 const FOOTAGE: &[u8] = b"first part and second part";
 
+/// What one call after the other gets.
+type Streams<T> = Arc<Mutex<Vec<Vec<Result<T, Status>>>>>;
+
 /// Each call of a stream gets what the next entry holds; `seen` has what the calls asked for.
 #[derive(Clone, Default)]
 struct Script {
-    watches: Arc<Mutex<Vec<Vec<Result<Job, Status>>>>>,
-    downloads: Arc<Mutex<Vec<Vec<Result<Content, Status>>>>>,
+    watches: Streams<Job>,
+    downloads: Streams<Content>,
     seen: Arc<Mutex<Vec<i64>>>,
 }
 
@@ -206,10 +209,10 @@ async fn a_download_that_breaks_off_goes_on_where_it_was() {
     *script.downloads.lock().unwrap() = vec![
         vec![
             header(&clip, 0),
-            Ok(Content::Data(first.to_vec().into())),
+            Ok(Content::Data(first.to_vec())),
             Err(draining()),
         ],
-        vec![header(&clip, 10), Ok(Content::Data(second.to_vec().into()))],
+        vec![header(&clip, 10), Ok(Content::Data(second.to_vec()))],
     ];
     let server = serve(&script).await;
     let folder = tempfile::tempdir().unwrap();
@@ -231,10 +234,8 @@ async fn a_download_of_another_file_leaves_nothing_behind() {
         sha256: "00".into(),
         ..clip.clone()
     };
-    *script.downloads.lock().unwrap() = vec![vec![
-        header(&other, 0),
-        Ok(Content::Data(FOOTAGE.to_vec().into())),
-    ]];
+    *script.downloads.lock().unwrap() =
+        vec![vec![header(&other, 0), Ok(Content::Data(FOOTAGE.to_vec()))]];
     let server = serve(&script).await;
     let folder = tempfile::tempdir().unwrap();
     let target = Target::check(folder.path(), false).unwrap();
