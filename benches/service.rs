@@ -3,7 +3,10 @@
 //! Every comparison is made in this one run, ours and theirs in turns, because machines differ and are shared: read
 //! the ratios, not the milliseconds. `make bench ARGS=quick` leaves out the longest windows.
 
-#![allow(clippy::disallowed_methods, reason = "the benchmark runs bare ffmpeg to compare with")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the benchmark runs bare ffmpeg to compare with"
+)]
 
 #[path = "../tests/service/server.rs"]
 #[allow(dead_code, reason = "the tests use more of the harness")]
@@ -40,12 +43,18 @@ async fn run(quick: bool) {
     make_hour(&site.recordings().join("gate_a_01"), first);
     let filled = Instant::now();
     fill_catalog(&site).await;
-    println!("Wrote {SYNTHETIC_SEGMENTS} segments into the catalog in {:.0} s", filled.elapsed().as_secs_f64());
+    println!(
+        "Wrote {SYNTHETIC_SEGMENTS} segments into the catalog in {:.0} s",
+        filled.elapsed().as_secs_f64()
+    );
 
     let imported = Instant::now();
     site.import();
     let files = HOUR_S / SEGMENT_S;
-    println!("Imported {files} files in {:.2} s", imported.elapsed().as_secs_f64());
+    println!(
+        "Imported {files} files in {:.2} s",
+        imported.elapsed().as_secs_f64()
+    );
 
     let server = site.start().await;
     cuts(&site, &server, first, quick).await;
@@ -56,8 +65,13 @@ async fn run(quick: bool) {
 
 /// A clip from the call to the finished, hashed, recorded file, against one bare ffmpeg of the same cut.
 async fn cuts(site: &Site, server: &Server, first: DateTime<Utc>, quick: bool) {
-    println!("\nClip, from call to finished file (start 1.4 s after a key frame; medians; ours and ffmpeg in turns)");
-    println!("{:>8} {:>12} {:>14} {:>8} {:>14} {:>12}", "window", "ours", "ffmpeg", "ratio", "difference", "of it sha256");
+    println!(
+        "\nClip, from call to finished file (start 1.4 s after a key frame; medians; ours and ffmpeg in turns)"
+    );
+    println!(
+        "{:>8} {:>12} {:>14} {:>8} {:>14} {:>12}",
+        "window", "ours", "ffmpeg", "ratio", "difference", "of it sha256"
+    );
     let mut windows = vec![(10, 9), (60, 9)];
     if !quick {
         windows.extend([(600, 5), (3590, 3)]);
@@ -113,13 +127,23 @@ async fn cut(server: &Server, start: DateTime<Utc>, end: DateTime<Utc>) -> proto
         wait: seconds(60),
         ..Default::default()
     };
-    clip_of(&server.clips().create_clip(request).await.unwrap().into_inner())
+    clip_of(
+        &server
+            .clips()
+            .create_clip(request)
+            .await
+            .unwrap()
+            .into_inner(),
+    )
 }
 
 /// Calls a second and their latency with eight callers at once.
 async fn calls(server: &Server, first: DateTime<Utc>) {
     println!("\nCalls, eight callers at once on one connection");
-    println!("{:>26} {:>10} {:>10} {:>10}", "method", "calls/s", "p50", "p99");
+    println!(
+        "{:>26} {:>10} {:>10} {:>10}",
+        "method", "calls/s", "p50", "p99"
+    );
     let start = first + TimeDelta::seconds(30);
     let created = measure(400, |number| {
         let mut clips = server.clips();
@@ -141,15 +165,29 @@ async fn calls(server: &Server, first: DateTime<Utc>) {
 
     let got = measure(20_000, |_| {
         let (mut jobs, job_id) = (server.jobs(), job_id.clone());
-        async move { jobs.get_job(proto::GetJobRequest { job_id }).await.unwrap().into_inner().id }
+        async move {
+            jobs.get_job(proto::GetJobRequest { job_id })
+                .await
+                .unwrap()
+                .into_inner()
+                .id
+        }
     })
     .await;
     report("GetJob", &got.times, got.wall);
     let listed = measure(4_000, |_| {
         let mut catalog = server.catalog();
         async move {
-            let request = proto::ListSegmentsRequest { camera_id: "gate_a_01".to_owned(), ..Default::default() };
-            catalog.list_segments(request).await.unwrap().into_inner().next_page_token
+            let request = proto::ListSegmentsRequest {
+                camera_id: "gate_a_01".to_owned(),
+                ..Default::default()
+            };
+            catalog
+                .list_segments(request)
+                .await
+                .unwrap()
+                .into_inner()
+                .next_page_token
         }
     })
     .await;
@@ -157,22 +195,37 @@ async fn calls(server: &Server, first: DateTime<Utc>) {
 }
 
 async fn timelines(server: &Server) {
-    println!("\nGetTimeline of a camera with {SYNTHETIC_SEGMENTS} ten-second segments, a gap each hour");
-    println!("{:>26} {:>10} {:>10} {:>10}", "window", "calls/s", "p50", "p99");
+    println!(
+        "\nGetTimeline of a camera with {SYNTHETIC_SEGMENTS} ten-second segments, a gap each hour"
+    );
+    println!(
+        "{:>26} {:>10} {:>10} {:>10}",
+        "window", "calls/s", "p50", "p99"
+    );
     let begin = synthetic_start();
     let whole_s = SYNTHETIC_SEGMENTS * SEGMENT_S;
-    for (name, length_s) in [("a day", 86_400), ("a month", 30 * 86_400), ("all of it", whole_s)] {
+    for (name, length_s) in [
+        ("a day", 86_400),
+        ("a month", 30 * 86_400),
+        ("all of it", whole_s),
+    ] {
         let timed = measure(400, |number| {
             let mut catalog = server.catalog();
             async move {
-                let start = begin + TimeDelta::seconds(number * 7919 % (whole_s - length_s + 1).max(1));
+                let start =
+                    begin + TimeDelta::seconds(number * 7919 % (whole_s - length_s + 1).max(1));
                 let request = proto::GetTimelineRequest {
                     camera_id: "synthetic".to_owned(),
                     start_time: time(start),
                     end_time: time(start + TimeDelta::seconds(length_s)),
                     resolution: None,
                 };
-                catalog.get_timeline(request).await.unwrap().into_inner().camera_id
+                catalog
+                    .get_timeline(request)
+                    .await
+                    .unwrap()
+                    .into_inner()
+                    .camera_id
             }
         })
         .await;
@@ -202,8 +255,15 @@ async fn measure<F: Future<Output = String>>(calls: i64, call: impl Fn(i64) -> F
         .collect()
         .await;
     let wall = began.elapsed();
-    let last = done.last().map(|(_, answer)| answer.clone()).unwrap_or_default();
-    Measured { times: done.into_iter().map(|(time, _)| time).collect(), wall, last }
+    let last = done
+        .last()
+        .map(|(_, answer)| answer.clone())
+        .unwrap_or_default();
+    Measured {
+        times: done.into_iter().map(|(time, _)| time).collect(),
+        wall,
+        last,
+    }
 }
 
 fn report(name: &str, times: &[Duration], wall: Duration) {
@@ -222,15 +282,31 @@ fn report(name: &str, times: &[Duration], wall: Duration) {
 async fn drain(server: &Server) {
     loop {
         let filter = proto::JobFilter {
-            states: vec![proto::JobState::Queued.into(), proto::JobState::Running.into()],
+            states: vec![
+                proto::JobState::Queued.into(),
+                proto::JobState::Running.into(),
+            ],
             ..Default::default()
         };
-        let request = proto::ListJobsRequest { filter: Some(filter), page_size: 1, ..Default::default() };
-        let left = server.jobs().list_jobs(request).await.unwrap().into_inner().jobs;
+        let request = proto::ListJobsRequest {
+            filter: Some(filter),
+            page_size: 1,
+            ..Default::default()
+        };
+        let left = server
+            .jobs()
+            .list_jobs(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .jobs;
         match left.into_iter().next() {
             None => return,
             Some(job) => {
-                let request = proto::WatchJobRequest { job_id: job.id, after_revision: 0 };
+                let request = proto::WatchJobRequest {
+                    job_id: job.id,
+                    after_revision: 0,
+                };
                 let mut watch = server.jobs().watch_job(request).await.unwrap().into_inner();
                 while watch.message().await.unwrap().is_some() {}
             }
@@ -242,9 +318,30 @@ async fn drain(server: &Server) {
 fn bare_ffmpeg(site: &Site, list: &Path, start_s: f64, length_s: i64) -> PathBuf {
     let output = site.path("bare.mp4");
     let status = Command::new("ffmpeg")
-        .args(["-nostdin", "-v", "error", "-y", "-ss", &start_s.to_string(), "-f", "concat", "-safe", "0", "-i"])
+        .args([
+            "-nostdin",
+            "-v",
+            "error",
+            "-y",
+            "-ss",
+            &start_s.to_string(),
+            "-f",
+            "concat",
+            "-safe",
+            "0",
+            "-i",
+        ])
         .arg(list)
-        .args(["-t", &length_s.to_string(), "-map", "0", "-c", "copy", "-movflags", "+faststart"])
+        .args([
+            "-t",
+            &length_s.to_string(),
+            "-map",
+            "0",
+            "-c",
+            "copy",
+            "-movflags",
+            "+faststart",
+        ])
         .arg(&output)
         .stdin(Stdio::null())
         .status()
@@ -255,8 +352,10 @@ fn bare_ffmpeg(site: &Site, list: &Path, start_s: f64, length_s: i64) -> PathBuf
 
 fn concat_list(site: &Site) -> PathBuf {
     let folder = site.recordings().join("gate_a_01");
-    let lines: String =
-        server::files_in(&folder).iter().map(|name| format!("file '{}'\n", folder.join(name).display())).collect();
+    let lines: String = server::files_in(&folder)
+        .iter()
+        .map(|name| format!("file '{}'\n", folder.join(name).display()))
+        .collect();
     let list = site.path("list.txt");
     std::fs::write(&list, lines).unwrap();
     list
@@ -267,13 +366,56 @@ fn make_hour(folder: &Path, first: DateTime<Utc>) {
     let encoded = folder.with_file_name("encoded");
     std::fs::create_dir(&encoded).unwrap();
     let status = Command::new("ffmpeg")
-        .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=1920x1080:rate=25"])
+        .args([
+            "-nostdin",
+            "-v",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=size=1920x1080:rate=25",
+        ])
         .args(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"])
-        .args(["-t", &(ENCODED * SEGMENT_S).to_string(), "-pix_fmt", "yuv420p"])
-        .args(["-c:v", "libx264", "-preset", "ultrafast", "-b:v", "4M", "-maxrate", "4M", "-bufsize", "4M"])
-        .args(["-g", "50", "-sc_threshold", "0", "-c:a", "aac", "-b:a", "64k"])
-        .args(["-f", "segment", "-segment_time", &SEGMENT_S.to_string(), "-reset_timestamps", "1"])
-        .args(["-segment_format_options", "movflags=+frag_keyframe+empty_moov+default_base_moof"])
+        .args([
+            "-t",
+            &(ENCODED * SEGMENT_S).to_string(),
+            "-pix_fmt",
+            "yuv420p",
+        ])
+        .args([
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-b:v",
+            "4M",
+            "-maxrate",
+            "4M",
+            "-bufsize",
+            "4M",
+        ])
+        .args([
+            "-g",
+            "50",
+            "-sc_threshold",
+            "0",
+            "-c:a",
+            "aac",
+            "-b:a",
+            "64k",
+        ])
+        .args([
+            "-f",
+            "segment",
+            "-segment_time",
+            &SEGMENT_S.to_string(),
+            "-reset_timestamps",
+            "1",
+        ])
+        .args([
+            "-segment_format_options",
+            "movflags=+frag_keyframe+empty_moov+default_base_moof",
+        ])
         .arg(encoded.join("%d.mp4"))
         .status()
         .unwrap();
@@ -281,7 +423,11 @@ fn make_hour(folder: &Path, first: DateTime<Utc>) {
     for number in 0..HOUR_S / SEGMENT_S {
         let start = first + TimeDelta::seconds(number * SEGMENT_S);
         let name = start.format("%Y%m%d_%H%M%S.mp4").to_string();
-        std::fs::copy(encoded.join(format!("{}.mp4", number % ENCODED)), folder.join(name)).unwrap();
+        std::fs::copy(
+            encoded.join(format!("{}.mp4", number % ENCODED)),
+            folder.join(name),
+        )
+        .unwrap();
     }
     std::fs::remove_dir_all(encoded).unwrap();
 }
@@ -292,7 +438,9 @@ fn synthetic_start() -> DateTime<Utc> {
 
 /// A camera of which only the catalog knows.
 async fn fill_catalog(site: &Site) {
-    let store = Store::open(&format!("sqlite://{}/heldar.db", site.data().display())).await.unwrap();
+    let store = Store::open(&format!("sqlite://{}/heldar.db", site.data().display()))
+        .await
+        .unwrap();
     let source = Source {
         id: "synthetic".to_owned(),
         root: site.path("nowhere"),
@@ -313,7 +461,11 @@ async fn fill_catalog(site: &Site) {
 fn synthetic(number: i64) -> NewSegment {
     let start_time = synthetic_start() + TimeDelta::seconds(number * SEGMENT_S);
     // The last segment of each hour is half as long, so that there is a gap after it.
-    let length_s = if number % 360 == 359 { SEGMENT_S / 2 } else { SEGMENT_S };
+    let length_s = if number % 360 == 359 {
+        SEGMENT_S / 2
+    } else {
+        SEGMENT_S
+    };
     NewSegment {
         camera_id: CameraId::parse("synthetic").unwrap(),
         source_id: "synthetic".to_owned(),
@@ -325,10 +477,17 @@ fn synthetic(number: i64) -> NewSegment {
         facts: MediaFacts {
             container: Container::FragmentedMp4,
             duration: TimeDelta::seconds(length_s),
-            video: VideoFormat { codec: "h264".to_owned(), width: 1920, height: 1080, frame_count: 250 },
+            video: VideoFormat {
+                codec: "h264".to_owned(),
+                width: 1920,
+                height: 1080,
+                frame_count: 250,
+            },
             video_fingerprint: "0".repeat(32),
             audio: None,
-            key_frames: (0..5).map(|number| TimeDelta::seconds(number * 2)).collect(),
+            key_frames: (0..5)
+                .map(|number| TimeDelta::seconds(number * 2))
+                .collect(),
             truncated: false,
         },
     }

@@ -5,21 +5,56 @@ use std::path::{Path, PathBuf};
 
 /// A room, the rooms it may use, and the crates that are not for it.
 const ROOMS: &[(&str, &[&str], &[&str])] = &[
-    ("domain", &[], &["tonic", "sqlx", "tokio", "std::process", "rustix", "prost"]),
-    ("repository", &["domain"], &["tonic", "prost", "std::process", "axum"]),
-    ("media", &["domain", "process"], &["tonic", "sqlx", "prost", "axum"]),
-    ("transfer", &["domain", "process"], &["tonic", "sqlx", "prost", "axum"]),
+    (
+        "domain",
+        &[],
+        &["tonic", "sqlx", "tokio", "std::process", "rustix", "prost"],
+    ),
+    (
+        "repository",
+        &["domain"],
+        &["tonic", "prost", "std::process", "axum"],
+    ),
+    (
+        "media",
+        &["domain", "process"],
+        &["tonic", "sqlx", "prost", "axum"],
+    ),
+    (
+        "transfer",
+        &["domain", "process"],
+        &["tonic", "sqlx", "prost", "axum"],
+    ),
     ("process", &[], &["tonic", "sqlx", "prost", "axum"]),
     ("clock", &["domain"], &["tonic", "sqlx", "tokio"]),
     (
         "work",
-        &["domain", "repository", "media", "transfer", "process", "clock"],
+        &[
+            "domain",
+            "repository",
+            "media",
+            "transfer",
+            "process",
+            "clock",
+        ],
         &["tonic", "sqlx", "prost", "axum"],
     ),
-    ("jobs", &["domain", "repository", "work", "clock"], &["tonic", "sqlx", "prost", "axum"]),
+    (
+        "jobs",
+        &["domain", "repository", "work", "clock"],
+        &["tonic", "sqlx", "prost", "axum"],
+    ),
     (
         "api",
-        &["domain", "repository", "media", "work", "jobs", "clock", "proto"],
+        &[
+            "domain",
+            "repository",
+            "media",
+            "work",
+            "jobs",
+            "clock",
+            "proto",
+        ],
         &["sqlx", "std::process", "tokio::process"],
     ),
     ("proto", &[], &["sqlx"]),
@@ -45,8 +80,18 @@ fn sources() -> Vec<(PathBuf, String)> {
 
 /// The room of a file: the folder below `src`, or the file itself.
 fn room(path: &Path) -> String {
-    let below = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
-    below.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
+    let below = path
+        .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+        .unwrap();
+    below
+        .components()
+        .next()
+        .unwrap()
+        .as_os_str()
+        .to_str()
+        .unwrap()
+        .trim_end_matches(".rs")
+        .to_owned()
 }
 
 /// Lines of code with their numbers: no comments, and nothing after the tests begin.
@@ -60,7 +105,9 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 fn names_after<'a>(line: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
     line.split(prefix).skip(1).map(|rest| {
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(rest.len());
         &rest[..end]
     })
 }
@@ -69,7 +116,8 @@ fn uses_crate(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         let after = &line[at + name.len()..];
-        !before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':') && after.starts_with("::")
+        !before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+            && after.starts_with("::")
     })
 }
 
@@ -80,7 +128,10 @@ fn every_room_uses_only_the_rooms_below_it() {
     for (path, text) in sources() {
         let room = room(&path);
         let Some((_, allowed, banned)) = ROOMS.iter().find(|(name, ..)| *name == room) else {
-            assert!(matches!(room.as_str(), "lib" | "main" | "cli"), "{room} is a room without rules");
+            assert!(
+                matches!(room.as_str(), "lib" | "main" | "cli"),
+                "{room} is a room without rules"
+            );
             continue;
         };
         for (number, line) in code(&text) {
@@ -106,7 +157,8 @@ fn a_status_is_built_in_one_place() {
         }
         for (number, line) in code(&text) {
             for constructor in names_after(line, "Status::") {
-                let builds = constructor.starts_with(|c: char| c.is_ascii_lowercase()) && constructor != "from";
+                let builds = constructor.starts_with(|c: char| c.is_ascii_lowercase())
+                    && constructor != "from";
                 if builds && !line.contains("pb::Status") {
                     faults.push(format!("{}:{number}: {line}", path.display()));
                 }
@@ -132,7 +184,13 @@ fn the_rules_would_notice_a_breach() {
     assert!(uses_crate("use sqlx::query;", "sqlx"));
     assert!(uses_crate("    sqlx::query(\"\")", "sqlx"));
     assert!(!uses_crate("use crate::not_sqlx::query;", "sqlx"));
-    assert_eq!(names_after("use crate::jobs::Jobs;", "crate::").collect::<Vec<_>>(), ["jobs"]);
+    assert_eq!(
+        names_after("use crate::jobs::Jobs;", "crate::").collect::<Vec<_>>(),
+        ["jobs"]
+    );
     let text = "a\n// sqlx::query\nb\n#[cfg(test)]\nmod tests {}\n";
-    assert_eq!(code(text).map(|(number, _)| number).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(
+        code(text).map(|(number, _)| number).collect::<Vec<_>>(),
+        [1, 3]
+    );
 }

@@ -206,7 +206,7 @@ async fn ffmpeg(name: &'static str, program: &Path, variable: &str) -> Check {
 
 async fn rclone(program: &Path) -> Check {
     const NAME: &str = "rclone";
-    const INSTALL: &str = "only backups to other machines need it: install 1.63 or newer from https://rclone.org/install, \
+    const INSTALL: &str = "only backups to other machines need it: install 1.63 or newer, \
                            or set HELDAR_RCLONE_BIN";
     match tool_version(program, "version").await {
         Ok(version) => match numbers(&version) {

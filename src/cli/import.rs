@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::CliError;
 use super::progress::ProgressView;
+use super::service::Catalog;
 use super::settings::{Settings, absolute};
 use super::signals::Signals;
 use super::sources::{self, SourceSetting};
@@ -145,14 +146,20 @@ pub async fn run(settings: &Settings, args: &ImportArgs) -> Result<(), CliError>
 /// Begins the import and returns the states of its job, the end state last. Cancelling stops it after the present file;
 /// the job then ends as cancelled, and what was taken in stays.
 async fn start(
-    _settings: &Settings,
-    _request: ImportRequest,
-    _cancel: CancellationToken,
+    settings: &Settings,
+    request: ImportRequest,
+    cancel: CancellationToken,
 ) -> Result<impl Stream<Item = Result<Job, CliError>> + Unpin + use<>, CliError> {
-    Ok(futures::stream::iter([Err(CliError::local(
-        "cannot import",
-        "the engine is not connected",
-    ))]))
+    let failed = |error| CliError::local("cannot import", error);
+    let catalog = Catalog::open(settings).await.map_err(failed)?;
+    let states = catalog
+        .import(request.source.into_source(request.follow), cancel)
+        .await
+        .map_err(failed)?;
+    Ok(Box::pin(states.map(|state| {
+        let job = state.map_err(|error| CliError::local("the import cannot be followed", error))?;
+        Ok(Job::from(job.as_ref()))
+    })))
 }
 
 /// Shows the states as they come and returns the last.

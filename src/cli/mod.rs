@@ -20,6 +20,7 @@ mod json;
 mod logging;
 mod progress;
 mod serve;
+mod service;
 mod settings;
 mod signals;
 mod sources;

@@ -7,8 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::{CliError, EXIT_INTERRUPTED};
 use super::logging;
+use super::service::{Service, ServiceError};
 use super::settings::Settings;
 use super::signals::Signals;
+
+/// How much longer than the grace interrupted jobs may take to go back to the queue.
+const WIND_DOWN: Duration = Duration::from_secs(5);
 
 /// Run the server
 #[derive(Debug, clap::Args)]
@@ -56,11 +60,19 @@ pub async fn run(settings: Settings, unknown: &[String]) -> Result<ExitCode, Cli
 }
 
 /// Serves until `drain` is cancelled and what was running then has ended.
-async fn serve(_settings: &Settings, _drain: CancellationToken) -> Result<(), CliError> {
-    Err(CliError::local(
-        "cannot serve",
-        "the services are not connected",
-    ))
+async fn serve(settings: &Settings, drain: CancellationToken) -> Result<(), CliError> {
+    let service = Service::prepare(settings).await.map_err(cannot_serve)?;
+    // Whoever starts the server by a program reads this line: the port may have been chosen by the system.
+    println!(
+        "footage {} listening on http://{}",
+        env!("CARGO_PKG_VERSION"),
+        service.address()
+    );
+    service.run(settings, drain).await.map_err(cannot_serve)
+}
+
+fn cannot_serve(error: ServiceError) -> CliError {
+    CliError::local("cannot serve", error)
 }
 
 /// Turns the first signal into `drain`, and returns at the second or when the grace is over: the server is then left
@@ -78,7 +90,7 @@ async fn until_signal(mut signals: Signals, drain: CancellationToken, grace: Dur
             tracing::warn!(signal, "ending at once");
             ExitCode::from(EXIT_INTERRUPTED)
         }
-        () = tokio::time::sleep(grace) => {
+        () = tokio::time::sleep(grace + WIND_DOWN) => {
             tracing::warn!("the grace is over; ending what still runs");
             ExitCode::SUCCESS
         }

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use heldar_footage::clock;
 use heldar_footage::domain::layout::{
     NamedLayout, PathTemplate, SourceZone, TemplateError, ZoneError,
 };
+use heldar_footage::domain::source::Source;
 
 /// Id of the source at HELDAR_RECORDINGS_DIR.
 pub const RECORDINGS: &str = "recordings";
@@ -85,6 +87,18 @@ pub enum SourceError {
 }
 
 impl SourceSetting {
+    /// As the catalog keeps it.
+    pub fn into_source(self, follow: bool) -> Source {
+        Source {
+            id: self.id,
+            root: self.root,
+            layout: self.layout,
+            zone: self.zone,
+            follow,
+            create_time: clock::now(),
+        }
+    }
+
     /// The source at HELDAR_RECORDINGS_DIR.
     pub fn recordings(root: &Path) -> Self {
         Self {

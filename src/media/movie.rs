@@ -138,8 +138,7 @@ impl Movie {
         };
         let shown: u64 = if edits.is_empty() {
             u64::try_from(
-                u128::from(media_duration) * u128::from(self.clock.get())
-                    / u128::from(timescale),
+                u128::from(media_duration) * u128::from(self.clock.get()) / u128::from(timescale),
             )
             .unwrap_or(u64::MAX)
         } else {
@@ -334,9 +333,10 @@ impl Chunks {
             let units = track.unit_bytes.map_or(1, |unit| sample.size / unit.max(1));
             samples += units;
             // ffmpeg cuts chunks of constant sample size into packets; one block each keeps ours whole.
-            let begun = track.unit_bytes.is_none() && starts.last().is_some_and(|start| {
-                *position == end && position + size - start <= LONGEST_CHUNK_BYTES
-            });
+            let begun = track.unit_bytes.is_none()
+                && starts.last().is_some_and(|start| {
+                    *position == end && position + size - start <= LONGEST_CHUNK_BYTES
+                });
             match counts.last_mut() {
                 Some(count) if begun => *count += units,
                 _ => {

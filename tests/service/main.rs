@@ -4,7 +4,10 @@ mod catalog;
 mod clips;
 mod faults;
 #[path = "../support/footage.rs"]
-#[allow(dead_code, reason = "the frame-by-frame tests of the cut share this module and use more of it")]
+#[allow(
+    dead_code,
+    reason = "the frame-by-frame tests of the cut share this module and use more of it"
+)]
 mod footage;
 mod hostile;
 mod http;

@@ -1,6 +1,9 @@
 //! The built server as a process, with folders of its own, called over TCP.
 
-#![allow(clippy::disallowed_methods, reason = "the tests start the server and stock tools by themselves")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the tests start the server and stock tools by themselves"
+)]
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -27,7 +30,10 @@ pub struct Site {
 
 impl Site {
     pub fn new() -> Self {
-        let site = Self { folder: tempfile::tempdir().unwrap(), variables: Vec::new() };
+        let site = Self {
+            folder: tempfile::tempdir().unwrap(),
+            variables: Vec::new(),
+        };
         std::fs::create_dir(site.recordings()).unwrap();
         site
     }
@@ -89,7 +95,12 @@ impl Site {
     /// Takes what is in the recordings folder into the catalog.
     pub fn import(&self) {
         let recordings = self.recordings();
-        let (code, out, err) = self.run(&["import", recordings.to_str().unwrap(), "--source-id", "recordings"]);
+        let (code, out, err) = self.run(&[
+            "import",
+            recordings.to_str().unwrap(),
+            "--source-id",
+            "recordings",
+        ]);
         assert_eq!(code, 0, "{out}\n{err}");
     }
 
@@ -105,7 +116,11 @@ impl Site {
 
 pub fn files_in(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
-        .map(|entries| entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect())
+        .map(|entries| {
+            entries
+                .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+                .collect()
+        })
         .unwrap_or_default();
     names.sort();
     names
@@ -121,15 +136,21 @@ pub struct Server {
 
 impl Server {
     async fn start(site: &Site) -> Self {
-        let mut child =
-            site.footage(&["serve"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = site
+            .footage(&["serve"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let mut stderr = child.stderr.take().unwrap();
         let kept = Arc::clone(&log);
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(count @ 1..) = stderr.read(&mut bytes) {
-                kept.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
+                kept.lock()
+                    .unwrap()
+                    .push_str(&String::from_utf8_lossy(&bytes[..count]));
             }
         });
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -143,9 +164,23 @@ impl Server {
             let _ = child.kill();
             panic!("the server did not start:\n{}", log.lock().unwrap());
         });
-        let address = line.rsplit_once("http://").expect("the first line names the address").1.trim().to_owned();
-        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        Self { child: Some(child), address, log, channel }
+        let address = line
+            .rsplit_once("http://")
+            .expect("the first line names the address")
+            .1
+            .trim()
+            .to_owned();
+        let channel = Channel::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        Self {
+            child: Some(child),
+            address,
+            log,
+            channel,
+        }
     }
 
     pub fn catalog(&self) -> CatalogServiceClient<Channel> {
@@ -191,7 +226,9 @@ impl Server {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        eventually("children of a killed server end", || children.iter().all(|pid| !is_running(*pid)));
+        eventually("children of a killed server end", || {
+            children.iter().all(|pid| !is_running(*pid))
+        });
     }
 
     pub fn wait(&mut self) -> i32 {
@@ -205,7 +242,10 @@ impl Server {
             assert!(Instant::now() < deadline, "the server did not stop");
             std::thread::sleep(Duration::from_millis(10));
         };
-        assert!(children.iter().all(|pid| !is_running(*pid)), "the server left children behind");
+        assert!(
+            children.iter().all(|pid| !is_running(*pid)),
+            "the server left children behind"
+        );
         status.code().unwrap_or(-1)
     }
 }
@@ -224,18 +264,30 @@ impl Drop for Server {
 
 /// Process ids of the children of a process, all threads' together.
 pub fn children_of(pid: u32) -> Vec<u32> {
-    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
     tasks
         .flatten()
         .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
-        .flat_map(|children| children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .flat_map(|children| {
+            children
+                .split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 
 /// Whether a process runs; one that ended and was not waited for does not.
 pub fn is_running(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(") ").next().unwrap_or_default().starts_with('Z'))
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(") ")
+            .next()
+            .unwrap_or_default()
+            .starts_with('Z')
+    })
 }
 
 /// Waits for something that another process does and that cannot be waited for otherwise.
@@ -250,7 +302,9 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// The reason in an error's details.
 pub fn reason(status: &tonic::Status) -> String {
     use tonic_types::StatusExt as _;
-    let info = status.get_details_error_info().expect("every error has an ErrorInfo");
+    let info = status
+        .get_details_error_info()
+        .expect("every error has an ErrorInfo");
     assert_eq!(info.domain, "footage.heldar");
     info.reason
 }
@@ -259,7 +313,11 @@ pub fn reason(status: &tonic::Status) -> String {
 pub fn fields(status: &tonic::Status) -> Vec<String> {
     use tonic_types::StatusExt as _;
     let request = status.get_details_bad_request().expect("a BadRequest");
-    request.field_violations.into_iter().map(|violation| violation.field).collect()
+    request
+        .field_violations
+        .into_iter()
+        .map(|violation| violation.field)
+        .collect()
 }
 
 /// Seconds on the wire.
