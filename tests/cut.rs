@@ -62,7 +62,11 @@ fn run_order_with(
     let scratch = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let made = runtime.block_on(cut(&engine(ffmpeg, scratch.path()), order, cancel, |_| {}));
-    assert_eq!(scratch.path().read_dir().unwrap().count(), 0, "the scratch folder is empty again");
+    assert_eq!(
+        scratch.path().read_dir().unwrap().count(),
+        0,
+        "the scratch folder is empty again"
+    );
     made
 }
 
@@ -77,17 +81,29 @@ fn cut_sources(
 ) -> (tempfile::TempDir, Result<CutOutcome, CutError>) {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("clip.part");
-    let made = run_order(CutOrder { output, ..order(sources, from, to) });
+    let made = run_order(CutOrder {
+        output,
+        ..order(sources, from, to)
+    });
     (folder, made)
 }
 
 fn check_gap(clip: &Clip, from: i64, to: i64, reason: GapReason) {
-    let found: Vec<_> = clip.outcome.gaps.iter().map(|gap| (gap.range, gap.reason)).collect();
+    let found: Vec<_> = clip
+        .outcome
+        .gaps
+        .iter()
+        .map(|gap| (gap.range, gap.reason))
+        .collect();
     assert_eq!(found, [(window(ms(from), ms(to)), reason)]);
 }
 
 fn warning_kinds(clip: &Clip) -> Vec<WarningKind> {
-    clip.outcome.warnings.iter().map(|warning| warning.kind).collect()
+    clip.outcome
+        .warnings
+        .iter()
+        .map(|warning| warning.kind)
+        .collect()
 }
 
 fn make_executable(script: &Path) {
@@ -105,13 +121,24 @@ fn cut_clip(sources: Vec<Source>, from: TimeDelta, to: TimeDelta) -> Clip {
 /// what was taken out before it.
 fn check_frames(clip: &Clip, expected: &[Frame]) {
     let shown = decode(&clip.path());
-    let digests = |frames: &[Frame]| frames.iter().map(|frame| frame.digest.clone()).collect::<Vec<_>>();
+    let digests = |frames: &[Frame]| {
+        frames
+            .iter()
+            .map(|frame| frame.digest.clone())
+            .collect::<Vec<_>>()
+    };
     let (shown_digests, expected_digests) = (digests(&shown), digests(expected));
     if shown_digests != expected_digests {
         let place = |digest| expected_digests.iter().position(|known| known == digest);
         let found: Vec<_> = shown_digests.iter().map(place).collect();
-        let unknown: Vec<_> = (0..found.len()).filter(|at| found[*at].is_none()).take(9).collect();
-        let lost: Vec<_> = (0..expected.len()).filter(|at| !found.contains(&Some(*at))).take(9).collect();
+        let unknown: Vec<_> = (0..found.len())
+            .filter(|at| found[*at].is_none())
+            .take(9)
+            .collect();
+        let lost: Vec<_> = (0..expected.len())
+            .filter(|at| !found.contains(&Some(*at)))
+            .take(9)
+            .collect();
         panic!(
             "{} frames shown, {} expected; first unknown at {unknown:?}, first lost {lost:?}",
             shown.len(),
@@ -127,7 +154,10 @@ fn check_frames(clip: &Clip, expected: &[Frame]) {
         let removed: TimeDelta = outcome
             .gaps
             .iter()
-            .filter(|gap| gap.range.start() > outcome.delivered.start() && gap.range.end() <= epoch() + expected.at + frame)
+            .filter(|gap| {
+                gap.range.start() > outcome.delivered.start()
+                    && gap.range.end() <= epoch() + expected.at + frame
+            })
             .map(|gap| gap.range.duration())
             .sum();
         let stands_at = outcome.delivered.start() + shown.at + removed;
@@ -151,8 +181,13 @@ fn check_windows(recipe: Recipe, windows: &[(i64, i64)]) {
 }
 
 /// At a key frame, between key frames, across two segments, inside one frame, nearly everything.
-const WINDOWS: [(i64, i64); 5] =
-    [(0, 5_000), (1_400, 8_200), (3_010, 14_005), (9_960, 10_040), (400, 39_000)];
+const WINDOWS: [(i64, i64); 5] = [
+    (0, 5_000),
+    (1_400, 8_200),
+    (3_010, 14_005),
+    (9_960, 10_040),
+    (400, 39_000),
+];
 
 #[test]
 fn fragmented_h264_is_cut_to_the_frame() {
@@ -161,64 +196,138 @@ fn fragmented_h264_is_cut_to_the_frame() {
 
 #[test]
 fn progressive_h264_is_cut_to_the_frame() {
-    check_windows(Recipe { layout: Layout::Progressive, ..Recipe::plain() }, &WINDOWS);
+    check_windows(
+        Recipe {
+            layout: Layout::Progressive,
+            ..Recipe::plain()
+        },
+        &WINDOWS,
+    );
 }
 
 #[test]
 fn mixed_layouts_and_clocks_are_cut_to_the_frame() {
-    check_windows(Recipe { layout: Layout::Mixed, b_frames: 2, ..Recipe::plain() }, &WINDOWS);
+    check_windows(
+        Recipe {
+            layout: Layout::Mixed,
+            b_frames: 2,
+            ..Recipe::plain()
+        },
+        &WINDOWS,
+    );
 }
 
 #[test]
 fn b_frames_are_cut_to_the_frame() {
     for layout in [Layout::Fragmented, Layout::Progressive] {
-        check_windows(Recipe { b_frames: 3, layout, ..Recipe::plain() }, &WINDOWS);
+        check_windows(
+            Recipe {
+                b_frames: 3,
+                layout,
+                ..Recipe::plain()
+            },
+            &WINDOWS,
+        );
     }
 }
 
 #[test]
 fn a_ten_second_group_of_pictures_is_cut_to_the_frame() {
-    check_windows(Recipe { gop_frames: 250, b_frames: 2, ..Recipe::plain() }, &WINDOWS);
+    check_windows(
+        Recipe {
+            gop_frames: 250,
+            b_frames: 2,
+            ..Recipe::plain()
+        },
+        &WINDOWS,
+    );
 }
 
 #[test]
 fn open_groups_of_pictures_are_cut_to_the_frame() {
     for layout in [Layout::Fragmented, Layout::Progressive] {
-        let recipe = Recipe { b_frames: 2, gop_frames: 50, open_gop: true, layout, sound: false, ..Recipe::plain() };
-        check_windows(recipe, &[(400, 39_000), (3_010, 14_005), (9_900, 12_000), (1_950, 2_050)]);
+        let recipe = Recipe {
+            b_frames: 2,
+            gop_frames: 50,
+            open_gop: true,
+            layout,
+            sound: false,
+            ..Recipe::plain()
+        };
+        check_windows(
+            recipe,
+            &[
+                (400, 39_000),
+                (3_010, 14_005),
+                (9_900, 12_000),
+                (1_950, 2_050),
+            ],
+        );
     }
 }
 
 #[test]
 fn broadcast_frame_rates_are_cut_to_the_frame() {
-    let recipe = Recipe { rate: "30000/1001", gop_frames: 60, b_frames: 2, layout: Layout::Progressive, ..Recipe::plain() };
+    let recipe = Recipe {
+        rate: "30000/1001",
+        gop_frames: 60,
+        b_frames: 2,
+        layout: Layout::Progressive,
+        ..Recipe::plain()
+    };
     check_windows(recipe, &WINDOWS);
 }
 
 #[test]
 fn h265_is_cut_to_the_frame() {
     for (b_frames, open_gop, sound) in [(0, false, true), (3, true, false)] {
-        let recipe = Recipe { codec: "libx265", b_frames, open_gop, sound, gop_frames: 50, length_s: 30, ..Recipe::plain() };
-        check_windows(recipe, &[(0, 5_000), (1_400, 12_200), (9_960, 10_040), (400, 29_000)]);
+        let recipe = Recipe {
+            codec: "libx265",
+            b_frames,
+            open_gop,
+            sound,
+            gop_frames: 50,
+            length_s: 30,
+            ..Recipe::plain()
+        };
+        check_windows(
+            recipe,
+            &[(0, 5_000), (1_400, 12_200), (9_960, 10_040), (400, 29_000)],
+        );
     }
 }
 
 #[test]
 fn many_short_segments_are_cut_to_the_frame() {
-    let recipe = Recipe { segment_s: 2, gop_frames: 50, b_frames: 2, ..Recipe::plain() };
+    let recipe = Recipe {
+        segment_s: 2,
+        gop_frames: 50,
+        b_frames: 2,
+        ..Recipe::plain()
+    };
     check_windows(recipe, &[(400, 39_000), (3_010, 14_005)]);
 }
 
 #[test]
 fn one_long_segment_is_cut_to_the_frame() {
-    let recipe = Recipe { segment_s: 100, gop_frames: 100, ..Recipe::plain() };
+    let recipe = Recipe {
+        segment_s: 100,
+        gop_frames: 100,
+        ..Recipe::plain()
+    };
     check_windows(recipe, &[(21_430, 33_330)]);
 }
 
 #[test]
 fn transport_streams_and_matroska_are_cut_to_the_frame() {
     for layout in [Layout::MpegTs, Layout::Matroska] {
-        check_windows(Recipe { layout, ..Recipe::plain() }, &[(1_400, 8_200), (3_010, 24_005)]);
+        check_windows(
+            Recipe {
+                layout,
+                ..Recipe::plain()
+            },
+            &[(1_400, 8_200), (3_010, 24_005)],
+        );
     }
 }
 
@@ -226,10 +335,18 @@ fn transport_streams_and_matroska_are_cut_to_the_frame() {
 
 #[test]
 fn defect_1_the_start_of_the_window_is_not_lost_up_to_the_next_key_frame() {
-    let two_seconds = Recipe { gop_frames: 50, ..Recipe::plain() }.record();
+    let two_seconds = Recipe {
+        gop_frames: 50,
+        ..Recipe::plain()
+    }
+    .record();
     let clip = check_window(&two_seconds, 1_400, 9_000);
     assert_eq!(clip.outcome.delivered.start(), epoch() + ms(1_400));
-    let four_seconds = Recipe { gop_frames: 100, ..Recipe::plain() }.record();
+    let four_seconds = Recipe {
+        gop_frames: 100,
+        ..Recipe::plain()
+    }
+    .record();
     let clip = check_window(&four_seconds, 2_520, 12_520);
     assert_eq!(clip.outcome.duration_shown, ms(10_000));
     assert_eq!(clip.outcome.covered, ms(10_000));
@@ -245,7 +362,9 @@ fn defect_2_a_gap_does_not_move_the_end() {
     let mut expected = recording.between(ms(8_000), ms(10_000));
     expected.extend(recording.between(ms(20_000), ms(23_000)));
     check_frames(&clip, &expected);
-    let [gap] = &clip.outcome.gaps[..] else { panic!("{:?}", clip.outcome.gaps) };
+    let [gap] = &clip.outcome.gaps[..] else {
+        panic!("{:?}", clip.outcome.gaps)
+    };
     assert_eq!(gap.range, window(ms(10_000), ms(20_000)));
     assert_eq!(gap.reason, GapReason::NotRecorded);
     assert_eq!(gap.clip_offset, Some(ms(2_000)));
@@ -273,15 +392,29 @@ fn defect_3_a_missing_file_in_the_middle_is_a_gap_and_the_rest_is_there() {
 fn defect_4_after_a_change_of_codec_parameters_the_clip_still_plays() {
     let recording = Recipe::plain().record();
     let others = [
-        Recipe { size: "128x96", ..Recipe::plain() },
-        Recipe { codec: "libx265", length_s: 30, gop_frames: 50, ..Recipe::plain() },
-        Recipe { b_frames: 3, ..Recipe::plain() },
+        Recipe {
+            size: "128x96",
+            ..Recipe::plain()
+        },
+        Recipe {
+            codec: "libx265",
+            length_s: 30,
+            gop_frames: 50,
+            ..Recipe::plain()
+        },
+        Recipe {
+            b_frames: 3,
+            ..Recipe::plain()
+        },
     ];
     for other in others {
         let mut sources = recording.sources();
         sources.truncate(2);
         let changed = other.record();
-        sources.push(footage::source(&changed.segments[2].path, epoch() + ms(20_000)));
+        sources.push(footage::source(
+            &changed.segments[2].path,
+            epoch() + ms(20_000),
+        ));
         let clip = cut_clip(sources, ms(8_000), ms(26_000));
         check_frames(&clip, &recording.between(ms(8_000), ms(20_000)));
         check_gap(&clip, 20_000, 26_000, GapReason::CodecChange);
@@ -289,7 +422,10 @@ fn defect_4_after_a_change_of_codec_parameters_the_clip_still_plays() {
         // The side that covers more of the window is the one that is delivered.
         let mut sources = recording.sources();
         sources.truncate(2);
-        sources.push(footage::source(&changed.segments[2].path, epoch() + ms(20_000)));
+        sources.push(footage::source(
+            &changed.segments[2].path,
+            epoch() + ms(20_000),
+        ));
         let clip = cut_clip(sources, ms(18_000), ms(26_000));
         check_frames(&clip, &changed.between(ms(20_000), ms(26_000)));
         check_gap(&clip, 18_000, 20_000, GapReason::CodecChange);
@@ -301,8 +437,14 @@ fn defect_5_a_relative_output_path_is_no_obstacle() {
     let recording = Recipe::plain().record();
     let folder = tempfile::tempdir_in(".").unwrap();
     let relative = Path::new(folder.path().file_name().unwrap()).join("it's a; clip.part");
-    let outcome = run_order(CutOrder { output: relative.clone(), ..order(recording.sources(), ms(0), ms(2_000)) });
-    assert_eq!(outcome.unwrap().size_bytes, relative.metadata().unwrap().len());
+    let outcome = run_order(CutOrder {
+        output: relative.clone(),
+        ..order(recording.sources(), ms(0), ms(2_000))
+    });
+    assert_eq!(
+        outcome.unwrap().size_bytes,
+        relative.metadata().unwrap().len()
+    );
     assert_eq!(decode(&relative).len(), 50);
 }
 
@@ -310,7 +452,13 @@ fn defect_5_a_relative_output_path_is_no_obstacle() {
 fn defect_6_nothing_but_the_clip_lies_beside_it() {
     let recording = Recipe::plain().record();
     let clip = check_window(&recording, 1_000, 3_000);
-    let beside: Vec<_> = clip.folder.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let beside: Vec<_> = clip
+        .folder
+        .path()
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(beside, ["clip.part"]);
 }
 
@@ -321,15 +469,25 @@ fn size_and_hash_are_those_of_the_file() {
     let clip = check_window(&Recipe::plain().record(), 1_400, 8_200);
     let bytes = std::fs::read(clip.path()).unwrap();
     assert_eq!(clip.outcome.size_bytes, bytes.len() as u64);
-    assert_eq!(clip.outcome.sha256, <[u8; 32]>::from(Sha256::digest(&bytes)));
+    assert_eq!(
+        clip.outcome.sha256,
+        <[u8; 32]>::from(Sha256::digest(&bytes))
+    );
 }
 
 #[test]
 fn the_absolute_start_is_in_the_file_and_the_index_in_front() {
     let clip = check_window(&Recipe::plain().record(), 1_400, 8_200);
-    let told = run(std::process::Command::new("ffprobe").args([
-        "-v", "error", "-show_entries", "format=start_time,duration:format_tags", "-of", "default=nk=0",
-    ]).arg(clip.path()));
+    let told = run(std::process::Command::new("ffprobe")
+        .args([
+            "-v",
+            "error",
+            "-show_entries",
+            "format=start_time,duration:format_tags",
+            "-of",
+            "default=nk=0",
+        ])
+        .arg(clip.path()));
     let told = String::from_utf8(told).unwrap();
     for line in [
         "TAG:date=2025-06-15T15:06:41.400000Z",
@@ -338,7 +496,10 @@ fn the_absolute_start_is_in_the_file_and_the_index_in_front() {
         "duration=6.800000",
         "start_time=0.000000",
     ] {
-        assert!(told.lines().any(|told| told == line), "{line} is not in\n{told}");
+        assert!(
+            told.lines().any(|told| told == line),
+            "{line} is not in\n{told}"
+        );
     }
     let bytes = std::fs::read(clip.path()).unwrap();
     let at = |name: &[u8]| bytes.windows(4).position(|four| four == name).unwrap();
@@ -350,9 +511,16 @@ fn the_sound_stays_with_the_picture() {
     // The pitch of the test sound rises steadily, so it tells the time: compared with the whole recording
     // the clip's sound must match best at no shift.
     const RATE_HZ: u32 = 8_000;
-    let recipe = Recipe { length_s: 30, ..Recipe::plain() };
+    let recipe = Recipe {
+        length_s: 30,
+        ..Recipe::plain()
+    };
     for layout in [Layout::Fragmented, Layout::Progressive, Layout::Mixed] {
-        let recording = Recipe { layout, ..recipe.clone() }.record();
+        let recording = Recipe {
+            layout,
+            ..recipe.clone()
+        }
+        .record();
         let clip = check_window(&recording, 3_400, 23_000);
         assert_eq!(warning_kinds(&clip), []);
         let whole = footage::decode_sound(&recording.sound, RATE_HZ);
@@ -362,12 +530,20 @@ fn the_sound_stays_with_the_picture() {
             let at = |time_ms: i64| usize::try_from(time_ms * i64::from(RATE_HZ) / 1000).unwrap();
             let part = &heard[at(clip_ms)..][..at(300)];
             let likeness = |shift: i64| -> i64 {
-                let from = at(3_400 + clip_ms - delay_ms).checked_add_signed(shift as isize).unwrap();
+                let from = at(3_400 + clip_ms - delay_ms)
+                    .checked_add_signed(shift as isize)
+                    .unwrap();
                 let other = &whole[from..];
-                part.iter().zip(other).map(|(a, b)| -(i64::from(*a) - i64::from(*b)).abs()).sum()
+                part.iter()
+                    .zip(other)
+                    .map(|(a, b)| -(i64::from(*a) - i64::from(*b)).abs())
+                    .sum()
             };
             let best = (-200..=200).max_by_key(|shift| likeness(*shift)).unwrap();
-            assert!(best.abs() <= 24, "{layout:?} at {clip_ms} ms: {best} samples of 1/8000 s off");
+            assert!(
+                best.abs() <= 24,
+                "{layout:?} at {clip_ms} ms: {best} samples of 1/8000 s off"
+            );
         }
     }
 }
@@ -375,7 +551,11 @@ fn the_sound_stays_with_the_picture() {
 #[test]
 fn footage_without_sound_among_footage_with_sound_is_silent_and_said_so() {
     let with = Recipe::plain().record();
-    let without = Recipe { sound: false, ..Recipe::plain() }.record();
+    let without = Recipe {
+        sound: false,
+        ..Recipe::plain()
+    }
+    .record();
     let mut sources = with.sources();
     sources[1] = footage::source(&without.segments[1].path, epoch() + ms(10_000));
     let clip = cut_clip(sources, ms(8_000), ms(23_000));
@@ -386,11 +566,23 @@ fn footage_without_sound_among_footage_with_sound_is_silent_and_said_so() {
 
 #[test]
 fn sound_that_mp4_cannot_hold_makes_a_quicktime_file() {
-    let recording = Recipe { length_s: 20, ..Recipe::plain() }.record();
+    let recording = Recipe {
+        length_s: 20,
+        ..Recipe::plain()
+    }
+    .record();
     let folder = tempfile::tempdir().unwrap();
     let sources = recording.segments.iter().map(|segment| {
-        let packed = folder.path().join(segment.path.with_extension("mkv").file_name().unwrap());
-        run(footage::ffmpeg().arg("-i").arg(&segment.path).args(["-c:v", "copy", "-c:a", "pcm_alaw", "-ar", "8000", "-ac", "1"]).arg(&packed));
+        let packed = folder
+            .path()
+            .join(segment.path.with_extension("mkv").file_name().unwrap());
+        run(footage::ffmpeg()
+            .arg("-i")
+            .arg(&segment.path)
+            .args([
+                "-c:v", "copy", "-c:a", "pcm_alaw", "-ar", "8000", "-ac", "1",
+            ])
+            .arg(&packed));
         footage::source(&packed, epoch() + segment.start)
     });
     let clip = cut_clip(sources.collect(), ms(3_010), ms(14_005));
@@ -399,7 +591,11 @@ fn sound_that_mp4_cannot_hold_makes_a_quicktime_file() {
     assert_eq!(clip.outcome.audio.as_ref().unwrap().codec, "pcm_alaw");
     let heard = footage::decode_sound(&clip.path(), 8_000);
     let due = 8 * clip.outcome.duration_shown.num_milliseconds();
-    assert!((heard.len() as i64 - due).abs() < 8 * 100, "{} of {due}", heard.len());
+    assert!(
+        (heard.len() as i64 - due).abs() < 8 * 100,
+        "{} of {due}",
+        heard.len()
+    );
 }
 
 // Time.
@@ -407,7 +603,12 @@ fn sound_that_mp4_cannot_hold_makes_a_quicktime_file() {
 #[test]
 fn names_cut_to_the_second_lose_and_repeat_no_frame() {
     // 9.6 s segments whose names tell whole seconds.
-    let recipe = Recipe { gop_frames: 48, b_frames: 2, segment_s: 9, ..Recipe::plain() };
+    let recipe = Recipe {
+        gop_frames: 48,
+        b_frames: 2,
+        segment_s: 9,
+        ..Recipe::plain()
+    };
     let recording = recipe.record();
     let true_start = ms(700);
     let sources = recording
@@ -416,14 +617,27 @@ fn names_cut_to_the_second_lose_and_repeat_no_frame() {
         .map(|segment| {
             let start = epoch() + true_start + segment.start;
             let named = chrono::DateTime::from_timestamp(start.timestamp(), 0).unwrap();
-            Source { start_accuracy: ms(1000), ..footage::source(&segment.path, named) }
+            Source {
+                start_accuracy: ms(1000),
+                ..footage::source(&segment.path, named)
+            }
         })
         .collect();
     let clip = cut_clip(sources, ms(3_000), ms(39_000));
     let shown = decode(&clip.path());
-    let first = recording.frames.iter().position(|frame| frame.digest == shown[0].digest).unwrap();
-    let expected: Vec<_> = recording.frames[first..][..shown.len()].iter().map(|frame| &frame.digest).collect();
-    assert_eq!(shown.iter().map(|frame| &frame.digest).collect::<Vec<_>>(), expected);
+    let first = recording
+        .frames
+        .iter()
+        .position(|frame| frame.digest == shown[0].digest)
+        .unwrap();
+    let expected: Vec<_> = recording.frames[first..][..shown.len()]
+        .iter()
+        .map(|frame| &frame.digest)
+        .collect();
+    assert_eq!(
+        shown.iter().map(|frame| &frame.digest).collect::<Vec<_>>(),
+        expected
+    );
     assert_eq!(shown.len(), 36 * 25);
     assert_eq!(clip.outcome.gaps, []);
     // The names together narrow the start down to less than the second that one name leaves open.
@@ -433,17 +647,31 @@ fn names_cut_to_the_second_lose_and_repeat_no_frame() {
 
 #[test]
 fn overlapping_footage_is_shown_once() {
-    let recording = Recipe { segment_s: 100, b_frames: 2, length_s: 30, ..Recipe::plain() }.record();
+    let recording = Recipe {
+        segment_s: 100,
+        b_frames: 2,
+        length_s: 30,
+        ..Recipe::plain()
+    }
+    .record();
     let folder = tempfile::tempdir().unwrap();
     let part = |name: &str, from: &str, to: &str| {
         let path = folder.path().join(name);
-        run(footage::ffmpeg().arg("-i").arg(&recording.segments[0].path).args(["-ss", from, "-to", to, "-map", "0", "-c", "copy"]).arg(&path));
+        run(footage::ffmpeg()
+            .arg("-i")
+            .arg(&recording.segments[0].path)
+            .args(["-ss", from, "-to", to, "-map", "0", "-c", "copy"])
+            .arg(&path));
         path
     };
     // Copies that begin at key frames: 0 to 12 s and 8 to 20 s.
     let early = part("early.mp4", "0", "12");
     let late = part("late.mp4", "8", "20");
-    let begins = recording.frames.iter().position(|frame| frame.digest == decode(&late)[0].digest).unwrap();
+    let begins = recording
+        .frames
+        .iter()
+        .position(|frame| frame.digest == decode(&late)[0].digest)
+        .unwrap();
     let early_ends = decode(&early).len();
     let sources = vec![
         footage::source(&early, epoch()),
@@ -477,7 +705,12 @@ fn a_seam_within_the_tolerance_keeps_time() {
 #[test]
 fn a_truncated_file_is_used_as_far_as_it_goes() {
     for layout in [Layout::Fragmented, Layout::Progressive] {
-        let recording = Recipe { layout, b_frames: 2, ..Recipe::plain() }.record();
+        let recording = Recipe {
+            layout,
+            b_frames: 2,
+            ..Recipe::plain()
+        }
+        .record();
         let folder = tempfile::tempdir().unwrap();
         let cut_short = folder.path().join("short.mp4");
         let bytes = std::fs::read(&recording.segments[1].path).unwrap();
@@ -488,13 +721,23 @@ fn a_truncated_file_is_used_as_far_as_it_goes() {
             ..footage::source(&cut_short, epoch() + ms(10_000))
         };
         let clip = cut_clip(sources, ms(8_000), ms(23_000));
-        let [gap] = &clip.outcome.gaps[..] else { panic!("{:?}", clip.outcome.gaps) };
+        let [gap] = &clip.outcome.gaps[..] else {
+            panic!("{:?}", clip.outcome.gaps)
+        };
         assert_eq!(gap.reason, GapReason::FileDamaged);
         assert!(gap.range.start() > epoch() + ms(12_000), "{gap:?}");
         assert_eq!(gap.range.end(), epoch() + ms(20_000));
         let shown = decode(&clip.path());
-        let known = |frame: &Frame| recording.frames.iter().position(|known| known.digest == frame.digest);
-        let places: Vec<_> = shown.iter().map(|frame| known(frame).expect("a frame of the recording")).collect();
+        let known = |frame: &Frame| {
+            recording
+                .frames
+                .iter()
+                .position(|known| known.digest == frame.digest)
+        };
+        let places: Vec<_> = shown
+            .iter()
+            .map(|frame| known(frame).expect("a frame of the recording"))
+            .collect();
         assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
         assert_eq!(places.last(), Some(&574));
         assert_eq!(warning_kinds(&clip), [WarningKind::FileDamaged]);
@@ -507,7 +750,10 @@ fn files_that_are_no_footage_are_gaps() {
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret.mp4");
     std::fs::copy(&recording.segments[3].path, &secret).unwrap();
-    let playlist = format!("#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{}\n#EXT-X-ENDLIST\n", secret.display());
+    let playlist = format!(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{}\n#EXT-X-ENDLIST\n",
+        secret.display()
+    );
     let contents: [&[u8]; 4] = [b"", b"this is text\n", playlist.as_bytes(), &[0; 4096]];
     for content in contents {
         let path = folder.path().join("segment.mp4");
@@ -536,7 +782,10 @@ fn a_file_deleted_after_it_was_opened_is_cut_whole() {
     std::fs::copy(&recording.segments[0].path, &doomed).unwrap();
     let sources = vec![footage::source(&doomed, epoch())];
     std::fs::remove_file(&doomed).unwrap();
-    check_frames(&cut_clip(sources, ms(1_000), ms(9_000)), &recording.between(ms(1_000), ms(9_000)));
+    check_frames(
+        &cut_clip(sources, ms(1_000), ms(9_000)),
+        &recording.between(ms(1_000), ms(9_000)),
+    );
 }
 
 #[test]
@@ -547,13 +796,26 @@ fn a_file_that_shrinks_while_it_is_cut_is_left_out() {
     let shrinking = folder.path().join("shrinking.mp4");
     std::fs::copy(&recording.segments[1].path, &shrinking).unwrap();
     let mut sources = recording.sources();
-    sources[1] = Source { expected_end: Some(epoch() + ms(20_000)), ..footage::source(&shrinking, epoch() + ms(10_000)) };
+    sources[1] = Source {
+        expected_end: Some(epoch() + ms(20_000)),
+        ..footage::source(&shrinking, epoch() + ms(10_000))
+    };
     let folder = tempfile::tempdir().unwrap();
     // A stand-in for ffmpeg cuts the file short before it becomes ffmpeg.
     let script = folder.path().join("ffmpeg");
-    std::fs::write(&script, format!("#!/bin/sh\ntruncate -s 1000 '{}'\nexec ffmpeg \"$@\"\n", shrinking.display())).unwrap();
+    std::fs::write(
+        &script,
+        format!(
+            "#!/bin/sh\ntruncate -s 1000 '{}'\nexec ffmpeg \"$@\"\n",
+            shrinking.display()
+        ),
+    )
+    .unwrap();
     make_executable(&script);
-    let order = CutOrder { output: folder.path().join("clip.part"), ..order(sources, ms(8_000), ms(23_000)) };
+    let order = CutOrder {
+        output: folder.path().join("clip.part"),
+        ..order(sources, ms(8_000), ms(23_000))
+    };
     let outcome = run_order_with(&script, order, &CancellationToken::new()).unwrap();
     let clip = Clip { folder, outcome };
     let mut expected = recording.between(ms(8_000), ms(10_000));
@@ -572,7 +834,11 @@ fn cut_with_script(script: &str, deadline: Duration, cancel: &CancellationToken)
     std::fs::write(&stand_in, format!("#!/bin/sh\n{script}\n")).unwrap();
     make_executable(&stand_in);
     let output = folder.path().join("clip.part");
-    let order = CutOrder { output: output.clone(), deadline, ..order(recording.sources(), ms(0), ms(5_000)) };
+    let order = CutOrder {
+        output: output.clone(),
+        deadline,
+        ..order(recording.sources(), ms(0), ms(5_000))
+    };
     let error = run_order_with(&stand_in, order, cancel).unwrap_err();
     assert!(!output.exists());
     error
@@ -580,22 +846,35 @@ fn cut_with_script(script: &str, deadline: Duration, cancel: &CancellationToken)
 
 #[test]
 fn an_ffmpeg_that_hangs_is_killed_at_the_deadline() {
-    let error = cut_with_script("exec sleep 600", Duration::from_millis(200), &CancellationToken::new());
+    let error = cut_with_script(
+        "exec sleep 600",
+        Duration::from_millis(200),
+        &CancellationToken::new(),
+    );
     assert_eq!(error.to_string(), "clip export timed out");
 }
 
 #[test]
 fn an_ffmpeg_that_floods_its_error_output_fails_with_the_end_of_it() {
-    let script = "cat >/dev/null; head -c 3000000 /dev/zero | tr '\\0' x >&2; echo the reason >&2; exit 5";
+    let script =
+        "cat >/dev/null; head -c 3000000 /dev/zero | tr '\\0' x >&2; echo the reason >&2; exit 5";
     let error = cut_with_script(script, Duration::from_secs(60), &CancellationToken::new());
     let told = error.to_string();
-    assert!(told.starts_with("ffmpeg clip export failed: exit status: 5"), "{}", &told[..60]);
+    assert!(
+        told.starts_with("ffmpeg clip export failed: exit status: 5"),
+        "{}",
+        &told[..60]
+    );
     assert!(told.ends_with("the reason") && told.len() < 9_000);
 }
 
 #[test]
 fn an_ffmpeg_that_writes_nothing_is_found_out() {
-    let error = cut_with_script("cat >/dev/null; exit 0", Duration::from_secs(60), &CancellationToken::new());
+    let error = cut_with_script(
+        "cat >/dev/null; exit 0",
+        Duration::from_secs(60),
+        &CancellationToken::new(),
+    );
     assert!(matches!(error, CutError::Mismatch { .. }), "{error}");
 }
 
@@ -604,8 +883,16 @@ fn a_missing_ffmpeg_is_named() {
     let recording = Recipe::plain().record();
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("clip.part");
-    let order = CutOrder { output: output.clone(), ..order(recording.sources(), ms(0), ms(5_000)) };
-    let error = run_order_with(Path::new("/nowhere/ffmpeg"), order, &CancellationToken::new()).unwrap_err();
+    let order = CutOrder {
+        output: output.clone(),
+        ..order(recording.sources(), ms(0), ms(5_000))
+    };
+    let error = run_order_with(
+        Path::new("/nowhere/ffmpeg"),
+        order,
+        &CancellationToken::new(),
+    )
+    .unwrap_err();
     assert_eq!(
         error.to_string(),
         "ffmpeg binary `/nowhere/ffmpeg` is not available; install ffmpeg or set HELDAR_FFMPEG_BIN"
@@ -630,13 +917,24 @@ fn cancelling_kills_ffmpeg_and_leaves_nothing() {
 fn progress_rises_to_the_end() {
     let recording = Recipe::plain().record();
     let folder = tempfile::tempdir().unwrap();
-    let order = CutOrder { output: folder.path().join("clip.part"), ..order(recording.sources(), ms(0), ms(30_000)) };
+    let order = CutOrder {
+        output: folder.path().join("clip.part"),
+        ..order(recording.sources(), ms(0), ms(30_000))
+    };
     let mut seen = Vec::new();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime
-        .block_on(cut(&engine(Path::new("ffmpeg"), folder.path()), order, &CancellationToken::new(), |progress| seen.push(progress)))
+        .block_on(cut(
+            &engine(Path::new("ffmpeg"), folder.path()),
+            order,
+            &CancellationToken::new(),
+            |progress| seen.push(progress),
+        ))
         .unwrap();
     assert!(seen.is_sorted_by_key(|progress| (progress.media_done, progress.bytes_done)));
     let last = seen.last().unwrap();
-    assert_eq!((last.media_done, last.bytes_done), (ms(30_000), last.bytes_total));
+    assert_eq!(
+        (last.media_done, last.bytes_done),
+        (ms(30_000), last.bytes_total)
+    );
 }

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::feed::{Feed, FeedOutcome};
 use super::ffmpeg::{Format, Progress, copy_arguments};
-use super::finish::{FinishError, Finished, finish};
+use super::finish::{FinishError, Sealed, hash, seal};
+use super::follow::Follower;
 use super::movie::{self, Label, Times};
 use super::open::{Engine, FFMPEG_MEMORY_BYTES, OpenError, open_footage};
 use super::plan::{CutWarning, Footage, OutputTrack, Plan, PlanError, Segment, WarningKind, plan};
@@ -235,7 +236,7 @@ pub async fn cut(
     let mut with_sound = true;
     let mut header_room = None;
     loop {
-        let plan = prepared.plan(order.requested, order.gap_tolerance)?;
+        let plan = Arc::new(prepared.plan(order.requested, order.gap_tolerance)?);
         let attempt = Attempt {
             engine,
             prepared: &prepared,
@@ -249,7 +250,7 @@ pub async fn cut(
         match attempt.run(cancel, &mut on_progress).await {
             Ok(finished) => {
                 draft.keep = true;
-                return Ok(outcome(&prepared, plan, with_sound, finished));
+                return Ok(outcome(&prepared, &plan, with_sound, finished));
             }
             Err(Failure::BrokenSource { segment }) => {
                 prepared.segments[segment].footage = Footage::Unusable(GapReason::FileDamaged);
@@ -297,7 +298,7 @@ impl Drop for Draft {
 struct Attempt<'a> {
     engine: &'a Engine,
     prepared: &'a Prepared,
-    plan: &'a Plan,
+    plan: &'a Arc<Plan>,
     with_sound: bool,
     header_room: Option<usize>,
     draft: &'a Path,
@@ -316,6 +317,12 @@ enum Failure {
     /// ffmpeg ended before it wrote any media.
     Refused(CutError),
     Final(CutError),
+}
+
+/// A clip complete on disk.
+struct Finished {
+    size_bytes: u64,
+    sha256: [u8; 32],
 }
 
 struct Made {
@@ -350,6 +357,14 @@ impl Attempt<'_> {
         };
         let arguments = copy_arguments(format, header_bytes, self.draft);
         let engine = command_line(&self.engine.ffmpeg, &arguments);
+        let follower = Follower::start(
+            self.draft,
+            self.plan,
+            self.with_sound,
+            self.label(),
+            header_bytes,
+        )
+        .ok();
         let media_total = self.plan.duration_shown;
         let mut progress = Progress::default();
         let ran = Job::new(self.engine.ffmpeg.clone(), self.deadline)
@@ -385,7 +400,7 @@ impl Attempt<'_> {
             return Err(Failure::BrokenSource { segment });
         }
         ran.map_err(|error| self.ffmpeg_failure(error, progress))?;
-        let finished = self.finish().await?;
+        let finished = self.finish(follower).await?;
         on_progress(CutProgress {
             media_done: media_total,
             media_total,
@@ -431,20 +446,41 @@ impl Attempt<'_> {
         }
     }
 
-    async fn finish(&self) -> Result<Finished, Failure> {
-        let (path, plan, label) = (self.draft.to_owned(), self.plan.clone(), self.label());
+    /// Seals the file while the rest of it is hashed.
+    async fn finish(&self, follower: Option<Follower>) -> Result<Finished, Failure> {
+        let (path, plan, label) = (self.draft.to_owned(), Arc::clone(self.plan), self.label());
         let with_sound = self.with_sound;
-        let finishing =
-            tokio::task::spawn_blocking(move || finish(&path, &plan, with_sound, &label));
-        match finishing.await {
-            Ok(Ok(finished)) => Ok(finished),
-            Ok(Err(FinishError::HeaderTooLarge { needed_bytes })) => {
-                Err(Failure::HeaderTooLarge { needed_bytes })
+        let sealing = tokio::task::spawn_blocking(move || seal(&path, &plan, with_sound, &label));
+        let following = async {
+            match follower {
+                Some(follower) => follower.finish().await,
+                None => None,
             }
-            Ok(Err(FinishError::Io(error))) => Err(Failure::Final(write_error(error))),
-            Ok(Err(error)) => Err(mismatch(error)),
-            Err(_) => Err(Failure::Final(CutError::Cancelled)),
-        }
+        };
+        let (sealed, foreseen) = tokio::join!(sealing, following);
+        let stopped = |_| Failure::Final(CutError::Cancelled);
+        let Sealed { size_bytes, head } =
+            sealed.map_err(stopped)?.map_err(|error| match error {
+                FinishError::HeaderTooLarge { needed_bytes } => {
+                    Failure::HeaderTooLarge { needed_bytes }
+                }
+                FinishError::Io(error) => Failure::Final(write_error(error)),
+                error => mismatch(error),
+            })?;
+        let sha256 = match foreseen {
+            Some(foreseen) if foreseen.head == head && foreseen.size_bytes == size_bytes => {
+                foreseen.sha256
+            }
+            _ => {
+                tracing::debug!("the clip is not as foreseen; it is hashed again");
+                let path = self.draft.to_owned();
+                tokio::task::spawn_blocking(move || hash(&path))
+                    .await
+                    .map_err(stopped)?
+                    .map_err(|error| Failure::Final(write_error(error)))?
+            }
+        };
+        Ok(Finished { size_bytes, sha256 })
     }
 
     fn ffmpeg_failure(&self, error: ProcessError, progress: Progress) -> Failure {
@@ -518,8 +554,8 @@ fn format_of(plan: &Plan, with_sound: bool) -> Format {
     if fits { Format::Mp4 } else { Format::QuickTime }
 }
 
-fn outcome(prepared: &Prepared, plan: Plan, with_sound: bool, made: Made) -> CutOutcome {
-    let mut warnings = plan.warnings;
+fn outcome(prepared: &Prepared, plan: &Plan, with_sound: bool, made: Made) -> CutOutcome {
+    let mut warnings = plan.warnings.clone();
     if !with_sound && plan.sound.is_some() {
         warnings.push(CutWarning {
             kind: WarningKind::SoundLeftOut,
@@ -533,7 +569,7 @@ fn outcome(prepared: &Prepared, plan: Plan, with_sound: bool, made: Made) -> Cut
         requested: plan.requested,
         delivered: plan.delivered,
         covered: plan.covered,
-        gaps: plan.gaps,
+        gaps: plan.gaps.clone(),
         warnings,
         size_bytes: made.finished.size_bytes,
         sha256: made.finished.sha256,
@@ -551,11 +587,15 @@ fn outcome(prepared: &Prepared, plan: Plan, with_sound: bool, made: Made) -> Cut
             height: u32::from(entry.height),
             frame_count: plan.frame_count,
         },
-        audio: plan.sound.filter(|_| with_sound).map(|track| AudioFormat {
-            codec: track.entry.codec,
-            sample_rate_hz: track.entry.sample_rate_hz,
-            channels: u32::from(track.entry.channels),
-        }),
+        audio: plan
+            .sound
+            .as_ref()
+            .filter(|_| with_sound)
+            .map(|track| AudioFormat {
+                codec: track.entry.codec.clone(),
+                sample_rate_hz: track.entry.sample_rate_hz,
+                channels: u32::from(track.entry.channels),
+            }),
         engine: made.engine,
     }
 }

@@ -9,6 +9,7 @@ mod facts;
 mod feed;
 mod ffmpeg;
 mod finish;
+mod follow;
 mod movie;
 pub mod mp4;
 mod open;

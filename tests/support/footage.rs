@@ -61,7 +61,12 @@ impl Recipe {
     pub fn record(&self) -> Arc<Recording> {
         type Slot = Arc<OnceLock<Arc<Recording>>>;
         static MADE: LazyLock<Mutex<HashMap<Recipe, Slot>>> = LazyLock::new(Mutex::default);
-        let slot = MADE.lock().unwrap().entry(self.clone()).or_default().clone();
+        let slot = MADE
+            .lock()
+            .unwrap()
+            .entry(self.clone())
+            .or_default()
+            .clone();
         slot.get_or_init(|| Arc::new(Recording::make(self))).clone()
     }
 }
@@ -114,9 +119,11 @@ impl Recording {
         let frames = decode(&picture);
         let list = folder.path().join("list.csv");
         let (extension, format, options) = match recipe.layout {
-            Layout::Fragmented | Layout::Mixed => {
-                ("mp4", "mp4", "movflags=+frag_keyframe+empty_moov+default_base_moof")
-            }
+            Layout::Fragmented | Layout::Mixed => (
+                "mp4",
+                "mp4",
+                "movflags=+frag_keyframe+empty_moov+default_base_moof",
+            ),
             Layout::Progressive => ("mp4", "mp4", "movflags=+faststart"),
             Layout::MpegTs => ("ts", "mpegts", ""),
             Layout::Matroska => ("mkv", "matroska", ""),
@@ -124,7 +131,10 @@ impl Recording {
         let mut command = ffmpeg();
         command.arg("-i").arg(&picture);
         if recipe.sound {
-            command.args(["-itsoffset", SOUND_DELAY_S, "-i"]).arg(&sound).args(["-map", "1"]);
+            command
+                .args(["-itsoffset", SOUND_DELAY_S, "-i"])
+                .arg(&sound)
+                .args(["-map", "1"]);
         }
         command.args(["-map", "0", "-c", "copy", "-f", "segment"]);
         command.args(["-segment_time", &recipe.segment_s.to_string()]);
@@ -132,19 +142,27 @@ impl Recording {
         if !options.is_empty() {
             command.args(["-segment_format_options", options]);
         }
-        command.args(["-segment_list_type", "csv", "-segment_list"]).arg(&list);
+        command
+            .args(["-segment_list_type", "csv", "-segment_list"])
+            .arg(&list);
         command.arg(folder.path().join(format!("segment_%03d.{extension}")));
         run(&mut command);
         // The list tells which key frame begins each segment, but moves all but the first by the delay
         // of B-frames.
-        let keys: Vec<TimeDelta> =
-            frames.iter().step_by(recipe.gop_frames as usize).map(|frame| frame.at).collect();
+        let keys: Vec<TimeDelta> = frames
+            .iter()
+            .step_by(recipe.gop_frames as usize)
+            .map(|frame| frame.at)
+            .collect();
         let lines = std::fs::read_to_string(&list).unwrap();
         let starts: Vec<(String, f64)> = lines
             .lines()
             .map(|line| {
                 let mut cells = line.split(',');
-                (cells.next().unwrap().to_owned(), cells.next().unwrap().parse().unwrap())
+                (
+                    cells.next().unwrap().to_owned(),
+                    cells.next().unwrap().parse().unwrap(),
+                )
             })
             .collect();
         let segments = starts
@@ -171,12 +189,19 @@ impl Recording {
 
     /// The segments as the catalog would name them, with exact starts.
     pub fn sources(&self) -> Vec<Source> {
-        self.segments.iter().map(|segment| source(&segment.path, epoch() + segment.start)).collect()
+        self.segments
+            .iter()
+            .map(|segment| source(&segment.path, epoch() + segment.start))
+            .collect()
     }
 
     /// Frames shown in `[from, to)`, in milliseconds of the recording.
     pub fn between(&self, from: TimeDelta, to: TimeDelta) -> Vec<Frame> {
-        self.frames.iter().filter(|frame| frame.at >= from && frame.at < to).cloned().collect()
+        self.frames
+            .iter()
+            .filter(|frame| frame.at >= from && frame.at < to)
+            .cloned()
+            .collect()
     }
 }
 
@@ -196,7 +221,15 @@ pub fn source(path: &Path, start: DateTime<Utc>) -> Source {
 /// Frames of a file as a player that honours edit lists shows them, from the first on.
 pub fn decode(path: &Path) -> Vec<Frame> {
     let output = run(ffmpeg().arg("-i").arg(path).args([
-        "-map", "0:v:0", "-vsync", "passthrough", "-enc_time_base", "-1", "-f", "framemd5", "-",
+        "-map",
+        "0:v:0",
+        "-vsync",
+        "passthrough",
+        "-enc_time_base",
+        "-1",
+        "-f",
+        "framemd5",
+        "-",
     ]));
     let text = String::from_utf8(output).unwrap();
     let mut clock = (0i64, 0i64);
@@ -229,9 +262,24 @@ pub fn decode(path: &Path) -> Vec<Frame> {
 /// Sound of a file as 16-bit mono at `rate_hz`, from the start of its presentation.
 pub fn decode_sound(path: &Path, rate_hz: u32) -> Vec<i16> {
     let output = run(ffmpeg().arg("-i").arg(path).args([
-        "-map", "0:a:0", "-af", "aresample=async=1:first_pts=0", "-ac", "1", "-ar", &rate_hz.to_string(), "-f", "s16le", "-",
+        "-map",
+        "0:a:0",
+        "-af",
+        "aresample=async=1:first_pts=0",
+        "-ac",
+        "1",
+        "-ar",
+        &rate_hz.to_string(),
+        "-f",
+        "s16le",
+        "-",
     ]));
-    output.as_chunks::<2>().0.iter().map(|pair| i16::from_le_bytes(*pair)).collect()
+    output
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|pair| i16::from_le_bytes(*pair))
+        .collect()
 }
 
 fn nearest(times: &[TimeDelta], seconds: f64) -> TimeDelta {
@@ -250,7 +298,14 @@ fn encode(recipe: &Recipe, picture: &Path, sound: &Path) {
     let common = format!(
         "keyint={gop}:min-keyint={gop}:scenecut=0:bframes={b_frames}:b-adapt=0:open-gop={open}"
     );
-    command.args(["-t", &recipe.length_s.to_string(), "-pix_fmt", "yuv420p", "-c:v", recipe.codec]);
+    command.args([
+        "-t",
+        &recipe.length_s.to_string(),
+        "-pix_fmt",
+        "yuv420p",
+        "-c:v",
+        recipe.codec,
+    ]);
     command.args(["-preset", "veryfast", "-threads", "1"]);
     match recipe.codec {
         "libx265" => command.args([
@@ -261,8 +316,20 @@ fn encode(recipe: &Recipe, picture: &Path, sound: &Path) {
     };
     run(command.arg(picture));
     let mut command = ffmpeg();
-    command.args(["-f", "lavfi", "-i", "aevalsrc='0.4*sin(2*PI*(200+20*t)*t)':s=48000"]);
-    command.args(["-t", &recipe.length_s.to_string(), "-c:a", "aac", "-b:a", "64k"]);
+    command.args([
+        "-f",
+        "lavfi",
+        "-i",
+        "aevalsrc='0.4*sin(2*PI*(200+20*t)*t)':s=48000",
+    ]);
+    command.args([
+        "-t",
+        &recipe.length_s.to_string(),
+        "-c:a",
+        "aac",
+        "-b:a",
+        "64k",
+    ]);
     run(command.arg(sound));
 }
 
@@ -270,7 +337,14 @@ fn encode(recipe: &Recipe, picture: &Path, sound: &Path) {
 fn repack(path: &Path) {
     let packed = path.with_extension("packed.mp4");
     let mut command = ffmpeg();
-    command.arg("-i").arg(path).args(["-map", "0", "-c", "copy", "-video_track_timescale", "90000"]);
+    command.arg("-i").arg(path).args([
+        "-map",
+        "0",
+        "-c",
+        "copy",
+        "-video_track_timescale",
+        "90000",
+    ]);
     run(command.args(["-movflags", "+faststart"]).arg(&packed));
     std::fs::rename(packed, path).unwrap();
 }
