@@ -6,10 +6,10 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Services;
 use super::convert::{camera_revision, int64, timestamp};
 use super::fields::Fields;
-use super::page::Tokens;
+use super::page::{Tokens, fit};
 use super::status::{ApiError, intake_status};
 use crate::clock;
-use crate::domain::catalog::{Camera, SegmentState, Taken};
+use crate::domain::catalog::{Camera, Segment, SegmentState, Taken};
 use crate::domain::id;
 use crate::domain::time::TimeRange;
 use crate::domain::timeline;
@@ -102,8 +102,13 @@ impl CatalogService for Services {
         let tokens = Tokens::of("ListCameras", &proto::ListCamerasRequest::default());
         let page = tokens.page(request.page_size, &request.page_token)?;
         let (cameras, next) = self.store.cameras(&page).await.map_err(ApiError::from)?;
+        let row = |camera: Camera| {
+            let key = (camera.create_time.timestamp_micros(), camera.id.to_string());
+            (key, proto::Camera::from(camera))
+        };
+        let (cameras, next) = fit(cameras.into_iter().map(row).collect(), next);
         Ok(Response::new(proto::ListCamerasResponse {
-            cameras: cameras.into_iter().map(proto::Camera::from).collect(),
+            cameras,
             next_page_token: tokens.token(next),
         }))
     }
@@ -230,8 +235,16 @@ impl CatalogService for Services {
             // An empty list of a camera that does not exist would hide a typing error.
             self.camera(id.as_str()).await?;
         }
+        let row = |segment: Segment| {
+            let key = (
+                segment.file.start_time.timestamp_micros(),
+                segment.id.clone(),
+            );
+            (key, proto::Segment::from(segment))
+        };
+        let (segments, next) = fit(segments.into_iter().map(row).collect(), next);
         Ok(Response::new(proto::ListSegmentsResponse {
-            segments: segments.into_iter().map(proto::Segment::from).collect(),
+            segments,
             next_page_token: tokens.token(next),
         }))
     }

@@ -11,7 +11,7 @@ use super::catalog::{range, unchecked};
 use super::convert::{duration, int64, window};
 use super::fields::Fields;
 use super::job::answer;
-use super::page::Tokens;
+use super::page::{Tokens, fit};
 use super::status::ApiError;
 use super::{Services, download};
 use crate::domain::clip::{Clip, ClipSpec, WindowError, clip_window};
@@ -141,8 +141,13 @@ impl ClipService for Services {
             .clips(&filter, &page)
             .await
             .map_err(ApiError::from)?;
+        let row = |clip: Clip| {
+            let key = (clip.create_time.timestamp_micros(), clip.id.clone());
+            (key, proto::Clip::from(clip))
+        };
+        let (clips, next) = fit(clips.into_iter().map(row).collect(), next);
         Ok(Response::new(proto::ListClipsResponse {
-            clips: clips.into_iter().map(proto::Clip::from).collect(),
+            clips,
             next_page_token: tokens.token(next),
         }))
     }

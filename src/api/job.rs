@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::Services;
 use super::convert::{int64, timestamp};
 use super::fields::Fields;
-use super::page::Tokens;
+use super::page::{Tokens, fit};
 use super::status::ApiError;
 use crate::clock;
 use crate::domain::id;
@@ -51,11 +51,13 @@ impl JobService for Services {
             .list(&filter, &page)
             .await
             .map_err(ApiError::from)?;
+        let row = |job: &Arc<Job>| {
+            let key = (job.create_time.timestamp_micros(), job.id.clone());
+            (key, proto::Job::from(job.as_ref()))
+        };
+        let (jobs, next) = fit(jobs.iter().map(row).collect(), next);
         Ok(Response::new(proto::ListJobsResponse {
-            jobs: jobs
-                .iter()
-                .map(|job| proto::Job::from(job.as_ref()))
-                .collect(),
+            jobs,
             next_page_token: tokens.token(next),
         }))
     }

@@ -12,6 +12,7 @@ use crate::repository::Page;
 
 const PAGE_SIZE_DEFAULT: u32 = 50;
 const PAGE_SIZE_MAX: u32 = 1000;
+const ANSWER_MAX_BYTES: usize = 3 << 20;
 const TOKEN_INVALID: &str = "is not a page token of this method with these filters";
 
 /// Turns positions in one list into tokens and back.
@@ -77,6 +78,26 @@ impl Tokens {
     }
 }
 
+/// Cuts a page to what every client takes: with gRPC's usual limit of 4 MiB for a message, an answer that is larger is
+/// an error on the other side. `next` is where the page after a whole one begins.
+pub(super) fn fit<T: Message>(
+    rows: Vec<((i64, String), T)>,
+    next: Option<(i64, String)>,
+) -> (Vec<T>, Option<(i64, String)>) {
+    let mut fitting = Vec::with_capacity(rows.len());
+    let mut bytes = 0;
+    let mut last = None;
+    for (key, row) in rows {
+        bytes += row.encoded_len();
+        if bytes > ANSWER_MAX_BYTES && last.is_some() {
+            return (fitting, last);
+        }
+        fitting.push(row);
+        last = Some(key);
+    }
+    (fitting, next)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +136,20 @@ mod tests {
         assert_eq!(tokens.page(0, "").unwrap().size, 50);
         assert_eq!(tokens.page(1000, "").unwrap().size, 1000);
         assert!(tokens.page(1001, "").is_err() && tokens.page(-1, "").is_err());
+    }
+
+    #[test]
+    fn a_page_of_large_rows_is_cut_and_goes_on_after_its_last_row() {
+        let row = |number: i64| {
+            let clip = crate::proto::Clip {
+                engine: "x".repeat(1 << 20),
+                ..Default::default()
+            };
+            ((number, format!("clip_{number}")), clip)
+        };
+        let (rows, next) = fit((0..5).map(row).collect(), Some((4, "clip_4".to_owned())));
+        assert_eq!((rows.len(), next), (2, Some((1, "clip_1".to_owned()))));
+        let (rows, next) = fit((0..1).map(row).collect(), None);
+        assert_eq!((rows.len(), next), (1, None));
     }
 }

@@ -131,6 +131,13 @@ async fn mark_serving(health: &HealthReporter) {
     health.set_serving::<CatalogServiceServer<Services>>().await;
     health.set_serving::<ClipServiceServer<Services>>().await;
     health.set_serving::<JobServiceServer<Services>>().await;
+    // Their methods answer UNIMPLEMENTED: whoever waits for them must not be told that they are there.
+    health
+        .set_not_serving::<ArchiveServiceServer<Services>>()
+        .await;
+    health
+        .set_not_serving::<BackupServiceServer<Services>>()
+        .await;
 }
 
 async fn mark_draining(health: &HealthReporter) {

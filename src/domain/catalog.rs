@@ -233,6 +233,9 @@ impl ImportSummary {
     /// How many left-out files are named; the rest is only counted.
     pub const LEFT_OUT_NAMED: usize = 1000;
 
+    /// Long paths are named only up to this much, so that the summary fits into one message of any client.
+    const LEFT_OUT_NAMED_BYTES: usize = 1 << 20;
+
     /// Counts a segment.
     pub fn count(&mut self, taken: Taken) {
         match taken {
@@ -245,7 +248,12 @@ impl ImportSummary {
     /// Counts a file that was left out, and names it while there is room.
     pub fn leave_out(&mut self, path: impl Into<String>, reason: impl Into<String>) {
         self.files_left_out += 1;
-        if self.left_out.len() < Self::LEFT_OUT_NAMED {
+        let named_bytes: usize = self
+            .left_out
+            .iter()
+            .map(|file| file.path.len() + file.reason.len())
+            .sum();
+        if self.left_out.len() < Self::LEFT_OUT_NAMED && named_bytes < Self::LEFT_OUT_NAMED_BYTES {
             self.left_out.push(LeftOutFile {
                 path: path.into(),
                 reason: reason.into(),

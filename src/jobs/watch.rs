@@ -2,7 +2,7 @@
 //!
 //! Both watches send the newest state and skip what came between, so that their memory does not depend on the reader.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,6 +91,9 @@ pub struct JobsWatch {
     snapshot_count: u64,
     /// Changes not yet sent: one per job, whatever the reader does.
     waiting: HashMap<String, Arc<Job>>,
+    /// Live jobs that were sent. One of them that matches no more, by its state, is sent once again: its reader must
+    /// not believe for ever that it still does.
+    shown: HashSet<String>,
     ready: Vec<Arc<Job>>,
     may_send_at: Instant,
     heartbeat_at: Instant,
@@ -105,6 +108,7 @@ impl JobsWatch {
             return Ok(match snapshot.next() {
                 Some(job) => {
                     self.snapshot_count += 1;
+                    self.note_shown(&job);
                     JobChange::Job(job)
                 }
                 None => {
@@ -115,6 +119,7 @@ impl JobsWatch {
         }
         loop {
             if let Some(job) = self.ready.pop() {
+                self.note_shown(&job);
                 self.heartbeat_at = Instant::now() + HEARTBEAT;
                 return Ok(JobChange::Job(job));
             }
@@ -128,10 +133,10 @@ impl JobsWatch {
                 biased;
                 changed = self.changes.recv() => match changed {
                     Ok(job) => {
-                        if self.filter.matches(&job) {
+                        if self.filter.matches(&job) || self.shown.contains(&job.id) {
                             self.waiting.insert(job.id.clone(), job);
                         } else {
-                            // It matched before, perhaps by its state; what waits of it is out of date.
+                            // What waits of it matched, and is out of date.
                             self.waiting.remove(&job.id);
                         }
                     }
@@ -150,6 +155,16 @@ impl JobsWatch {
                     return Ok(JobChange::Heartbeat);
                 }
             }
+        }
+    }
+}
+
+impl JobsWatch {
+    fn note_shown(&mut self, job: &Job) {
+        if job.state.is_terminal() || !self.filter.matches(job) {
+            self.shown.remove(&job.id);
+        } else {
+            self.shown.insert(job.id.clone());
         }
     }
 }
@@ -187,6 +202,7 @@ impl Jobs {
             snapshot: Some(snapshot.into_iter()),
             snapshot_count: 0,
             waiting: HashMap::new(),
+            shown: HashSet::new(),
             ready: Vec::new(),
             may_send_at: now,
             heartbeat_at: now + HEARTBEAT,

@@ -142,7 +142,7 @@ impl ClipWork {
         let preview = match prepared.plan(window, GAP_TOLERANCE) {
             Ok(plan) => Preview {
                 delivered: Some(plan.delivered),
-                covered: plan.covered,
+                covered: plan.duration_shown,
                 gaps: plan.gaps,
                 segments: touching,
                 expected_bytes: plan.expected_bytes,
@@ -342,7 +342,7 @@ impl ClipWork {
             camera_id: spec.camera_id.clone(),
             requested_window: window,
             delivered_window: outcome.delivered,
-            covered_us: microseconds(outcome.covered),
+            covered_us: microseconds(outcome.duration_shown),
             duration_us: microseconds(outcome.duration_shown),
             gaps: outcome.gaps,
             size_bytes: outcome.size_bytes,

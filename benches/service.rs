@@ -1,0 +1,514 @@
+//! How fast the service is, against bare ffmpeg and in calls a second. Run it with `make bench`.
+//!
+//! Every comparison is made in this one run, ours and theirs in turns, because machines differ and are shared: read
+//! the ratios, not the milliseconds. `make bench ARGS=quick` leaves out the longest windows.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the benchmark runs bare ffmpeg to compare with"
+)]
+
+#[path = "../tests/service/server.rs"]
+#[allow(dead_code, reason = "the tests use more of the harness")]
+mod server;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use heldar_footage::domain::camera::CameraId;
+use heldar_footage::domain::catalog::{Container, MediaFacts, NewSegment, VideoFormat};
+use heldar_footage::domain::source::Source;
+use heldar_footage::proto;
+use heldar_footage::repository::Store;
+use server::{Server, Site, clip_of, seconds, time};
+
+const SEGMENT_S: i64 = 10;
+const HOUR_S: i64 = 3600;
+/// Different segments that are encoded; the hour is made of copies of them.
+const ENCODED: i64 = 6;
+const SYNTHETIC_SEGMENTS: i64 = 1_000_000;
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "quick");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(run(quick));
+}
+
+async fn run(quick: bool) {
+    let site = Site::new();
+    println!("Making one hour of ten-second 1080p segments and a catalog of a million …");
+    let first = DateTime::from_timestamp(1_790_000_000 / SEGMENT_S * SEGMENT_S, 0).unwrap();
+    make_hour(&site.recordings().join("gate_a_01"), first);
+    let filled = Instant::now();
+    fill_catalog(&site).await;
+    println!(
+        "Wrote {SYNTHETIC_SEGMENTS} segments into the catalog in {:.0} s",
+        filled.elapsed().as_secs_f64()
+    );
+
+    let imported = Instant::now();
+    site.import();
+    let files = HOUR_S / SEGMENT_S;
+    println!(
+        "Imported {files} files in {:.2} s",
+        imported.elapsed().as_secs_f64()
+    );
+
+    let server = site.start().await;
+    cuts(&site, &server, first, quick).await;
+    calls(&server, first).await;
+    timelines(&server).await;
+    assert_eq!(server.stop(), 0);
+}
+
+/// A clip from the call to the finished, hashed, recorded file, against one bare ffmpeg of the same cut.
+async fn cuts(site: &Site, server: &Server, first: DateTime<Utc>, quick: bool) {
+    println!(
+        "\nClip, from call to finished file (start 1.4 s after a key frame; medians; ours and ffmpeg in turns)"
+    );
+    println!(
+        "{:>8} {:>12} {:>14} {:>8} {:>14} {:>12}",
+        "window", "ours", "ffmpeg", "ratio", "difference", "of it sha256"
+    );
+    let mut windows = vec![(10, 9), (60, 9)];
+    if !quick {
+        windows.extend([(600, 5), (3590, 3)]);
+    }
+    let list = concat_list(site);
+    for (length_s, runs) in windows {
+        let mut ours = Vec::new();
+        let mut theirs = Vec::new();
+        let mut hashing = Vec::new();
+        for run in 0..=runs {
+            let start_ms = 1_400;
+            let from = first + TimeDelta::milliseconds(start_ms);
+            let began = Instant::now();
+            let clip = cut(server, from, from + TimeDelta::seconds(length_s)).await;
+            let our_time = began.elapsed();
+            let began = Instant::now();
+            let bare = bare_ffmpeg(site, &list, start_ms as f64 / 1000.0, length_s);
+            let their_time = began.elapsed();
+            let began = Instant::now();
+            hash(&site.clips().join(&clip.file_name));
+            let hash_time = began.elapsed();
+            std::fs::remove_file(bare).unwrap();
+            server
+                .clips()
+                .delete_clip(proto::DeleteClipRequest { clip_id: clip.id })
+                .await
+                .unwrap();
+            // The first run only warms the caches.
+            if run > 0 {
+                ours.push(our_time);
+                theirs.push(their_time);
+                hashing.push(hash_time);
+            }
+        }
+        let (ours, theirs, hashing) = (median(ours), median(theirs), median(hashing));
+        println!(
+            "{:>6} s {:>9.1} ms {:>11.1} ms {:>8.2} {:>+11.1} ms {:>9.1} ms",
+            length_s,
+            ms(ours),
+            ms(theirs),
+            ours.as_secs_f64() / theirs.as_secs_f64(),
+            ms(ours) - ms(theirs),
+            ms(hashing),
+        );
+    }
+}
+
+async fn cut(server: &Server, start: DateTime<Utc>, end: DateTime<Utc>) -> proto::Clip {
+    let request = proto::CreateClipRequest {
+        camera_id: "gate_a_01".to_owned(),
+        start_time: time(start),
+        end_time: time(end),
+        wait: seconds(60),
+        ..Default::default()
+    };
+    clip_of(
+        &server
+            .clips()
+            .create_clip(request)
+            .await
+            .unwrap()
+            .into_inner(),
+    )
+}
+
+/// Calls a second and their latency with eight callers at once.
+async fn calls(server: &Server, first: DateTime<Utc>) {
+    println!("\nCalls, eight callers at once on one connection");
+    println!(
+        "{:>26} {:>10} {:>10} {:>10}",
+        "method", "calls/s", "p50", "p99"
+    );
+    let start = first + TimeDelta::seconds(30);
+    let created = measure(400, |number| {
+        let mut clips = server.clips();
+        async move {
+            let from = start + TimeDelta::seconds(number % 100);
+            let request = proto::CreateClipRequest {
+                camera_id: "gate_a_01".to_owned(),
+                start_time: time(from),
+                end_time: time(from + TimeDelta::seconds(1)),
+                ..Default::default()
+            };
+            clips.create_clip(request).await.unwrap().into_inner().id
+        }
+    })
+    .await;
+    report("CreateClip (no wait)", &created.times, created.wall);
+    let job_id = created.last.clone();
+    drain(server).await;
+
+    let got = measure(20_000, |_| {
+        let (mut jobs, job_id) = (server.jobs(), job_id.clone());
+        async move {
+            jobs.get_job(proto::GetJobRequest { job_id })
+                .await
+                .unwrap()
+                .into_inner()
+                .id
+        }
+    })
+    .await;
+    report("GetJob", &got.times, got.wall);
+    let listed = measure(4_000, |_| {
+        let mut catalog = server.catalog();
+        async move {
+            let request = proto::ListSegmentsRequest {
+                camera_id: "gate_a_01".to_owned(),
+                ..Default::default()
+            };
+            catalog
+                .list_segments(request)
+                .await
+                .unwrap()
+                .into_inner()
+                .next_page_token
+        }
+    })
+    .await;
+    report("ListSegments (page of 50)", &listed.times, listed.wall);
+}
+
+async fn timelines(server: &Server) {
+    println!(
+        "\nGetTimeline of a camera with {SYNTHETIC_SEGMENTS} ten-second segments, a gap each hour"
+    );
+    println!(
+        "{:>26} {:>10} {:>10} {:>10}",
+        "window", "calls/s", "p50", "p99"
+    );
+    let begin = synthetic_start();
+    let whole_s = SYNTHETIC_SEGMENTS * SEGMENT_S;
+    for (name, length_s) in [
+        ("a day", 86_400),
+        ("a month", 30 * 86_400),
+        ("all of it", whole_s),
+    ] {
+        let timed = measure(400, |number| {
+            let mut catalog = server.catalog();
+            async move {
+                let start =
+                    begin + TimeDelta::seconds(number * 7919 % (whole_s - length_s + 1).max(1));
+                let request = proto::GetTimelineRequest {
+                    camera_id: "synthetic".to_owned(),
+                    start_time: time(start),
+                    end_time: time(start + TimeDelta::seconds(length_s)),
+                    resolution: None,
+                };
+                catalog
+                    .get_timeline(request)
+                    .await
+                    .unwrap()
+                    .into_inner()
+                    .camera_id
+            }
+        })
+        .await;
+        report(name, &timed.times, timed.wall);
+    }
+}
+
+struct Measured {
+    times: Vec<Duration>,
+    wall: Duration,
+    last: String,
+}
+
+async fn measure<F: Future<Output = String>>(calls: i64, call: impl Fn(i64) -> F) -> Measured {
+    use futures::StreamExt as _;
+    let began = Instant::now();
+    let done: Vec<(Duration, String)> = futures::stream::iter(0..calls)
+        .map(|number| {
+            let call = call(number);
+            async move {
+                let began = Instant::now();
+                let answer = call.await;
+                (began.elapsed(), answer)
+            }
+        })
+        .buffer_unordered(8)
+        .collect()
+        .await;
+    let wall = began.elapsed();
+    let last = done
+        .last()
+        .map(|(_, answer)| answer.clone())
+        .unwrap_or_default();
+    Measured {
+        times: done.into_iter().map(|(time, _)| time).collect(),
+        wall,
+        last,
+    }
+}
+
+fn report(name: &str, times: &[Duration], wall: Duration) {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    let at = |part: f64| sorted[((sorted.len() - 1) as f64 * part) as usize];
+    println!(
+        "{:>26} {:>10.0} {:>7.2} ms {:>7.2} ms",
+        name,
+        times.len() as f64 / wall.as_secs_f64(),
+        ms(at(0.5)),
+        ms(at(0.99)),
+    );
+}
+
+async fn drain(server: &Server) {
+    loop {
+        let filter = proto::JobFilter {
+            states: vec![
+                proto::JobState::Queued.into(),
+                proto::JobState::Running.into(),
+            ],
+            ..Default::default()
+        };
+        let request = proto::ListJobsRequest {
+            filter: Some(filter),
+            page_size: 1,
+            ..Default::default()
+        };
+        let left = server
+            .jobs()
+            .list_jobs(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .jobs;
+        match left.into_iter().next() {
+            None => return,
+            Some(job) => {
+                let request = proto::WatchJobRequest {
+                    job_id: job.id,
+                    after_revision: 0,
+                };
+                let mut watch = server.jobs().watch_job(request).await.unwrap().into_inner();
+                while watch.message().await.unwrap().is_some() {}
+            }
+        }
+    }
+}
+
+/// What a good command line of ffmpeg would be for the same cut: input seeking, stream copy, faststart.
+fn bare_ffmpeg(site: &Site, list: &Path, start_s: f64, length_s: i64) -> PathBuf {
+    let output = site.path("bare.mp4");
+    let status = Command::new("ffmpeg")
+        .args([
+            "-nostdin",
+            "-v",
+            "error",
+            "-y",
+            "-ss",
+            &start_s.to_string(),
+            "-f",
+            "concat",
+            "-safe",
+            "0",
+            "-i",
+        ])
+        .arg(list)
+        .args([
+            "-t",
+            &length_s.to_string(),
+            "-map",
+            "0",
+            "-c",
+            "copy",
+            "-movflags",
+            "+faststart",
+        ])
+        .arg(&output)
+        .stdin(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    output
+}
+
+fn concat_list(site: &Site) -> PathBuf {
+    let folder = site.recordings().join("gate_a_01");
+    let lines: String = server::files_in(&folder)
+        .iter()
+        .map(|name| format!("file '{}'\n", folder.join(name).display()))
+        .collect();
+    let list = site.path("list.txt");
+    std::fs::write(&list, lines).unwrap();
+    list
+}
+
+fn make_hour(folder: &Path, first: DateTime<Utc>) {
+    std::fs::create_dir_all(folder).unwrap();
+    let encoded = folder.with_file_name("encoded");
+    std::fs::create_dir(&encoded).unwrap();
+    let status = Command::new("ffmpeg")
+        .args([
+            "-nostdin",
+            "-v",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=size=1920x1080:rate=25",
+        ])
+        .args(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"])
+        .args([
+            "-t",
+            &(ENCODED * SEGMENT_S).to_string(),
+            "-pix_fmt",
+            "yuv420p",
+        ])
+        .args([
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-b:v",
+            "4M",
+            "-maxrate",
+            "4M",
+            "-bufsize",
+            "4M",
+        ])
+        .args([
+            "-g",
+            "50",
+            "-sc_threshold",
+            "0",
+            "-c:a",
+            "aac",
+            "-b:a",
+            "64k",
+        ])
+        .args([
+            "-f",
+            "segment",
+            "-segment_time",
+            &SEGMENT_S.to_string(),
+            "-reset_timestamps",
+            "1",
+        ])
+        .args([
+            "-segment_format_options",
+            "movflags=+frag_keyframe+empty_moov+default_base_moof",
+        ])
+        .arg(encoded.join("%d.mp4"))
+        .status()
+        .unwrap();
+    assert!(status.success());
+    for number in 0..HOUR_S / SEGMENT_S {
+        let start = first + TimeDelta::seconds(number * SEGMENT_S);
+        let name = start.format("%Y%m%d_%H%M%S.mp4").to_string();
+        std::fs::copy(
+            encoded.join(format!("{}.mp4", number % ENCODED)),
+            folder.join(name),
+        )
+        .unwrap();
+    }
+    std::fs::remove_dir_all(encoded).unwrap();
+}
+
+fn synthetic_start() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000, 0).unwrap()
+}
+
+/// A camera of which only the catalog knows.
+async fn fill_catalog(site: &Site) {
+    let store = Store::open(&format!("sqlite://{}/heldar.db", site.data().display()))
+        .await
+        .unwrap();
+    let source = Source {
+        id: "synthetic".to_owned(),
+        root: site.path("nowhere"),
+        layout: "heldar".to_owned(),
+        zone: "UTC".to_owned(),
+        follow: false,
+        create_time: synthetic_start(),
+    };
+    store.put_source(&source).await.unwrap();
+    let batch = 20_000;
+    for begin in (0..SYNTHETIC_SEGMENTS).step_by(batch) {
+        let segments: Vec<_> = (begin..begin + batch as i64).map(synthetic).collect();
+        store.take_in(&segments, synthetic_start()).await.unwrap();
+    }
+    store.close().await;
+}
+
+fn synthetic(number: i64) -> NewSegment {
+    let start_time = synthetic_start() + TimeDelta::seconds(number * SEGMENT_S);
+    // The last segment of each hour is half as long, so that there is a gap after it.
+    let length_s = if number % 360 == 359 {
+        SEGMENT_S / 2
+    } else {
+        SEGMENT_S
+    };
+    NewSegment {
+        camera_id: CameraId::parse("synthetic").unwrap(),
+        source_id: "synthetic".to_owned(),
+        path: format!("synthetic/{number}.mp4"),
+        start_time,
+        start_accuracy: TimeDelta::zero(),
+        size_bytes: 5_000_000,
+        modified_time: start_time,
+        facts: MediaFacts {
+            container: Container::FragmentedMp4,
+            duration: TimeDelta::seconds(length_s),
+            video: VideoFormat {
+                codec: "h264".to_owned(),
+                width: 1920,
+                height: 1080,
+                frame_count: 250,
+            },
+            video_fingerprint: "0".repeat(32),
+            audio: None,
+            key_frames: (0..5)
+                .map(|number| TimeDelta::seconds(number * 2))
+                .collect(),
+            truncated: false,
+        },
+    }
+}
+
+fn hash(path: &Path) {
+    use sha2::{Digest as _, Sha256};
+    let mut file = std::fs::File::open(path).unwrap();
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    while let Ok(count @ 1..) = std::io::Read::read(&mut file, &mut buffer) {
+        hasher.update(&buffer[..count]);
+    }
+    std::hint::black_box(hasher.finalize());
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,26 @@
+//! Log lines on standard error.
+
+use tracing_subscriber::EnvFilter;
+
+use super::colour;
+use super::failure::CliError;
+use super::settings::{LogFormat, Settings};
+
+/// Begins to write log lines as the settings say. To be called once in a process.
+///
+/// # Errors
+/// When the process writes logs already, or the filter cannot be read.
+pub fn start(settings: &Settings) -> Result<(), CliError> {
+    let filter = settings
+        .log
+        .parse::<EnvFilter>()
+        .map_err(|error| CliError::local("cannot read HELDAR_LOG", error))?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = match settings.log_format {
+        LogFormat::Text => lines.with_ansi(colour::is_wanted_on_stderr()).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| CliError::local("cannot write log lines", error))
+}

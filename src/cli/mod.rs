@@ -1,0 +1,149 @@
+//! The command line: settings, wiring, signals, commands. No logic of the service is here.
+//!
+//! Client commands (`clip`, `jobs`, `watch`, `cameras`, `timeline`) talk to a server over gRPC, as any other client
+//! does. `serve`, `import` and `doctor` work on the data folder of this machine. Results go to standard output,
+//! progress and errors to standard error.
+
+mod catalog;
+mod clip;
+mod colour;
+mod connection;
+mod doctor;
+mod doctor_checks;
+mod download;
+mod failure;
+mod follow;
+mod import;
+mod import_report;
+mod jobs;
+mod json;
+mod logging;
+mod progress;
+mod serve;
+mod service;
+mod settings;
+mod signals;
+mod sources;
+mod table;
+mod time_argument;
+mod variables;
+mod words;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use connection::Server;
+use failure::CliError;
+use settings::Settings;
+
+const AFTER_HELP: &str = "\
+`footage COMMAND --help` explains a command. `footage settings` lists the variables of the
+environment that are read, with meaning, default and present value.";
+
+/// Gets footage out of video recorders: clips cut to the frame, over gRPC, with live progress
+#[derive(Debug, Parser)]
+#[command(name = "footage", version, max_term_width = 110, after_help = format!("{AFTER_HELP}\n\n{}", failure::EXIT_CODES))]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Import(import::ImportArgs),
+    Clip(clip::ClipArgs),
+    Jobs(jobs::JobsArgs),
+    Watch(jobs::WatchArgs),
+    Cameras(catalog::CamerasArgs),
+    Timeline(catalog::TimelineArgs),
+    Doctor(doctor::DoctorArgs),
+    /// List the variables of the environment: meaning, default, present value
+    #[command(after_help = sources::SYNTAX)]
+    Settings {
+        /// Print the variables as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The server that a client command calls.
+#[derive(Debug, clap::Args)]
+struct ServerArgs {
+    /// Server to call
+    #[arg(long, env = "HELDAR_SERVER", hide_env_values = true, value_name = "URL", value_parser = server_argument,
+          default_value = connection::DEFAULT_SERVER)]
+    server: String,
+}
+
+impl ServerArgs {
+    async fn connect(&self) -> Result<Server, CliError> {
+        Server::connect(&self.server).await
+    }
+}
+
+/// A blank variable counts as unset.
+fn server_argument(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Ok(connection::DEFAULT_SERVER.to_owned()),
+        text => connection::server_url(text),
+    }
+}
+
+/// Runs the command that the arguments of the process name, and returns its exit code.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return CliError::local("cannot start", error).report(),
+    };
+    let result = runtime.block_on(command(cli.command));
+    // Work that did not end in time must not hold up the process.
+    runtime.shutdown_background();
+    result.unwrap_or_else(|error| error.report())
+}
+
+async fn command(command: Command) -> Result<ExitCode, CliError> {
+    let done = |()| ExitCode::SUCCESS;
+    match command {
+        Command::Serve(args) => {
+            let (settings, unknown) = Settings::of_process(&args.overrides())?;
+            serve::run(settings, &unknown).await
+        }
+        Command::Import(args) => {
+            let (settings, unknown) =
+                Settings::of_process(&[("HELDAR_DATA_DIR", args.data_dir())])?;
+            warn_of_unknown(&unknown);
+            import::run(&settings, &args).await.map(done)
+        }
+        Command::Clip(args) => clip::run(args).await.map(done),
+        Command::Jobs(args) => jobs::run(args).await.map(done),
+        Command::Watch(args) => jobs::watch(args).await.map(done),
+        Command::Cameras(args) => catalog::cameras(args).await.map(done),
+        Command::Timeline(args) => catalog::timeline(args).await.map(done),
+        Command::Doctor(args) => doctor::run(&args).await.map(done),
+        Command::Settings { json } => variables::print(json).map(done),
+    }
+}
+
+/// Names variables that begin like ours and mean nothing: mostly typing errors.
+fn warn_of_unknown(unknown: &[String]) {
+    for name in unknown {
+        eprintln!(
+            "warning: {} has no meaning; is it a typing error? `footage settings` lists those that have",
+            words::plain(name)
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_commands_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

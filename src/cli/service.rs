@@ -1,0 +1,475 @@
+//! Putting the service together: folders, database, jobs, followers, server; and taking it apart again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::settings::Settings;
+use heldar_footage::api::{ServeError, Server, Services};
+use heldar_footage::domain::job::{Job, JobKind, JobSpec};
+use heldar_footage::domain::source::{ImportSpec, Source};
+use heldar_footage::jobs::{
+    JobChange, JobSettings, Jobs, JobsError, PRIORITY_BACKGROUND, Registry, Runner, Submission,
+};
+use heldar_footage::media::Engine;
+use heldar_footage::repository::{OpenError, Store, StoreError};
+use heldar_footage::work::clip::{ClipSettings, ClipWork};
+use heldar_footage::work::follow::follow;
+use heldar_footage::work::housekeeping::Housekeeping;
+use heldar_footage::work::import::ImportWork;
+use heldar_footage::work::intake::{Intake, SourceError};
+
+/// How often to look for sources that another command has added.
+const SOURCES_EVERY: Duration = Duration::from_secs(5);
+/// Imports at the same time: each reads from its own disk more often than not.
+const IMPORTS_AT_ONCE: usize = 2;
+/// How long an import that is told to stop may take.
+const IMPORT_GRACE: Duration = Duration::from_secs(5);
+/// How long to hold on to one wait for a job; it is repeated.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// Why the service cannot start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum ServiceError {
+    #[error("cannot make the folder {}", path.display())]
+    Folder {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("another server already uses the data folder {}", path.display())]
+    InUse { path: PathBuf },
+    #[error("cannot lock the data folder with {}", path.display())]
+    Lock {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    #[error("the database cannot be used")]
+    Store(#[from] StoreError),
+    #[error("source {id}")]
+    Source { id: String, source: SourceError },
+    #[error("{} overlaps with source {other}, {}: its files would be taken in twice", root.display(), other_root.display())]
+    Nested {
+        root: PathBuf,
+        other: String,
+        other_root: PathBuf,
+    },
+    #[error("cannot remove unfinished files of an earlier run from {}", path.display())]
+    Sweep {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
+    Jobs(#[from] JobsError),
+}
+
+/// What every command needs that works on the catalog itself.
+pub(super) struct Catalog {
+    pub(super) store: Store,
+    pub(super) jobs: Jobs,
+    pub(super) intake: Arc<Intake>,
+}
+
+impl Catalog {
+    /// Opens the database of the settings, and makes it where it is missing.
+    pub(super) async fn open(settings: &Settings) -> Result<Self, ServiceError> {
+        make_folder(&settings.data_dir)?;
+        let store = Store::open(&settings.database_url).await?;
+        let jobs = Jobs::new(store.clone(), JobSettings::default());
+        let intake = Arc::new(Intake::new(
+            store.clone(),
+            engine(settings),
+            settings.segment_length,
+        ));
+        Ok(Self {
+            store,
+            jobs,
+            intake,
+        })
+    }
+
+    /// What this process can do about imports.
+    pub(super) fn imports(&self) -> Registry {
+        Registry::default().with(
+            JobKind::Import,
+            IMPORTS_AT_ONCE,
+            ImportWork::new(Arc::clone(&self.intake)),
+        )
+    }
+
+    /// Imports a source by a job of its own and returns the job's states, the end state last. A server on the same
+    /// data folder may take the job instead; the states are the same. Cancelling asks the job to stop.
+    pub(super) async fn import(
+        self,
+        source: Source,
+        cancel: CancellationToken,
+    ) -> Result<ReceiverStream<Result<Arc<Job>, JobsError>>, ServiceError> {
+        let source = self.as_known(source).await?;
+        self.put_source(&source).await?;
+        let job = self.jobs.submit(import_of(source.id, "import")).await?;
+        let mut watch = self.jobs.watch(&job.id, 0).await?;
+        let running = tokio::spawn(Runner::new(&self.jobs, self.imports()).run(IMPORT_GRACE));
+        let (states, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let mut cancelled = false;
+            loop {
+                tokio::select! {
+                    change = watch.next() => match change {
+                        Ok(Some(JobChange::Job(job))) => {
+                            let _ = states.send(Ok(job)).await;
+                        }
+                        Ok(Some(_)) => {}
+                        Ok(None) => break,
+                        Err(error) => {
+                            let _ = states.send(Err(error)).await;
+                            break;
+                        }
+                    },
+                    () = cancel.cancelled(), if !cancelled => {
+                        cancelled = true;
+                        // A job that has just ended cannot be cancelled, and its end state is on its way.
+                        let _ = self.jobs.cancel(&job.id).await;
+                    }
+                }
+            }
+            self.jobs.drain();
+            let _ = running.await;
+            self.store.close().await;
+        });
+        Ok(ReceiverStream::new(receiver))
+    }
+
+    /// A folder is one source: an import of one that is known goes on under its id, and does not end its being
+    /// followed. A folder within another source, or around one, would bring the same files in twice.
+    async fn as_known(&self, source: Source) -> Result<Source, ServiceError> {
+        let mut source = source;
+        let root = canonical(&source.root);
+        for known in self.store.sources().await? {
+            let known_root = canonical(&known.root);
+            if known_root == root {
+                source.id = known.id;
+                source.follow |= known.follow;
+                return Ok(source);
+            }
+            if known.id != source.id
+                && (root.starts_with(&known_root) || known_root.starts_with(&root))
+            {
+                return Err(ServiceError::Nested {
+                    root: source.root,
+                    other: known.id,
+                    other_root: known.root,
+                });
+            }
+        }
+        Ok(source)
+    }
+
+    /// Writes a source, after a check that its files can be read as it says.
+    pub(super) async fn put_source(&self, source: &Source) -> Result<(), ServiceError> {
+        self.intake
+            .rules(source)
+            .map_err(|error| ServiceError::Source {
+                id: source.id.clone(),
+                source: error,
+            })?;
+        Ok(self.store.put_source(source).await?)
+    }
+}
+
+fn engine(settings: &Settings) -> Engine {
+    Engine {
+        ffmpeg: settings.ffmpeg_bin.clone().into(),
+        scratch: settings.data_dir.join("scratch"),
+    }
+}
+
+/// The running service.
+pub(super) struct Service {
+    catalog: Catalog,
+    clips: Arc<ClipWork>,
+    server: Server,
+    runner: Runner,
+    housekeeping: Housekeeping,
+    _lock: File,
+}
+
+impl Service {
+    /// Makes everything ready; nothing runs yet, but the port is taken.
+    pub(super) async fn prepare(settings: &Settings) -> Result<Self, ServiceError> {
+        make_folder(&settings.data_dir)?;
+        make_folder(&settings.clips_dir)?;
+        let (mut lock, dead_owner) = lock_data_folder(&settings.data_dir)?;
+        let catalog = Catalog::open(settings).await?;
+        let clip_settings = ClipSettings {
+            folder: settings.clips_dir.clone(),
+            keep_for: settings.clip_retention,
+            timeout: settings.clip_timeout,
+        };
+        let clips = Arc::new(ClipWork::new(
+            catalog.store.clone(),
+            clip_settings,
+            engine(settings),
+        ));
+        let registry = catalog.imports().with(
+            JobKind::Clip,
+            settings.media_job_concurrency,
+            Arc::clone(&clips),
+        );
+        let runner = Runner::new(&catalog.jobs, registry);
+        if !dead_owner.is_empty() {
+            runner.take_over_from(&dead_owner).await?;
+        }
+        write_owner(&mut lock, catalog.jobs.owner()).map_err(|source| ServiceError::Lock {
+            path: lock_path(&settings.data_dir),
+            source,
+        })?;
+
+        let housekeeping = Housekeeping {
+            store: catalog.store.clone(),
+            clips: Arc::clone(&clips),
+            clips_folder: settings.clips_dir.clone(),
+        };
+        let swept = housekeeping
+            .sweep_unfinished()
+            .map_err(|source| ServiceError::Sweep {
+                path: settings.clips_dir.clone(),
+                source,
+            })?;
+        if swept > 0 {
+            info!(files = swept, "removed unfinished files of an earlier run");
+        }
+        for source in sources(settings)? {
+            let source = Source {
+                follow: true,
+                ..catalog.as_known(source).await?
+            };
+            catalog.put_source(&source).await?;
+        }
+        let server = Server::bind(settings.listen).await?;
+        Ok(Self {
+            catalog,
+            clips,
+            server,
+            runner,
+            housekeeping,
+            _lock: lock,
+        })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> std::net::SocketAddr {
+        self.server.address()
+    }
+
+    /// Serves until `stop`, then ends what runs within the grace of the settings.
+    pub(super) async fn run(
+        self,
+        settings: &Settings,
+        stop: CancellationToken,
+    ) -> Result<(), ServiceError> {
+        let Self {
+            catalog,
+            clips,
+            server,
+            runner,
+            housekeeping,
+            _lock,
+        } = self;
+        let services = Services {
+            store: catalog.store.clone(),
+            jobs: catalog.jobs.clone(),
+            clips,
+            intake: Arc::clone(&catalog.intake),
+        };
+        let draining = catalog.jobs.draining();
+        let drain = async {
+            tokio::select! {
+                () = stop.cancelled() => {
+                    info!("stopping");
+                    catalog.jobs.drain();
+                }
+                () = draining.cancelled() => {}
+            }
+        };
+        let grace = settings.shutdown_grace;
+        let serving = async {
+            let served = server.serve(services, &settings.cors_origins, grace).await;
+            // A server that ended by itself takes everything else down with it.
+            catalog.jobs.drain();
+            served
+        };
+        let (served, (), (), (), ()) = tokio::join!(
+            serving,
+            runner.run(grace),
+            housekeeping.run(draining.clone()),
+            follow_sources(&catalog, draining.clone()),
+            drain,
+        );
+        catalog.store.close().await;
+        Ok(served?)
+    }
+}
+
+/// Follows every source that is to be followed, also those that other commands add or end.
+async fn follow_sources(catalog: &Catalog, stop: CancellationToken) {
+    let mut followed: HashMap<String, (Source, CancellationToken)> = HashMap::new();
+    let mut followers = JoinSet::new();
+    let mut ticks = tokio::time::interval(SOURCES_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = ticks.tick() => {}
+            Some(_) = followers.join_next() => continue,
+        }
+        let present = match catalog.store.sources().await {
+            Ok(sources) => sources,
+            Err(error) => {
+                warn!(%error, "reading the sources failed");
+                continue;
+            }
+        };
+        let wanted: HashMap<_, _> = present
+            .into_iter()
+            .filter(|source| source.follow)
+            .map(|source| (source.id.clone(), source))
+            .collect();
+        followed.retain(|id, (source, cancel)| {
+            let same = wanted.get(id) == Some(source);
+            if !same {
+                cancel.cancel();
+            }
+            same
+        });
+        for (id, source) in wanted {
+            if followed.contains_key(&id) {
+                continue;
+            }
+            let rules = match catalog.intake.rules(&source) {
+                Ok(rules) => rules,
+                Err(error) => {
+                    warn!(source_id = id, %error, "a source cannot be followed");
+                    continue;
+                }
+            };
+            info!(source_id = id, root = %source.root.display(), layout = source.layout, "following a source");
+            let cancel = stop.child_token();
+            let jobs = catalog.jobs.clone();
+            let first_look = {
+                let id = id.clone();
+                move || import_once(jobs, id)
+            };
+            followers.spawn(follow(
+                Arc::clone(&catalog.intake),
+                rules,
+                first_look,
+                cancel.clone(),
+            ));
+            followed.insert(id, (source, cancel));
+        }
+    }
+    while followers.join_next().await.is_some() {}
+}
+
+/// Imports a source by a job, which anybody can watch, and waits for its end.
+async fn import_once(jobs: Jobs, source_id: String) {
+    let ended = async {
+        let mut job = jobs.submit(import_of(source_id.clone(), "serve")).await?;
+        while !job.state.is_terminal() && !jobs.draining().is_cancelled() {
+            job = jobs.wait(job, WAIT).await?;
+        }
+        Ok::<_, JobsError>(())
+    };
+    if let Err(error) = ended.await {
+        warn!(source_id, %error, "importing a source failed");
+    }
+}
+
+fn import_of(source_id: String, created_by: &str) -> Submission {
+    Submission {
+        spec: JobSpec::Import(ImportSpec { source_id }),
+        priority: PRIORITY_BACKGROUND,
+        created_by: created_by.to_owned(),
+        labels: BTreeMap::new(),
+        retry_of: String::new(),
+        request: None,
+    }
+}
+
+fn sources(settings: &Settings) -> Result<Vec<Source>, ServiceError> {
+    settings
+        .sources
+        .iter()
+        .map(|source| {
+            if source.root == settings.recordings_dir && !settings.recordings_dir_given {
+                make_folder(&source.root)?;
+            }
+            Ok(source.clone().into_source(true))
+        })
+        .collect()
+}
+
+fn make_folder(path: &Path) -> Result<(), ServiceError> {
+    std::fs::create_dir_all(path).map_err(|source| ServiceError::Folder {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The path without links, as far as it is there.
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+fn lock_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("footage.lock")
+}
+
+/// Takes the data folder for this process and tells which process had it before. The lock ends with the process,
+/// however it ends, so whoever gets it knows that the owner before is gone.
+fn lock_data_folder(data_dir: &Path) -> Result<(File, String), ServiceError> {
+    let path = lock_path(data_dir);
+    let failed = |source| ServiceError::Lock {
+        path: path.clone(),
+        source,
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            return Err(ServiceError::InUse {
+                path: data_dir.to_owned(),
+            });
+        }
+        Err(error) => return Err(failed(error.into())),
+    }
+    let mut owner = String::new();
+    file.read_to_string(&mut owner).map_err(failed)?;
+    Ok((file, owner.trim().to_owned()))
+}
+
+fn write_owner(lock: &mut File, owner: &str) -> std::io::Result<()> {
+    lock.rewind()?;
+    lock.set_len(0)?;
+    lock.write_all(owner.as_bytes())?;
+    lock.sync_data()
+}

@@ -1,0 +1,391 @@
+//! The server's settings, read from the environment.
+//!
+//! Every variable is looked at before anything is refused, so that one start names all that is wrong. What the
+//! variables mean for people stands in `variables`; sources have their own syntax, in `sources`.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, CONTROLS};
+
+use super::sources::{self, SourceSetting};
+use super::variables;
+
+const SECONDS_PER_HOUR: u64 = 3600;
+/// A hundred years: longer times cannot be meant.
+const LONGEST_HOURS: u64 = 876_000;
+const LONGEST_S: u64 = 86_400;
+const MOST_JOBS: u64 = 256;
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Everything that the environment decides. Paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the server listens.
+    pub listen: SocketAddr,
+    /// Folder of everything that the service keeps.
+    pub data_dir: PathBuf,
+    /// `sqlite://` and the absolute path of the database file, percent-encoded.
+    pub database_url: String,
+    /// Root of the source `recordings`.
+    pub recordings_dir: PathBuf,
+    /// Whether the recordings folder was named; if not, it is made where it is missing.
+    pub recordings_dir_given: bool,
+    /// Where finished clips lie.
+    pub clips_dir: PathBuf,
+    /// Name or path of ffmpeg.
+    pub ffmpeg_bin: PathBuf,
+    /// Name or path of ffprobe.
+    pub ffprobe_bin: PathBuf,
+    /// Name or path of rclone.
+    pub rclone_bin: PathBuf,
+    /// Jobs that run at the same time, at least 1.
+    pub media_job_concurrency: usize,
+    /// How long a clip is kept unless the request says otherwise; `None`: until it is deleted.
+    pub clip_retention: Option<Duration>,
+    /// How long a clip may take to be cut.
+    pub clip_timeout: Duration,
+    /// Folders that are imported at start and followed, the recordings folder first.
+    pub sources: Vec<SourceSetting>,
+    /// The longest that a recorder writes to one file.
+    pub segment_length: Duration,
+    /// How long running calls and jobs may take to end after the first signal.
+    pub shutdown_grace: Duration,
+    /// Web origins that may call from a browser.
+    pub cors_origins: Vec<String>,
+    /// Filter of log lines, as `tracing-subscriber` reads it.
+    pub log: String,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// The server that client commands call.
+    pub server: String,
+}
+
+/// A variable that cannot be used, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongVariable {
+    /// Its name.
+    pub name: &'static str,
+    /// Why its value cannot be used.
+    pub reason: String,
+}
+
+/// The settings cannot be used: the operator must change every variable that is named.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .wrong.iter().map(|wrong| format!("{}: {}", wrong.name, wrong.reason)).collect::<Vec<_>>().join("\n       "))]
+pub struct SettingsError {
+    /// At least one.
+    pub wrong: Vec<WrongVariable>,
+}
+
+impl Settings {
+    /// Reads the settings from `get`, which gives the value of a variable. A blank value counts as unset.
+    ///
+    /// # Errors
+    /// [`SettingsError`] with every variable whose value cannot be used.
+    pub fn from_env(get: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let mut reader = Reader {
+            get,
+            wrong: Vec::new(),
+        };
+        let settings = reader.settings();
+        if reader.wrong.is_empty() {
+            Ok(settings)
+        } else {
+            Err(SettingsError {
+                wrong: reader.wrong,
+            })
+        }
+    }
+
+    /// Reads the settings from the environment of this process, in which `overrides` (from the command line) replace
+    /// variables. Returns them with the `HELDAR_` variables that have no meaning, which are likely typing errors.
+    ///
+    /// # Errors
+    /// As [`Settings::from_env`]; also for values that are not UTF-8.
+    pub fn of_process(
+        overrides: &[(&str, Option<String>)],
+    ) -> Result<(Self, Vec<String>), SettingsError> {
+        let wrong: Vec<WrongVariable> = variables::ALL
+            .iter()
+            .filter(|variable| {
+                std::env::var_os(variable.name).is_some_and(|value| value.to_str().is_none())
+            })
+            .map(|variable| WrongVariable {
+                name: variable.name,
+                reason: "is not UTF-8".to_owned(),
+            })
+            .collect();
+        if !wrong.is_empty() {
+            return Err(SettingsError { wrong });
+        }
+        let settings = Self::from_env(|name| {
+            let overriding = overrides.iter().find(|(overridden, _)| *overridden == name);
+            overriding
+                .and_then(|(_, value)| value.clone())
+                .or_else(|| std::env::var(name).ok())
+        })?;
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        Ok((settings, variables::unknown(names)))
+    }
+
+    /// The database's file.
+    pub fn database_path(&self) -> PathBuf {
+        percent_decoded(database_part(&self.database_url).unwrap_or_default())
+    }
+}
+
+struct Reader<F> {
+    get: F,
+    wrong: Vec<WrongVariable>,
+}
+
+impl<F: Fn(&str) -> Option<String>> Reader<F> {
+    fn settings(&mut self) -> Settings {
+        let data_dir = self
+            .path("HELDAR_DATA_DIR")
+            .unwrap_or_else(|| absolute(Path::new("data")));
+        let recordings_dir = self.path("HELDAR_RECORDINGS_DIR");
+        let recordings_dir_given = recordings_dir.is_some();
+        let recordings_dir = recordings_dir.unwrap_or_else(|| data_dir.join("recordings"));
+        let hours = self.number("HELDAR_CLIP_RETENTION_HOURS", 168, 0..=LONGEST_HOURS);
+        Settings {
+            listen: self.parsed("HELDAR_LISTEN", "127.0.0.1:50051", |text| {
+                text.parse().map_err(|_| {
+                    format!("`{text}` is no address and port; write, for example, 127.0.0.1:50051 or [::1]:50051")
+                })
+            }),
+            database_url: self.database_url(&data_dir),
+            sources: self.sources(&recordings_dir),
+            recordings_dir,
+            recordings_dir_given,
+            clips_dir: self.path("HELDAR_CLIPS_DIR").unwrap_or_else(|| data_dir.join("clips")),
+            ffmpeg_bin: self.program("HELDAR_FFMPEG_BIN", "ffmpeg"),
+            ffprobe_bin: self.program("HELDAR_FFPROBE_BIN", "ffprobe"),
+            rclone_bin: self.program("HELDAR_RCLONE_BIN", "rclone"),
+            media_job_concurrency: usize::try_from(self.number("HELDAR_MEDIA_JOB_CONCURRENCY", 3, 1..=MOST_JOBS))
+                .unwrap_or(1),
+            clip_retention: (hours > 0).then(|| Duration::from_secs(hours * SECONDS_PER_HOUR)),
+            clip_timeout: self.seconds("HELDAR_CLIP_TIMEOUT_S", 180, 5),
+            segment_length: self.seconds("HELDAR_SEGMENT_LENGTH_S", 60, 1),
+            shutdown_grace: self.seconds("HELDAR_SHUTDOWN_GRACE_S", 10, 0),
+            cors_origins: self.cors_origins(),
+            log: self.parsed("HELDAR_LOG", "info", |text| {
+                text.parse::<tracing_subscriber::EnvFilter>()
+                    .map(|_| text.to_owned())
+                    .map_err(|error| format!("`{text}` is no log filter ({error}); write, for example, info or heldar_footage=debug"))
+            }),
+            log_format: self.parsed("HELDAR_LOG_FORMAT", "text", |text| match text {
+                "text" => Ok(LogFormat::Text),
+                "json" => Ok(LogFormat::Json),
+                _ => Err(format!("`{text}` is neither `text` nor `json`")),
+            }),
+            server: self.parsed("HELDAR_SERVER", super::connection::DEFAULT_SERVER, |text| {
+                super::connection::server_url(text)
+            }),
+            data_dir,
+        }
+    }
+
+    fn value(&self, name: &str) -> Option<String> {
+        (self.get)(name)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
+    }
+
+    fn refuse(&mut self, name: &'static str, reason: impl Into<String>) {
+        self.wrong.push(WrongVariable {
+            name,
+            reason: reason.into(),
+        });
+    }
+
+    /// The value as `parse` reads it. When it cannot be read the default stands in, and the start is refused later.
+    fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        default: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
+        let given = self.value(name).map(|text| parse(&text));
+        match given {
+            Some(Ok(value)) => return value,
+            Some(Err(reason)) => self.refuse(name, reason),
+            None => {}
+        }
+        parse(default).unwrap_or_else(|reason| {
+            unreachable!("the default of {name} is sound, as a test shows: {reason}")
+        })
+    }
+
+    fn number(
+        &mut self,
+        name: &'static str,
+        default: u64,
+        bounds: std::ops::RangeInclusive<u64>,
+    ) -> u64 {
+        self.parsed(name, &default.to_string(), |text| {
+            match u64::from_str(text) {
+                Ok(number) if bounds.contains(&number) => Ok(number),
+                Ok(_) => Err(format!(
+                    "{text} is not between {} and {}",
+                    bounds.start(),
+                    bounds.end()
+                )),
+                Err(_) => Err(format!(
+                    "`{text}` is not a whole number between {} and {}",
+                    bounds.start(),
+                    bounds.end()
+                )),
+            }
+        })
+    }
+
+    fn seconds(&mut self, name: &'static str, default: u64, least: u64) -> Duration {
+        Duration::from_secs(self.number(name, default, least..=LONGEST_S))
+    }
+
+    fn path(&mut self, name: &'static str) -> Option<PathBuf> {
+        let value = self.value(name)?;
+        if value.contains('\0') {
+            self.refuse(name, "holds a NUL byte");
+            return None;
+        }
+        Some(absolute(Path::new(&value)))
+    }
+
+    /// A bare name is looked for in `PATH` when it is needed; anything with a slash is a path.
+    fn program(&mut self, name: &'static str, default: &str) -> PathBuf {
+        match self.value(name) {
+            Some(value) if value.contains('/') => absolute(Path::new(&value)),
+            Some(value) => PathBuf::from(value),
+            None => PathBuf::from(default),
+        }
+    }
+
+    fn database_url(&mut self, data_dir: &Path) -> String {
+        const NAME: &str = "HELDAR_DATABASE_URL";
+        let default = format!("sqlite://{}", percent_encoded(&data_dir.join("heldar.db")));
+        let Some(url) = self.value(NAME) else {
+            return default;
+        };
+        let Some(path) = database_part(&url) else {
+            // The rest of the value may hold a password, so only the scheme is shown.
+            let scheme = url.split(':').next().unwrap_or_default().to_owned();
+            let known =
+                scheme.len() < url.len() && scheme.chars().all(|c| c.is_ascii_alphanumeric());
+            let shown = if known {
+                format!("`{scheme}:`")
+            } else {
+                "its value".to_owned()
+            };
+            self.refuse(
+                NAME,
+                format!("{shown} is not supported; write sqlite:// and the path of a file"),
+            );
+            return default;
+        };
+        let parameters = url
+            .split_once('?')
+            .map(|(_, parameters)| parameters)
+            .unwrap_or_default();
+        if path.is_empty() || path.contains(":memory:") || parameters.contains("mode=memory") {
+            self.refuse(
+                NAME,
+                "the database must be a file; write sqlite:// and its path",
+            );
+            return default;
+        }
+        let path = percent_encoded(&absolute(&percent_decoded(path)));
+        if parameters.is_empty() {
+            format!("sqlite://{path}")
+        } else {
+            format!("sqlite://{path}?{parameters}")
+        }
+    }
+
+    fn sources(&mut self, recordings_dir: &Path) -> Vec<SourceSetting> {
+        let mut all = vec![SourceSetting::recordings(recordings_dir)];
+        match sources::parse(&self.value("HELDAR_SOURCES").unwrap_or_default()) {
+            Ok(more) => all.extend(more),
+            Err(error) => self.refuse("HELDAR_SOURCES", error.to_string()),
+        }
+        all
+    }
+
+    fn cors_origins(&mut self) -> Vec<String> {
+        const NAME: &str = "HELDAR_CORS_ORIGINS";
+        let value = self.value(NAME).unwrap_or_default();
+        let origins: Vec<String> = value
+            .split(',')
+            .map(str::trim)
+            .filter(|origin| !origin.is_empty())
+            .map(str::to_owned)
+            .collect();
+        for origin in &origins {
+            if origin != "*" && !is_origin(origin) {
+                self.refuse(
+                    NAME,
+                    format!(
+                        "`{origin}` is no web origin; write, for example, https://video.example.org"
+                    ),
+                );
+            }
+        }
+        origins
+    }
+}
+
+/// Scheme, host and port, as a browser sends it (RFC 6454, section 7).
+fn is_origin(text: &str) -> bool {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|host| {
+        !host.is_empty()
+            && host.bytes().all(|byte| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']')
+            })
+    })
+}
+
+/// What stands between the scheme and the parameters of an SQLite URL.
+fn database_part(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("sqlite:")?;
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    Some(rest.split_once('?').map_or(rest, |(path, _)| path))
+}
+
+/// The characters that would change the meaning of a path in an SQLite URL.
+const ENCODED: AsciiSet = CONTROLS.add(b'%').add(b'?').add(b'#');
+
+fn percent_encoded(path: &Path) -> String {
+    percent_encoding::percent_encode(path.as_os_str().as_encoded_bytes(), &ENCODED).to_string()
+}
+
+fn percent_decoded(text: &str) -> PathBuf {
+    let bytes = percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+/// `path` made absolute by the present folder, without `.` steps. Links and `..` are left as they are.
+pub fn absolute(path: &Path) -> PathBuf {
+    // It fails only for an empty path or when the present folder is gone; the path then fails where it is used.
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

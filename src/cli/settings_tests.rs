@@ -1,0 +1,162 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::{LogFormat, Settings, SettingsError, absolute};
+
+fn read(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    Settings::from_env(|name| {
+        variables
+            .iter()
+            .find(|(given, _)| *given == name)
+            .map(|(_, value)| (*value).to_owned())
+    })
+}
+
+fn wrong_names(variables: &[(&str, &str)]) -> Vec<&'static str> {
+    read(variables)
+        .expect_err("the settings are wrong")
+        .wrong
+        .iter()
+        .map(|wrong| wrong.name)
+        .collect()
+}
+
+#[test]
+fn without_variables_every_setting_has_its_default() {
+    let settings = read(&[]).unwrap();
+    let data = absolute(Path::new("data"));
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:50051");
+    assert_eq!(settings.data_dir, data);
+    assert_eq!(settings.database_path(), data.join("heldar.db"));
+    assert_eq!(settings.recordings_dir, data.join("recordings"));
+    assert!(!settings.recordings_dir_given);
+    assert_eq!(settings.clips_dir, data.join("clips"));
+    assert_eq!(settings.ffmpeg_bin, Path::new("ffmpeg"));
+    assert_eq!(settings.ffprobe_bin, Path::new("ffprobe"));
+    assert_eq!(settings.rclone_bin, Path::new("rclone"));
+    assert_eq!(settings.media_job_concurrency, 3);
+    assert_eq!(
+        settings.clip_retention,
+        Some(Duration::from_secs(168 * 3600))
+    );
+    assert_eq!(settings.clip_timeout, Duration::from_secs(180));
+    assert_eq!(settings.segment_length, Duration::from_secs(60));
+    assert_eq!(settings.shutdown_grace, Duration::from_secs(10));
+    assert!(settings.cors_origins.is_empty());
+    assert_eq!(
+        (settings.log.as_str(), settings.log_format),
+        ("info", LogFormat::Text)
+    );
+    assert_eq!(settings.server, "http://127.0.0.1:50051");
+    assert_eq!(settings.sources.len(), 1);
+    assert_eq!(settings.sources[0].id, "recordings");
+    assert_eq!(settings.sources[0].root, settings.recordings_dir);
+}
+
+#[test]
+fn a_blank_variable_counts_as_unset() {
+    let blank: Vec<_> = super::variables::ALL
+        .iter()
+        .map(|variable| (variable.name, " \t"))
+        .collect();
+    assert_eq!(read(&blank), read(&[]));
+}
+
+#[test]
+fn the_folders_and_the_database_follow_the_data_folder() {
+    let settings = read(&[("HELDAR_DATA_DIR", "/srv/100% sure?")]).unwrap();
+    assert_eq!(settings.clips_dir, Path::new("/srv/100% sure?/clips"));
+    assert_eq!(
+        settings.database_url,
+        "sqlite:///srv/100%25 sure%3F/heldar.db"
+    );
+    assert_eq!(
+        settings.database_path(),
+        Path::new("/srv/100% sure?/heldar.db")
+    );
+}
+
+#[test]
+fn relative_paths_are_made_absolute() {
+    let settings = read(&[
+        ("HELDAR_DATABASE_URL", "sqlite://./other.db?cache=private"),
+        ("HELDAR_CLIPS_DIR", "clips"),
+        ("HELDAR_FFMPEG_BIN", "tools/ffmpeg"),
+    ])
+    .unwrap();
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(settings.database_path(), here.join("other.db"));
+    assert!(settings.database_url.ends_with("/other.db?cache=private"));
+    assert_eq!(settings.clips_dir, here.join("clips"));
+    assert_eq!(settings.ffmpeg_bin, here.join("tools/ffmpeg"));
+}
+
+#[test]
+fn every_wrong_variable_is_named_at_once() {
+    let wrong = wrong_names(&[
+        ("HELDAR_LISTEN", "localhost"),
+        ("HELDAR_DATABASE_URL", "postgres://user:secret@host/db"),
+        ("HELDAR_MEDIA_JOB_CONCURRENCY", "0"),
+        ("HELDAR_CLIP_RETENTION_HOURS", "-1"),
+        ("HELDAR_CLIP_TIMEOUT_S", "4"),
+        ("HELDAR_SEGMENT_LENGTH_S", "1.5"),
+        ("HELDAR_SHUTDOWN_GRACE_S", "soon"),
+        ("HELDAR_SOURCES", "nonsense"),
+        ("HELDAR_CORS_ORIGINS", "https://ok.example, not an origin"),
+        ("HELDAR_LOG", "=,="),
+        ("HELDAR_LOG_FORMAT", "xml"),
+        ("HELDAR_SERVER", "ftp://there"),
+        ("HELDAR_DATA_DIR", "/data"),
+    ]);
+    let mut sorted = wrong.clone();
+    sorted.sort_unstable();
+    assert_eq!(
+        sorted,
+        [
+            "HELDAR_CLIP_RETENTION_HOURS",
+            "HELDAR_CLIP_TIMEOUT_S",
+            "HELDAR_CORS_ORIGINS",
+            "HELDAR_DATABASE_URL",
+            "HELDAR_LISTEN",
+            "HELDAR_LOG",
+            "HELDAR_LOG_FORMAT",
+            "HELDAR_MEDIA_JOB_CONCURRENCY",
+            "HELDAR_SEGMENT_LENGTH_S",
+            "HELDAR_SERVER",
+            "HELDAR_SHUTDOWN_GRACE_S",
+            "HELDAR_SOURCES",
+        ]
+    );
+}
+
+#[test]
+fn a_refused_database_url_does_not_show_its_password() {
+    let error = read(&[("HELDAR_DATABASE_URL", "postgres://user:secret@host/db")]).unwrap_err();
+    assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+#[test]
+fn a_database_in_memory_is_refused() {
+    for url in ["sqlite::memory:", "sqlite://", "sqlite://x?mode=memory"] {
+        assert_eq!(
+            wrong_names(&[("HELDAR_DATABASE_URL", url)]),
+            ["HELDAR_DATABASE_URL"],
+            "{url}"
+        );
+    }
+}
+
+#[test]
+fn numbers_at_their_bounds_are_taken() {
+    let settings = read(&[
+        ("HELDAR_CLIP_RETENTION_HOURS", "0"),
+        ("HELDAR_CLIP_TIMEOUT_S", "5"),
+        ("HELDAR_MEDIA_JOB_CONCURRENCY", "1"),
+        ("HELDAR_SHUTDOWN_GRACE_S", "0"),
+    ])
+    .unwrap();
+    assert_eq!(settings.clip_retention, None);
+    assert_eq!(settings.clip_timeout, Duration::from_secs(5));
+    assert_eq!(settings.media_job_concurrency, 1);
+    assert_eq!(settings.shutdown_grace, Duration::ZERO);
+}

@@ -1,0 +1,241 @@
+//! What each variable means, for people: the text of `footage settings`, and which names are known.
+
+use std::io::Write;
+
+use super::failure::CliError;
+use super::settings::Settings;
+
+/// A variable of the environment.
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What holds when it is unset.
+    pub default: &'static str,
+    /// What it decides.
+    pub meaning: &'static str,
+}
+
+const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
+    Variable {
+        name,
+        default,
+        meaning,
+    }
+}
+
+/// Every variable that this version reads.
+pub static ALL: [Variable; 18] = [
+    variable(
+        "HELDAR_LISTEN",
+        "127.0.0.1:50051",
+        "address and port of gRPC, gRPC-Web and media over HTTP",
+    ),
+    variable(
+        "HELDAR_DATA_DIR",
+        "./data",
+        "folder of everything that the service keeps",
+    ),
+    variable(
+        "HELDAR_DATABASE_URL",
+        "sqlite://<data>/heldar.db",
+        "the database: sqlite:// and the path of a file",
+    ),
+    variable(
+        "HELDAR_RECORDINGS_DIR",
+        "<data>/recordings",
+        "recordings in the Heldar layout, source `recordings`",
+    ),
+    variable(
+        "HELDAR_SOURCES",
+        "none",
+        "further folders of recordings, separated by `;`, each [id=]LAYOUT[@ZONE]:/absolute/path",
+    ),
+    variable(
+        "HELDAR_SEGMENT_LENGTH_S",
+        "60",
+        "longest that a recorder writes to one file, in seconds (1 to 86400)",
+    ),
+    variable(
+        "HELDAR_CLIPS_DIR",
+        "<data>/clips",
+        "folder of finished clips",
+    ),
+    variable(
+        "HELDAR_CLIP_RETENTION_HOURS",
+        "168",
+        "how long a clip is kept, in hours (0 to 876000); 0 keeps it until it is deleted",
+    ),
+    variable(
+        "HELDAR_CLIP_TIMEOUT_S",
+        "180",
+        "longest that cutting a clip may take, in seconds (5 to 86400)",
+    ),
+    variable(
+        "HELDAR_MEDIA_JOB_CONCURRENCY",
+        "3",
+        "jobs that run at the same time (1 to 256)",
+    ),
+    variable("HELDAR_FFMPEG_BIN", "ffmpeg", "name or path of ffmpeg"),
+    variable("HELDAR_FFPROBE_BIN", "ffprobe", "name or path of ffprobe"),
+    variable(
+        "HELDAR_RCLONE_BIN",
+        "rclone",
+        "name or path of rclone; only backups to other machines need it",
+    ),
+    variable(
+        "HELDAR_SHUTDOWN_GRACE_S",
+        "10",
+        "how long calls and jobs may take to end after SIGTERM or Ctrl-C, in seconds (0 to 86400)",
+    ),
+    variable(
+        "HELDAR_CORS_ORIGINS",
+        "none",
+        "web origins that may call from a browser, separated by commas",
+    ),
+    variable(
+        "HELDAR_LOG",
+        "info",
+        "which log lines are written: error, warn, info, debug, or a tracing filter",
+    ),
+    variable(
+        "HELDAR_LOG_FORMAT",
+        "text",
+        "how log lines are written: text or json",
+    ),
+    variable(
+        "HELDAR_SERVER",
+        "http://127.0.0.1:50051",
+        "server that clip, jobs, watch, cameras and timeline call",
+    ),
+];
+
+/// Beginnings of variables that other versions of the service read; they are accepted and have no effect here.
+const OF_OTHER_VERSIONS: [&str; 3] = ["HELDAR_ARCHIVE_", "HELDAR_BACKUP_", "HELDAR_SECRET_KEY"];
+
+/// The `HELDAR_` names among `names` that no version of the service knows, in order.
+pub fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut unknown: Vec<String> = names
+        .filter(|name| name.starts_with("HELDAR_"))
+        .filter(|name| !ALL.iter().any(|variable| variable.name == name))
+        .filter(|name| {
+            !OF_OTHER_VERSIONS
+                .iter()
+                .any(|beginning| name.starts_with(beginning))
+        })
+        .collect();
+    unknown.sort();
+    unknown
+}
+
+#[derive(serde::Serialize)]
+struct Shown<'a> {
+    name: &'a str,
+    meaning: &'a str,
+    default: &'a str,
+    value: Option<String>,
+    problem: Option<String>,
+}
+
+/// Prints every variable with its meaning, default and present value. Values of secrets are never read.
+///
+/// # Errors
+/// When standard output cannot be written, and after printing, when a variable is wrong.
+pub fn print(json: bool) -> Result<(), CliError> {
+    let read = Settings::of_process(&[]);
+    let problem_of = |name: &str| {
+        let wrong = read
+            .as_ref()
+            .err()?
+            .wrong
+            .iter()
+            .find(|wrong| wrong.name == name)?;
+        Some(wrong.reason.clone())
+    };
+    let shown: Vec<Shown<'_>> = ALL
+        .iter()
+        .map(|variable| Shown {
+            name: variable.name,
+            meaning: variable.meaning,
+            default: variable.default,
+            value: present_value(variable.name),
+            problem: problem_of(variable.name),
+        })
+        .collect();
+    let mut out = std::io::stdout().lock();
+    if json {
+        super::json::print_plain(&shown)?;
+    } else {
+        write_text(&mut out, &shown).map_err(CliError::output)?;
+    }
+    read.map(|(_, unknown)| super::warn_of_unknown(&unknown))
+        .map_err(CliError::from)
+}
+
+/// The database's URL is the one value that could hold a password, so it is shown only as far as it is understood.
+fn present_value(name: &str) -> Option<String> {
+    let value = std::env::var(name)
+        .ok()
+        .filter(|value| !value.trim().is_empty())?;
+    let is_hidden = name == "HELDAR_DATABASE_URL" && !value.starts_with("sqlite:");
+    Some(if is_hidden {
+        "(not shown)".to_owned()
+    } else {
+        super::words::plain(value.trim())
+    })
+}
+
+fn write_text(out: &mut impl Write, shown: &[Shown<'_>]) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "Settings are variables of the environment; a blank one counts as unset.\n"
+    )?;
+    for variable in shown {
+        writeln!(out, "{}   default: {}", variable.name, variable.default)?;
+        writeln!(out, "    {}", variable.meaning)?;
+        if let Some(value) = &variable.value {
+            writeln!(out, "    is set to: {value}")?;
+        }
+        if let Some(problem) = &variable.problem {
+            writeln!(out, "    which is wrong: {problem}")?;
+        }
+    }
+    writeln!(
+        out,
+        "\nRelative paths count from the folder in which `footage` is started; <data> is HELDAR_DATA_DIR.\n\n{}",
+        super::sources::SYNTAX
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ALL, unknown};
+
+    #[test]
+    fn a_misspelt_variable_is_reported_and_those_of_other_versions_are_not() {
+        let names = [
+            "HELDAR_CLIP_DIR",
+            "HELDAR_DATA_DIR",
+            "HELDAR_ARCHIVE_DIR",
+            "HELDAR_BACKUP_ENABLED",
+            "HOME",
+        ];
+        let with_key = names
+            .into_iter()
+            .chain(["HELDAR_SECRET_KEY"])
+            .map(str::to_owned);
+        assert_eq!(unknown(with_key), ["HELDAR_CLIP_DIR"]);
+    }
+
+    #[test]
+    fn the_stated_defaults_are_those_in_effect() {
+        let stated = |name: &str| {
+            let variable = ALL.iter().find(|variable| variable.name == name)?;
+            let is_value = variable.default != "none" && !variable.default.contains('<');
+            is_value.then(|| variable.default.to_owned())
+        };
+        assert_eq!(
+            super::Settings::from_env(stated),
+            super::Settings::from_env(|_| None)
+        );
+    }
+}

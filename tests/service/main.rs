@@ -1,0 +1,16 @@
+//! The service from outside: the built server as a process, called over TCP by a generated client and stock tools.
+
+mod catalog;
+mod clips;
+mod faults;
+#[path = "../support/footage.rs"]
+#[allow(
+    dead_code,
+    reason = "the frame-by-frame tests of the cut share this module and use more of it"
+)]
+mod footage;
+mod hostile;
+mod http;
+mod jobs;
+mod server;
+mod tools;

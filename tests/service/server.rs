@@ -1,0 +1,343 @@
+//! The built server as a process, with folders of its own, called over TCP.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the tests start the server and stock tools by themselves"
+)]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use heldar_footage::proto;
+use heldar_footage::proto::catalog_service_client::CatalogServiceClient;
+use heldar_footage::proto::clip_service_client::ClipServiceClient;
+use heldar_footage::proto::job_service_client::JobServiceClient;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+/// How long anything may take before a test gives up. Far longer than it should.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Folders and settings of a server; the server itself may be started more than once.
+pub struct Site {
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Site {
+    pub fn new() -> Self {
+        let site = Self {
+            folder: tempfile::tempdir().unwrap(),
+            variables: Vec::new(),
+        };
+        std::fs::create_dir(site.recordings()).unwrap();
+        site
+    }
+
+    /// Sets a variable for servers and commands started from now on.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value.into()));
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    pub fn recordings(&self) -> PathBuf {
+        self.path("recordings")
+    }
+
+    pub fn clips(&self) -> PathBuf {
+        self.data().join("clips")
+    }
+
+    /// The command with this site's settings and nothing else of the caller's environment but `PATH`.
+    pub fn footage(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_footage"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HELDAR_DATA_DIR", self.data())
+            .env("HELDAR_RECORDINGS_DIR", self.recordings())
+            .env("HELDAR_LISTEN", "127.0.0.1:0")
+            .env("HELDAR_SEGMENT_LENGTH_S", "1")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end: exit code, standard output, standard error.
+    pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.footage(arguments).output().unwrap();
+        (
+            output.status.code().unwrap_or(-1),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    }
+
+    /// Takes what is in the recordings folder into the catalog.
+    pub fn import(&self) {
+        let recordings = self.recordings();
+        let (code, out, err) = self.run(&[
+            "import",
+            recordings.to_str().unwrap(),
+            "--source-id",
+            "recordings",
+        ]);
+        assert_eq!(code, 0, "{out}\n{err}");
+    }
+
+    pub async fn start(&self) -> Server {
+        Server::start(self).await
+    }
+
+    /// Names of the files in the clips folder.
+    pub fn clip_files(&self) -> Vec<String> {
+        files_in(&self.clips())
+    }
+}
+
+pub fn files_in(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .map(|entries| {
+            entries
+                .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+                .collect()
+        })
+        .unwrap_or_default();
+    names.sort();
+    names
+}
+
+/// A running server. It must be stopped or killed by the test; one that is only dropped is killed.
+pub struct Server {
+    child: Option<Child>,
+    pub address: String,
+    log: Arc<Mutex<String>>,
+    channel: Channel,
+}
+
+impl Server {
+    async fn start(site: &Site) -> Self {
+        let mut child = site
+            .footage(&["serve"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut stderr = child.stderr.take().unwrap();
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = stderr.read(&mut bytes) {
+                kept.lock()
+                    .unwrap()
+                    .push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        });
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (first_line, ready) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _ = first_line.send(line);
+            }
+        });
+        let line = ready.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            let _ = child.kill();
+            panic!("the server did not start:\n{}", log.lock().unwrap());
+        });
+        let address = line
+            .rsplit_once("http://")
+            .expect("the first line names the address")
+            .1
+            .trim()
+            .to_owned();
+        let channel = Channel::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        Self {
+            child: Some(child),
+            address,
+            log,
+            channel,
+        }
+    }
+
+    pub fn catalog(&self) -> CatalogServiceClient<Channel> {
+        CatalogServiceClient::new(self.channel.clone())
+    }
+
+    pub fn clips(&self) -> ClipServiceClient<Channel> {
+        ClipServiceClient::new(self.channel.clone())
+    }
+
+    pub fn jobs(&self) -> JobServiceClient<Channel> {
+        JobServiceClient::new(self.channel.clone())
+    }
+
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Asks the server to stop and waits for it; its exit code, and it must have left no child behind.
+    pub fn stop(mut self) -> i32 {
+        self.signal(Signal::TERM);
+        let code = self.wait();
+        self.child = None;
+        code
+    }
+
+    /// Kills the server without a warning.
+    pub fn kill(mut self) {
+        let children = children_of(self.pid());
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        eventually("children of a killed server end", || {
+            children.iter().all(|pid| !is_running(*pid))
+        });
+    }
+
+    pub fn wait(&mut self) -> i32 {
+        let children = children_of(self.pid());
+        let child = self.child.as_mut().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the server did not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        assert!(
+            children.iter().all(|pid| !is_running(*pid)),
+            "the server left children behind"
+        );
+        status.code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+            if std::thread::panicking() {
+                eprintln!("--- the server's log\n{}", self.log());
+            }
+        }
+    }
+}
+
+/// Process ids of the children of a process, all threads' together.
+pub fn children_of(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    tasks
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|children| {
+            children
+                .split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Whether a process runs; one that ended and was not waited for does not.
+pub fn is_running(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(") ")
+            .next()
+            .unwrap_or_default()
+            .starts_with('Z')
+    })
+}
+
+/// Waits for something that another process does and that cannot be waited for otherwise.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "did not come true: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The reason in an error's details.
+pub fn reason(status: &tonic::Status) -> String {
+    use tonic_types::StatusExt as _;
+    let info = status
+        .get_details_error_info()
+        .expect("every error has an ErrorInfo");
+    assert_eq!(info.domain, "footage.heldar");
+    info.reason
+}
+
+/// The field paths in an error's details.
+pub fn fields(status: &tonic::Status) -> Vec<String> {
+    use tonic_types::StatusExt as _;
+    let request = status.get_details_bad_request().expect("a BadRequest");
+    request
+        .field_violations
+        .into_iter()
+        .map(|violation| violation.field)
+        .collect()
+}
+
+/// Seconds on the wire.
+pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+/// A time on the wire.
+pub fn time(time: chrono::DateTime<chrono::Utc>) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp {
+        seconds: time.timestamp(),
+        nanos: i32::try_from(time.timestamp_subsec_nanos()).unwrap(),
+    })
+}
+
+/// The clip of a job that succeeded.
+pub fn clip_of(job: &proto::Job) -> proto::Clip {
+    assert_eq!(job.state(), proto::JobState::Succeeded, "{:?}", job.error);
+    match &job.result {
+        Some(proto::job::Result::Clip(clip)) => clip.clone(),
+        other => panic!("no clip: {other:?}"),
+    }
+}
