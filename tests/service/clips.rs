@@ -10,7 +10,7 @@ use tonic_types::StatusExt as _;
 use crate::footage::{Frame, Layout, Recipe, decode, epoch, ms};
 use crate::recorder::{
     CAMERA, age, ask, check, check_decodes, cut, delta, download, fetch, gap_reasons, heldar_name,
-    lay, place, probe, run_job, sha256, since_epoch,
+    import, lay, place, probe, run_job, sha256, since_epoch, unfollowed,
 };
 use crate::server::{
     Server, Site, clip_of, ended, eventually, fields, files_in, http_get, notice_reason, reason,
@@ -188,7 +188,7 @@ async fn mediamtx_names_place_the_frames_to_the_microsecond() {
     }
     .record();
     let begins = TimeDelta::microseconds(123_457);
-    let site = Site::new();
+    let site = unfollowed();
     for segment in &recording.segments {
         let start = epoch() + begins + segment.start;
         place(
@@ -197,18 +197,7 @@ async fn mediamtx_names_place_the_frames_to_the_microsecond() {
             &segment.path,
         );
     }
-    let folder = site.recordings();
-    let (code, out, err) = site.run(&[
-        "import",
-        folder.to_str().unwrap(),
-        "--layout",
-        "mediamtx",
-        "--zone",
-        "UTC",
-        "--source-id",
-        "mtx",
-    ]);
-    assert_eq!(code, 0, "{out}\n{err}");
+    import(&site, &["--layout", "mediamtx", "--zone", "UTC"]);
     let server = site.start().await;
     let cameras = server
         .catalog()
@@ -330,9 +319,9 @@ fn without(frames: &[Frame], segments: &[i64]) -> Vec<Frame> {
 #[tokio::test]
 async fn defect_3_a_file_missing_in_the_middle_is_a_gap_and_the_rest_is_delivered() {
     let recording = Recipe::plain().record();
-    let site = Site::new();
+    let site = unfollowed();
     let paths = lay(&site, CAMERA, &recording);
-    site.import();
+    import(&site, &[]);
     std::fs::remove_file(&paths[1]).unwrap();
     let server = site.start().await;
     let (job, clip) = cut(&server, ask(CAMERA, 5_000, 35_000)).await;
@@ -360,9 +349,9 @@ async fn a_truncated_file_in_the_middle_is_delivered_as_far_as_it_goes_and_the_r
             ..Recipe::plain()
         }
         .record();
-        let site = Site::new();
+        let site = unfollowed();
         let paths = lay(&site, CAMERA, &recording);
-        site.import();
+        import(&site, &[]);
         let half = std::fs::metadata(&paths[1]).unwrap().len() / 2;
         std::fs::File::options()
             .write(true)
@@ -655,9 +644,9 @@ async fn a_plan_makes_nothing_and_is_kept() {
         ..Recipe::plain()
     }
     .record();
-    let site = Site::new();
+    let site = unfollowed();
     let paths = lay(&site, CAMERA, &recording);
-    site.import();
+    import(&site, &[]);
     std::fs::remove_file(&paths[2]).unwrap();
     let server = site.start().await;
     let request = proto::CreateClipRequest {
@@ -1101,10 +1090,10 @@ async fn a_download_can_be_taken_in_parts_and_goes_on_where_it_broke() {
 #[tokio::test]
 async fn a_file_deleted_between_acceptance_and_cut_is_a_gap() {
     let recording = Recipe::plain().record();
-    let mut site = Site::new().with("HELDAR_MEDIA_JOB_CONCURRENCY", "1");
+    let mut site = unfollowed().with("HELDAR_MEDIA_JOB_CONCURRENCY", "1");
     let mut gate = Gate::of(&mut site);
     let paths = lay(&site, CAMERA, &recording);
-    site.import();
+    import(&site, &[]);
     let server = site.start().await;
     let later = |request| proto::CreateClipRequest {
         wait: None,
@@ -1148,10 +1137,10 @@ async fn a_file_deleted_between_acceptance_and_cut_is_a_gap() {
 #[tokio::test]
 async fn a_file_deleted_while_it_is_cut_is_delivered_whole() {
     let recording = Recipe::plain().record();
-    let mut site = Site::new();
+    let mut site = unfollowed();
     let mut gate = Gate::of(&mut site);
     let paths = lay(&site, CAMERA, &recording);
-    site.import();
+    import(&site, &[]);
     let server = site.start().await;
     let request = proto::CreateClipRequest {
         wait: None,
@@ -1237,9 +1226,9 @@ async fn a_clip_whose_file_was_damaged_or_removed_is_data_loss_and_gone_over_htt
 #[tokio::test]
 async fn a_window_with_nothing_but_broken_files_fails_as_no_footage() {
     let recording = thirty_seconds().record();
-    let site = Site::new();
+    let site = unfollowed();
     let paths = lay(&site, CAMERA, &recording);
-    site.import();
+    import(&site, &[]);
     std::fs::write(&paths[0], "no footage at all").unwrap();
     age(&paths[0]);
     std::fs::remove_file(&paths[1]).unwrap();

@@ -49,6 +49,30 @@ pub fn lay(site: &Site, camera: &str, recording: &Recording) -> Vec<PathBuf> {
         .collect()
 }
 
+/// A site whose recordings no server follows: what happens to a file after its import is noticed only by a cut.
+pub fn unfollowed() -> Site {
+    let site = Site::new();
+    let other = site.path("followed");
+    std::fs::create_dir(&other).unwrap();
+    site.with("HELDAR_RECORDINGS_DIR", other.to_str().unwrap())
+}
+
+/// Imports the recordings as a source of their own; what the command says, in JSON.
+pub fn import(site: &Site, layout: &[&str]) -> String {
+    let folder = site.recordings();
+    let mut arguments = vec![
+        "import",
+        folder.to_str().unwrap(),
+        "--source-id",
+        "still",
+        "--json",
+    ];
+    arguments.extend(layout);
+    let (code, out, err) = site.run(&arguments);
+    assert_eq!(code, 0, "{out}\n{err}");
+    out
+}
+
 /// A request for a window in milliseconds from the epoch of the tests; it waits for the end.
 pub fn ask(camera: &str, from_ms: i64, to_ms: i64) -> proto::CreateClipRequest {
     proto::CreateClipRequest {

@@ -86,9 +86,8 @@ impl Gate {
         self.held_open = Some(pipe);
     }
 
-    /// Makes those that come from now on wait again.
-    pub fn close(&mut self) {
-        std::fs::remove_file(self.folder.join("open")).unwrap();
-        self.held_open = None;
+    /// Lets all that come from now on do their work; those that wait go on waiting.
+    pub fn open_for_others(&self) {
+        std::fs::write(self.folder.join("open"), "").unwrap();
     }
 }
