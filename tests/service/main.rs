@@ -12,5 +12,7 @@ mod footage;
 mod hostile;
 mod http;
 mod jobs;
+mod recorder;
 mod server;
+mod stand_in;
 mod tools;
