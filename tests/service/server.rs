@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use super::footage::{Recipe, Recording, epoch, ms};
 use heldar_footage::proto;
 use heldar_footage::proto::catalog_service_client::CatalogServiceClient;
 use heldar_footage::proto::clip_service_client::ClipServiceClient;
@@ -364,14 +365,7 @@ impl Server {
 /// Checks that no server of this site runs and that it left nothing behind but the files of these clips: no other
 /// file beside them, nothing in the scratch folder, no process that was started for it.
 pub fn nothing_left(site: &Site, clips: &[&proto::Clip]) {
-    let mut expected: Vec<&str> = clips.iter().map(|clip| clip.file_name.as_str()).collect();
-    expected.sort_unstable();
-    assert_eq!(site.clip_files(), expected, "files in the clips folder");
-    assert_eq!(
-        files_in(&site.data().join("scratch")),
-        Vec::<String>::new(),
-        "files in the scratch folder"
-    );
+    site.check_left(clips);
     assert_eq!(
         processes_of(site),
         Vec::<String>::new(),
@@ -461,4 +455,128 @@ pub fn http_get(server: &Server, path: &str) -> (u16, Vec<u8>) {
         .parse()
         .unwrap();
     (status, answer[end + 4..].to_vec())
+}
+
+impl Site {
+    /// Puts a recording where a Heldar recorder would have put it, closed an hour ago.
+    pub fn record(&self, camera: &str, recording: &Recording) {
+        for segment in &recording.segments {
+            let name = (epoch() + segment.start)
+                .format("%Y%m%d_%H%M%S.mp4")
+                .to_string();
+            put(&segment.path, &self.recordings().join(camera).join(name));
+        }
+    }
+
+    /// Checks that the clips folder holds these clips and that nothing unfinished lies anywhere.
+    pub fn check_left(&self, clips: &[&proto::Clip]) {
+        let mut known: Vec<_> = clips.iter().map(|clip| clip.file_name.as_str()).collect();
+        known.sort_unstable();
+        assert_eq!(self.clip_files(), known, "files in the clips folder");
+        let scratch = files_in(&self.data().join("scratch"));
+        assert_eq!(scratch, Vec::<String>::new(), "files in the scratch folder");
+        for name in files_in(&self.data()) {
+            let is_known = ["clips", "scratch", "footage.lock"].contains(&name.as_str())
+                || name.starts_with("heldar.db");
+            assert!(is_known, "{name} in the data folder");
+        }
+    }
+}
+
+/// Copies a closed file into place in one step, with all folders that it needs. It was last written an hour ago.
+pub fn put(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+    // Names that begin with a dot are nobody's footage.
+    let hidden = to.with_file_name(format!(
+        ".{}.part",
+        to.file_name().unwrap().to_str().unwrap()
+    ));
+    std::fs::copy(from, &hidden).unwrap();
+    age(&hidden);
+    std::fs::rename(hidden, to).unwrap();
+}
+
+/// Makes a file look as if it was last written an hour ago.
+pub fn age(path: &Path) {
+    let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    std::fs::File::options()
+        .append(true)
+        .open(path)
+        .unwrap()
+        .set_modified(hour_ago)
+        .unwrap();
+}
+
+/// Asks until an answer comes, for what happens in the server at a time of its own.
+pub async fn becomes<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "did not come true: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+impl Server {
+    /// Waits for the import with which the `nth` server of the site began to follow a source.
+    pub async fn imported(&self, source_id: &str, nth: usize) -> proto::ImportSummary {
+        let filter = proto::JobFilter {
+            kinds: vec![proto::JobKind::Import.into()],
+            created_by: "serve".to_owned(),
+            ..Default::default()
+        };
+        let mut jobs = self.jobs();
+        becomes("the source is imported", async || {
+            let request = proto::ListJobsRequest {
+                filter: Some(filter.clone()),
+                ..Default::default()
+            };
+            let jobs = jobs.list_jobs(request).await.unwrap().into_inner().jobs;
+            let summaries = jobs.into_iter().rev().filter_map(|job| match job.result {
+                Some(proto::job::Result::Import(summary)) if summary.source_id == source_id => {
+                    Some(summary)
+                }
+                _ => None,
+            });
+            summaries.skip(nth - 1).next()
+        })
+        .await
+    }
+
+    /// The segments of a camera, oldest first.
+    pub async fn segments(&self, camera_id: &str) -> Vec<proto::Segment> {
+        let request = proto::ListSegmentsRequest {
+            camera_id: camera_id.to_owned(),
+            ..Default::default()
+        };
+        match self.catalog().list_segments(request).await {
+            Ok(answer) => answer.into_inner().segments.into_iter().rev().collect(),
+            Err(status) => {
+                assert_eq!(reason(&status), "CAMERA_NOT_FOUND");
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// A request for a clip of milliseconds `from` to `to` of a recording.
+pub fn clip_request(camera_id: &str, from: i64, to: i64) -> proto::CreateClipRequest {
+    proto::CreateClipRequest {
+        camera_id: camera_id.to_owned(),
+        start_time: time(epoch() + ms(from)),
+        end_time: time(epoch() + ms(to)),
+        ..Default::default()
+    }
+}
+
+/// Twelve seconds in three segments of four.
+pub fn twelve_seconds() -> std::sync::Arc<Recording> {
+    Recipe {
+        segment_s: 4,
+        length_s: 12,
+        ..Recipe::plain()
+    }
+    .record()
 }
