@@ -8,6 +8,9 @@
     reason = "the benchmark runs bare ffmpeg to compare with"
 )]
 
+#[path = "../tests/support/footage.rs"]
+#[allow(dead_code, reason = "only the harness uses it here")]
+mod footage;
 #[path = "../tests/service/server.rs"]
 #[allow(dead_code, reason = "the tests use more of the harness")]
 mod server;

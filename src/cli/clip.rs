@@ -19,11 +19,15 @@ use super::signals::Signals;
 use super::{ServerArgs, time_argument, words};
 
 /// Cut a clip: the exact footage of a camera between two moments, as one playable file
-///
-/// The clip is cut on the server and stays there until it expires. Progress is shown on standard error. Ctrl-C cancels
-/// the job. Times need a zone: 2026-11-22T10:00:00Z or 2026-11-22T11:00:00+01:00.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "\
+footage clip [OPTIONS] CAMERA --from TIME --to TIME
+       footage clip [OPTIONS] CAMERA --last LENGTH")]
 #[command(after_help = "\
+The clip is cut on the server and stays there until it expires. The command shows the progress
+and waits for the end; Ctrl-C cancels the job. Times need a zone: 2026-11-22T10:00:00Z or
+2026-11-22T11:00:00+01:00. A clip is at most an hour long.
+
 Examples:
   footage clip gate_a_01 --from 2026-11-22T10:00:00Z --to 2026-11-22T10:01:00Z
   footage clip gate_a_01 --last 1m --output gate.mp4
@@ -34,10 +38,10 @@ pub struct ClipArgs {
     /// First instant wanted
     #[arg(long, value_name = "TIME", value_parser = time_argument::moment, requires = "to", required_unless_present = "last")]
     from: Option<DateTime<Utc>>,
-    /// First instant no longer wanted, at most an hour after --from
+    /// First instant no longer wanted
     #[arg(long, value_name = "TIME", value_parser = time_argument::moment, requires = "from")]
     to: Option<DateTime<Utc>>,
-    /// Instead of --from and --to: this long, up to the end of the newest footage, for example 90s, 1m or 1h
+    /// This long, up to the end of the newest footage: 90s, 1m, 1h
     #[arg(long, value_name = "LENGTH", value_parser = time_argument::length, conflicts_with_all = ["from", "to"])]
     last: Option<Duration>,
     /// Fetch the clip into this file or folder, and check its SHA-256

@@ -10,10 +10,11 @@ use super::settings::Settings;
 use super::{colour, doctor_checks, json, warn_of_unknown};
 
 /// Check folders, database, programs and port, and say how to mend what is wrong
-///
-/// Run it as the user and with the environment of the server. It makes and changes nothing, except that an existing
-/// database is brought up to date. The exit code is 1 when a check fails; warnings do not count.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Run it as the user and with the environment of the server. It makes and changes nothing, except that
+an existing database is brought up to date. The exit code is 1 when a check fails; warnings do not
+count.")]
 pub struct DoctorArgs {
     /// Folder of everything that the service keeps, instead of HELDAR_DATA_DIR
     #[arg(long, value_name = "DIR")]
@@ -133,7 +134,12 @@ fn print(checks: &[Check]) -> Result<(), CliError> {
         writeln!(out, "{verdict}  {:<width$}  {}", check.name, check.found)
             .map_err(CliError::output)?;
         if !check.mend.is_empty() {
-            writeln!(out, "      {:<width$}  to mend: {}", "", check.mend)
+            let label = if check.verdict == Verdict::Fail {
+                "to mend"
+            } else {
+                "note"
+            };
+            writeln!(out, "      {:<width$}  {label}: {}", "", check.mend)
                 .map_err(CliError::output)?;
         }
     }

@@ -167,7 +167,8 @@ fn chain(error: &dyn std::error::Error) -> String {
         text.push_str(&error.to_string());
         cause = error.source();
     }
-    words::plain(&text)
+    // A program that failed without a word leaves its message open.
+    words::plain(text.trim_end_matches([' ', ':']))
 }
 
 /// The first line that a program prints of itself.

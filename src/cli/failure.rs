@@ -34,7 +34,7 @@ Exit codes:
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// The settings must be changed.
-    #[error("settings\n       {0}")]
+    #[error("wrong settings\n       {0}")]
     Settings(#[from] SettingsError),
     /// The command line must be changed.
     #[error("{0}")]

@@ -16,12 +16,12 @@ use super::sources::{self, SourceSetting};
 use super::{follow, import_report, json, logging};
 
 /// Take a folder of recordings into the catalog
-///
-/// Reads duration, codec, size and key frames from each file; nothing in the folder is changed. An import can be
-/// interrupted and repeated: files that are known and unchanged are passed over. It works on the database of the data
-/// folder, whether or not a server runs on it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Duration, codec, size and key frames are read from each file; nothing in DIR is changed. An import
+can be interrupted and repeated: files that are known and unchanged are passed over. It works on the
+database of the data folder, whether or not a server runs on it.
+
 Examples:
   footage import /srv/recordings
   footage import /recordings --layout mediamtx --zone Europe/Berlin --follow
@@ -30,14 +30,14 @@ pub struct ImportArgs {
     /// Folder of recordings
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// How the recorder names its files: heldar, mediamtx, frigate, lightnvr, shinobi, kerberos, ex_nvr, or a path
-    /// template. Unless given: that of the configured source at DIR, or else heldar
+    /// How the recorder names its files: heldar (the default), mediamtx, frigate, lightnvr, shinobi, kerberos, ex_nvr,
+    /// or a path template
     #[arg(long, value_name = "LAYOUT")]
     layout: Option<String>,
-    /// Zone of the times in file names: UTC, +01:00 or Europe/Berlin. Required where the layout leaves it open
+    /// Zone of the times in file names: UTC, +01:00, Europe/Berlin; required where the layout leaves it open
     #[arg(long, value_name = "ZONE")]
     zone: Option<String>,
-    /// Short name of the source. Unless given: that of the configured source at DIR, or else the folder's name
+    /// Short name of the source; the folder's name unless given, or its id in HELDAR_SOURCES
     #[arg(long, value_name = "ID")]
     source_id: Option<String>,
     /// From now on, let the server follow the folder as it grows

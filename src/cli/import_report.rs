@@ -53,7 +53,7 @@ pub fn summary_lines(summary: &ImportSummary, all: bool) -> Vec<String> {
             words::grouped(told)
         ));
     } else if !all && summary.left_out.len() > NAMED_PER_REASON {
-        lines.push("  --left-out names each of them".to_owned());
+        lines.push("  `footage import --left-out` names each of them".to_owned());
     }
     lines
 }
@@ -122,7 +122,7 @@ mod tests {
                 "    and 1 more",
                 "  still being written: 1 file",
                 "    a",
-                "  --left-out names each of them",
+                "  `footage import --left-out` names each of them",
             ]
         );
     }

@@ -38,8 +38,8 @@ use failure::CliError;
 use settings::Settings;
 
 const AFTER_HELP: &str = "\
-`footage COMMAND --help` explains a command. `footage settings` lists the variables of the environment that the
-server and these commands read, with their meaning, default and present value.";
+`footage COMMAND --help` explains a command. `footage settings` lists the variables of the
+environment that are read, with meaning, default and present value.";
 
 /// Gets footage out of video recorders: clips cut to the frame, over gRPC, with live progress
 #[derive(Debug, Parser)]
@@ -61,8 +61,6 @@ enum Command {
     Timeline(catalog::TimelineArgs),
     Doctor(doctor::DoctorArgs),
     /// List the variables of the environment: meaning, default, present value
-    ///
-    /// The exit code is 2 when one of them is wrong.
     #[command(after_help = sources::SYNTAX)]
     Settings {
         /// Print the variables as JSON
@@ -75,7 +73,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct ServerArgs {
     /// Server to call
-    #[arg(long, env = "HELDAR_SERVER", value_name = "URL", value_parser = server_argument,
+    #[arg(long, env = "HELDAR_SERVER", hide_env_values = true, value_name = "URL", value_parser = server_argument,
           default_value = connection::DEFAULT_SERVER)]
     server: String,
 }

@@ -1,4 +1,4 @@
-//! A job's progress on standard error: a bar in a terminal, otherwise a plain line every other second.
+//! A job's progress on standard error: a bar in a terminal, otherwise a plain line each second and for each new phase.
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::words;
 
-const LINE_INTERVAL: Duration = Duration::from_secs(2);
+const LINE_INTERVAL: Duration = Duration::from_secs(1);
 const REDRAWS_PER_SECOND: u8 = 10;
 /// The bar counts in thousandths.
 const BAR_LENGTH: u64 = 1000;
@@ -20,7 +20,7 @@ pub struct ProgressView {
 
 enum Kind {
     Bar(ProgressBar),
-    Lines { next_at: Instant, last: String },
+    Lines { next_at: Instant, last: Line },
     Silent,
 }
 
@@ -39,7 +39,7 @@ impl ProgressView {
         } else {
             Kind::Lines {
                 next_at: Instant::now(),
-                last: String::new(),
+                last: Line::default(),
             }
         };
         Self { kind }
@@ -47,7 +47,10 @@ impl ProgressView {
 
     /// Shows the job as it is now.
     pub fn show(&mut self, job: &Job) {
-        self.show_line(&line(job));
+        // The end is told by the result.
+        if !has_ended(job.state()) {
+            self.show_line(&line(job));
+        }
     }
 
     /// Shows how much of a file has arrived.
@@ -58,6 +61,10 @@ impl ProgressView {
     fn show_line(&mut self, line: &Line) {
         match &mut self.kind {
             Kind::Bar(bar) => {
+                if bar.prefix() != line.label {
+                    // Each of the calls below may draw; the words of the phase before must not stand beside the new one.
+                    bar.set_message("");
+                }
                 match line.fraction {
                     Some(fraction) => {
                         bar.set_style(known_length());
@@ -69,10 +76,10 @@ impl ProgressView {
                 bar.set_message(line.text.clone());
             }
             Kind::Lines { next_at, last } => {
-                let text = line.to_string();
-                if Instant::now() >= *next_at && text != *last {
-                    eprintln!("{text}");
-                    *last = text;
+                let is_due = line.label != last.label || Instant::now() >= *next_at;
+                if is_due && line != last {
+                    eprintln!("{line}");
+                    *last = line.clone();
                     *next_at = Instant::now() + LINE_INTERVAL;
                 }
             }
@@ -99,13 +106,13 @@ impl Drop for ProgressView {
 }
 
 fn known_length() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix} [{bar:24}] {wide_msg}")
+    ProgressStyle::with_template("{prefix:11} [{bar:24}] {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ")
 }
 
 fn unknown_length() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix} {spinner} {wide_msg}")
+    ProgressStyle::with_template("{prefix:11} {spinner} {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
         .tick_strings(&[
             "[=   ]", "[ =  ]", "[  = ]", "[   =]", "[  = ]", "[ =  ]", "[    ]",
@@ -122,7 +129,7 @@ fn thousandths(fraction: f64) -> u64 {
 }
 
 /// What is shown of a job at one moment.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Line {
     label: String,
     fraction: Option<f64>,
@@ -152,6 +159,12 @@ fn line(job: &Job) -> Line {
         JobState::Running => "working".to_owned(),
         ended => state_word(ended).to_owned(),
     };
+    if has_ended(job.state()) {
+        return Line {
+            label,
+            ..Line::default()
+        };
+    }
     let mut parts = Vec::new();
     parts.extend(progress.fraction.map(percent));
     if job.attempt > 1 {
@@ -356,6 +369,20 @@ mod tests {
             ..Job::default()
         };
         assert_eq!(line(&job).to_string(), "waiting");
+    }
+
+    #[test]
+    fn a_job_that_has_ended_shows_no_progress() {
+        let progress = Some(JobProgress {
+            fraction: Some(0.0),
+            ..JobProgress::default()
+        });
+        let job = Job {
+            state: JobState::Succeeded.into(),
+            progress,
+            ..Job::default()
+        };
+        assert_eq!(line(&job).to_string(), "succeeded");
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             log: self.parsed("HELDAR_LOG", "info", |text| {
                 text.parse::<tracing_subscriber::EnvFilter>()
                     .map(|_| text.to_owned())
-                    .map_err(|error| format!("`{text}` is no log filter ({error}); write, for example, info or heldar_footage=debug"))
+                    .map_err(|error| format!("`{text}` is no log filter ({error}); write, for example, info or debug"))
             }),
             log_format: self.parsed("HELDAR_LOG_FORMAT", "text", |text| match text {
                 "text" => Ok(LogFormat::Text),

@@ -14,13 +14,18 @@ pub const RECORDINGS: &str = "recordings";
 /// The syntax in words, for help texts.
 pub const SYNTAX: &str = "\
 HELDAR_SOURCES is a list of [id=]LAYOUT[@ZONE]:/absolute/path, separated by `;`, for example
-    yard=mediamtx@Europe/Berlin:/recordings;frigate:/media/frigate/recordings
-  LAYOUT  heldar, mediamtx, frigate, lightnvr, shinobi, kerberos, ex_nvr, or a path template such as
-          {camera}/%Y-%m-%d/%H%M%S.mp4
-  ZONE    zone of the times in file names: UTC, +01:00 or Europe/Berlin. Required where the layout leaves it open.
-  id      short name of the source, [a-z0-9][a-z0-9_-]{0,62}; the name of the layout unless given. A template needs one.
-  The last `:/` of an entry ends the layout, and the last `@` before it begins the zone; a template that itself
-  holds an `@` must therefore be given with its zone, and one that begins like an id (`cam=…`) with its id.";
+  yard=mediamtx@Europe/Berlin:/recordings;frigate:/media/frigate/recordings
+
+  LAYOUT  heldar, mediamtx, frigate, lightnvr, shinobi, kerberos, ex_nvr, or a path template
+          such as {camera}/%Y-%m-%d/%H%M%S.mp4
+  ZONE    zone of the times in file names: UTC, +01:00 or Europe/Berlin; required where the
+          layout leaves it open
+  id      short name of the source, [a-z0-9][a-z0-9_-]{0,62}; the layout's name unless given;
+          a template needs one
+
+The last `:/` of an entry ends the layout, and the last `@` before it begins the zone. So a
+template that holds an `@` must be given with its zone, and one that begins like an id (`cam=…`)
+with its id.";
 
 /// A folder of recordings, with what is needed to read the names in it.
 #[derive(Clone, Debug, PartialEq, Eq)]

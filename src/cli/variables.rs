@@ -190,17 +190,13 @@ fn write_text(out: &mut impl Write, shown: &[Shown<'_>]) -> std::io::Result<()> 
         "Settings are variables of the environment; a blank one counts as unset.\n"
     )?;
     for variable in shown {
-        match &variable.value {
-            Some(value) => writeln!(
-                out,
-                "{}={value}   (default: {})",
-                variable.name, variable.default
-            )?,
-            None => writeln!(out, "{} is unset: {}", variable.name, variable.default)?,
-        }
+        writeln!(out, "{}   default: {}", variable.name, variable.default)?;
         writeln!(out, "    {}", variable.meaning)?;
+        if let Some(value) = &variable.value {
+            writeln!(out, "    is set to: {value}")?;
+        }
         if let Some(problem) = &variable.problem {
-            writeln!(out, "    wrong: {problem}")?;
+            writeln!(out, "    which is wrong: {problem}")?;
         }
     }
     writeln!(

@@ -125,7 +125,8 @@ impl JobsWatch {
             }
             if !self.waiting.is_empty() && Instant::now() >= self.may_send_at {
                 self.ready.extend(self.waiting.drain().map(|(_, job)| job));
-                self.ready.sort_by(|a, b| b.update_time.cmp(&a.update_time));
+                self.ready
+                    .sort_by_key(|job| std::cmp::Reverse(job.update_time));
                 self.may_send_at = Instant::now() + COALESCE;
                 continue;
             }

@@ -12,147 +12,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::feed::{Feed, FeedOutcome};
 use super::ffmpeg::{Format, Progress, copy_arguments};
-use super::finish::{FinishError, Finished, finish};
+use super::finish::{FinishError, Sealed, hash, seal};
+use super::follow::Follower;
 use super::movie::{self, Label, Times};
 use super::open::{Engine, FFMPEG_MEMORY_BYTES, OpenError, open_footage};
+use super::order::{CutError, CutOrder, CutOutcome, CutProgress, Source};
 use super::plan::{CutWarning, Footage, OutputTrack, Plan, PlanError, Segment, WarningKind, plan};
 use crate::domain::catalog::{AudioFormat, VideoFormat};
-use crate::domain::coverage::{Gap, GapReason};
+use crate::domain::coverage::GapReason;
 use crate::domain::time::TimeRange;
 use crate::process::{Feeder, Heard, Job, Limits, ProcessError};
 
 /// ffmpeg reports ten times a second; silence this long means that it hangs.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
-
-/// One recorded file of the window, opened by the caller so that it stays whole even if it is deleted
-/// before the cut ends.
-#[derive(Debug)]
-pub struct Source {
-    /// Its id in the catalog.
-    pub id: String,
-    /// What messages call it.
-    pub name: String,
-    /// Wall-clock time of its first frame.
-    pub start: DateTime<Utc>,
-    /// The true start lies in `[start, start + start_accuracy)`.
-    pub start_accuracy: TimeDelta,
-    /// Where the catalog says that it ends.
-    pub expected_end: Option<DateTime<Utc>>,
-    /// The open file, or why there is none.
-    pub file: Result<Arc<File>, GapReason>,
-}
-
-/// A clip to be cut.
-#[derive(Debug)]
-pub struct CutOrder {
-    /// The files of the window in order of start, and the one before the window where there is one.
-    pub sources: Vec<Source>,
-    /// The window.
-    pub requested: TimeRange,
-    /// Seams up to this long are no gaps.
-    pub gap_tolerance: TimeDelta,
-    /// Where the clip is written. The file must not exist; it is removed again if the cut fails. The caller
-    /// gives it its final name.
-    pub output: PathBuf,
-    /// What the clip is called inside the file, such as the camera's name.
-    pub title: String,
-    /// How long ffmpeg may take.
-    pub deadline: Duration,
-}
-
-/// How far a cut is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CutProgress {
-    /// Footage written.
-    pub media_done: TimeDelta,
-    /// Footage the clip will have.
-    pub media_total: TimeDelta,
-    /// Bytes written.
-    pub bytes_done: u64,
-    /// Bytes the clip will have, but for its header.
-    pub bytes_total: u64,
-}
-
-/// A finished clip, as measured from its file.
-#[derive(Clone, Debug)]
-pub struct CutOutcome {
-    /// The window that was asked for.
-    pub requested: TimeRange,
-    /// From the first frame shown to the end of the last.
-    pub delivered: TimeRange,
-    /// Requested time less the gaps.
-    pub covered: TimeDelta,
-    /// What is missing.
-    pub gaps: Vec<Gap>,
-    /// What else to know.
-    pub warnings: Vec<CutWarning>,
-    /// Size of the file.
-    pub size_bytes: u64,
-    /// SHA-256 of the file.
-    pub sha256: [u8; 32],
-    /// MP4, or QuickTime where the codecs ask for it.
-    pub format: Format,
-    /// How long the clip plays.
-    pub duration_shown: TimeDelta,
-    /// Footage in front of the first frame that players do not show.
-    pub hidden_lead: TimeDelta,
-    /// Ids of the segments that contribute, in order.
-    pub segment_ids: Vec<String>,
-    /// The picture.
-    pub video: VideoFormat,
-    /// The sound, if any.
-    pub audio: Option<AudioFormat>,
-    /// How ffmpeg was called; the output stands for the path.
-    pub engine: String,
-}
-
-/// Why there is no clip.
-#[derive(Debug, thiserror::Error)]
-pub enum CutError {
-    /// Nothing of the window can be shown.
-    #[error(transparent)]
-    NoFootage(#[from] PlanError),
-    /// ffmpeg is not installed.
-    #[error("ffmpeg binary `{program}` is not available; install ffmpeg or set HELDAR_FFMPEG_BIN")]
-    FfmpegMissing {
-        /// The name or path that was configured.
-        program: String,
-    },
-    /// ffmpeg failed.
-    #[error("ffmpeg clip export failed: {reason}")]
-    FfmpegFailed {
-        /// Exit code and the end of what ffmpeg wrote, without paths of the server.
-        reason: String,
-    },
-    /// The deadline passed, or ffmpeg hung.
-    #[error("clip export timed out")]
-    TimedOut,
-    /// The caller cancelled.
-    #[error("cancelled")]
-    Cancelled,
-    /// The disk is full.
-    #[error("no space left for the clip")]
-    DiskFull,
-    /// Writing or finishing the file failed.
-    #[error("the clip cannot be written")]
-    Write(#[source] io::Error),
-    /// The file does not hold what it should: a defect here or in ffmpeg.
-    #[error("the finished clip does not match its plan: {reason}")]
-    Mismatch {
-        /// What differs.
-        reason: String,
-    },
-}
-
-impl CutError {
-    /// Whether the same cut may succeed later.
-    pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::TimedOut | Self::DiskFull | Self::Write(_) | Self::FfmpegFailed { .. }
-        )
-    }
-}
 
 /// Footage opened and placed in time.
 pub struct Prepared {
@@ -235,7 +107,7 @@ pub async fn cut(
     let mut with_sound = true;
     let mut header_room = None;
     loop {
-        let plan = prepared.plan(order.requested, order.gap_tolerance)?;
+        let plan = Arc::new(prepared.plan(order.requested, order.gap_tolerance)?);
         let attempt = Attempt {
             engine,
             prepared: &prepared,
@@ -249,7 +121,7 @@ pub async fn cut(
         match attempt.run(cancel, &mut on_progress).await {
             Ok(finished) => {
                 draft.keep = true;
-                return Ok(outcome(&prepared, plan, with_sound, finished));
+                return Ok(outcome(&prepared, &plan, with_sound, finished));
             }
             Err(Failure::BrokenSource { segment }) => {
                 prepared.segments[segment].footage = Footage::Unusable(GapReason::FileDamaged);
@@ -297,7 +169,7 @@ impl Drop for Draft {
 struct Attempt<'a> {
     engine: &'a Engine,
     prepared: &'a Prepared,
-    plan: &'a Plan,
+    plan: &'a Arc<Plan>,
     with_sound: bool,
     header_room: Option<usize>,
     draft: &'a Path,
@@ -316,6 +188,12 @@ enum Failure {
     /// ffmpeg ended before it wrote any media.
     Refused(CutError),
     Final(CutError),
+}
+
+/// A clip complete on disk.
+struct Finished {
+    size_bytes: u64,
+    sha256: [u8; 32],
 }
 
 struct Made {
@@ -350,6 +228,14 @@ impl Attempt<'_> {
         };
         let arguments = copy_arguments(format, header_bytes, self.draft);
         let engine = command_line(&self.engine.ffmpeg, &arguments);
+        let follower = Follower::start(
+            self.draft,
+            self.plan,
+            self.with_sound,
+            self.label(),
+            header_bytes,
+        )
+        .ok();
         let media_total = self.plan.duration_shown;
         let mut progress = Progress::default();
         let ran = Job::new(self.engine.ffmpeg.clone(), self.deadline)
@@ -385,7 +271,7 @@ impl Attempt<'_> {
             return Err(Failure::BrokenSource { segment });
         }
         ran.map_err(|error| self.ffmpeg_failure(error, progress))?;
-        let finished = self.finish().await?;
+        let finished = self.finish(follower).await?;
         on_progress(CutProgress {
             media_done: media_total,
             media_total,
@@ -431,20 +317,41 @@ impl Attempt<'_> {
         }
     }
 
-    async fn finish(&self) -> Result<Finished, Failure> {
-        let (path, plan, label) = (self.draft.to_owned(), self.plan.clone(), self.label());
+    /// Seals the file while the rest of it is hashed.
+    async fn finish(&self, follower: Option<Follower>) -> Result<Finished, Failure> {
+        let (path, plan, label) = (self.draft.to_owned(), Arc::clone(self.plan), self.label());
         let with_sound = self.with_sound;
-        let finishing =
-            tokio::task::spawn_blocking(move || finish(&path, &plan, with_sound, &label));
-        match finishing.await {
-            Ok(Ok(finished)) => Ok(finished),
-            Ok(Err(FinishError::HeaderTooLarge { needed_bytes })) => {
-                Err(Failure::HeaderTooLarge { needed_bytes })
+        let sealing = tokio::task::spawn_blocking(move || seal(&path, &plan, with_sound, &label));
+        let following = async {
+            match follower {
+                Some(follower) => follower.finish().await,
+                None => None,
             }
-            Ok(Err(FinishError::Io(error))) => Err(Failure::Final(write_error(error))),
-            Ok(Err(error)) => Err(mismatch(error)),
-            Err(_) => Err(Failure::Final(CutError::Cancelled)),
-        }
+        };
+        let (sealed, foreseen) = tokio::join!(sealing, following);
+        let stopped = |_| Failure::Final(CutError::Cancelled);
+        let Sealed { size_bytes, head } =
+            sealed.map_err(stopped)?.map_err(|error| match error {
+                FinishError::HeaderTooLarge { needed_bytes } => {
+                    Failure::HeaderTooLarge { needed_bytes }
+                }
+                FinishError::Io(error) => Failure::Final(write_error(error)),
+                error => mismatch(error),
+            })?;
+        let sha256 = match foreseen {
+            Some(foreseen) if foreseen.head == head && foreseen.size_bytes == size_bytes => {
+                foreseen.sha256
+            }
+            _ => {
+                tracing::debug!("the clip is not as foreseen; it is hashed again");
+                let path = self.draft.to_owned();
+                tokio::task::spawn_blocking(move || hash(&path))
+                    .await
+                    .map_err(stopped)?
+                    .map_err(|error| Failure::Final(write_error(error)))?
+            }
+        };
+        Ok(Finished { size_bytes, sha256 })
     }
 
     fn ffmpeg_failure(&self, error: ProcessError, progress: Progress) -> Failure {
@@ -518,8 +425,8 @@ fn format_of(plan: &Plan, with_sound: bool) -> Format {
     if fits { Format::Mp4 } else { Format::QuickTime }
 }
 
-fn outcome(prepared: &Prepared, plan: Plan, with_sound: bool, made: Made) -> CutOutcome {
-    let mut warnings = plan.warnings;
+fn outcome(prepared: &Prepared, plan: &Plan, with_sound: bool, made: Made) -> CutOutcome {
+    let mut warnings = plan.warnings.clone();
     if !with_sound && plan.sound.is_some() {
         warnings.push(CutWarning {
             kind: WarningKind::SoundLeftOut,
@@ -533,7 +440,7 @@ fn outcome(prepared: &Prepared, plan: Plan, with_sound: bool, made: Made) -> Cut
         requested: plan.requested,
         delivered: plan.delivered,
         covered: plan.covered,
-        gaps: plan.gaps,
+        gaps: plan.gaps.clone(),
         warnings,
         size_bytes: made.finished.size_bytes,
         sha256: made.finished.sha256,
@@ -551,11 +458,15 @@ fn outcome(prepared: &Prepared, plan: Plan, with_sound: bool, made: Made) -> Cut
             height: u32::from(entry.height),
             frame_count: plan.frame_count,
         },
-        audio: plan.sound.filter(|_| with_sound).map(|track| AudioFormat {
-            codec: track.entry.codec,
-            sample_rate_hz: track.entry.sample_rate_hz,
-            channels: u32::from(track.entry.channels),
-        }),
+        audio: plan
+            .sound
+            .as_ref()
+            .filter(|_| with_sound)
+            .map(|track| AudioFormat {
+                codec: track.entry.codec.clone(),
+                sample_rate_hz: track.entry.sample_rate_hz,
+                channels: u32::from(track.entry.channels),
+            }),
         engine: made.engine,
     }
 }

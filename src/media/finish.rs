@@ -2,7 +2,7 @@
 //! put on disk.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -30,19 +30,20 @@ pub(super) enum FinishError {
     Io(#[from] io::Error),
 }
 
-/// A file that is complete and on disk.
-pub(super) struct Finished {
+/// A file that is complete and on disk, but for its hash.
+pub(super) struct Sealed {
     pub(super) size_bytes: u64,
-    pub(super) sha256: [u8; 32],
+    /// Everything in front of the media, read back.
+    pub(super) head: Vec<u8>,
 }
 
-/// Finishes the file that ffmpeg wrote. Blocks.
-pub(super) fn finish(
+/// Measures the file that ffmpeg wrote, gives it its header and puts it on disk. Blocks.
+pub(super) fn seal(
     path: &Path,
     plan: &Plan,
     with_sound: bool,
     label: &Label,
-) -> Result<Finished, FinishError> {
+) -> Result<Sealed, FinishError> {
     let file = File::options().read(true).write(true).open(path)?;
     let written = SourceIndex::read(&file)?;
     let video = positions_of(&plan.video, &written.video, "video")?;
@@ -56,17 +57,15 @@ pub(super) fn finish(
     };
     let tracks = placed(plan, with_sound, &video, &sound);
     let moov = movie::encode(&tracks, Times::Shown, Some(label))?;
-    replace_header(&file, &moov)?;
-    let size_bytes = file.metadata()?.len();
-    let sha256 = std::thread::scope(|scope| {
-        let synced = scope.spawn(|| file.sync_data());
-        let hashed = hash(&file, size_bytes);
-        match synced.join() {
-            Ok(synced) => synced.and(hashed),
-            Err(_) => Err(io::Error::other("syncing the clip failed")),
-        }
-    })?;
-    Ok(Finished { size_bytes, sha256 })
+    replace_header(&file, moov)?;
+    file.sync_data()?;
+    let media_start = video.iter().chain(&sound).copied().min().unwrap_or(0);
+    let mut head = vec![0; usize::try_from(media_start).unwrap_or(0)];
+    file.read_exact_at(&mut head, 0)?;
+    Ok(Sealed {
+        size_bytes: file.metadata()?.len(),
+        head,
+    })
 }
 
 /// Where each planned sample is in the file: the sizes must agree one by one.
@@ -134,37 +133,40 @@ fn unit_positions(
 }
 
 /// Puts `moov` where ffmpeg's is, followed by free space up to the media.
-fn replace_header(file: &File, moov: &[u8]) -> Result<(), FinishError> {
+fn replace_header(file: &File, moov: Vec<u8>) -> Result<(), FinishError> {
     let (start, end) = top_level::header_room(file)?;
+    let needed_bytes = moov.len() + 8;
     let room = usize::try_from(end - start).unwrap_or(0);
-    let free = match room.checked_sub(moov.len()) {
-        Some(0) => Vec::new(),
-        Some(left) if left >= 8 => {
-            let mut free = vec![0; left];
-            free[..4].copy_from_slice(&(left as u32).to_be_bytes());
-            free[4..8].copy_from_slice(b"free");
-            free
-        }
-        _ => {
-            return Err(FinishError::HeaderTooLarge {
-                needed_bytes: moov.len() + 8,
-            });
-        }
-    };
-    file.write_all_at(moov, start)?;
-    file.write_all_at(&free, start + moov.len() as u64)?;
+    let header = padded(moov, room).ok_or(FinishError::HeaderTooLarge { needed_bytes })?;
+    file.write_all_at(&header, start)?;
     Ok(())
 }
 
-fn hash(file: &File, size_bytes: u64) -> io::Result<[u8; 32]> {
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut at = 0;
-    while at < size_bytes {
-        let count = (size_bytes - at).min(buffer.len() as u64) as usize;
-        file.read_exact_at(&mut buffer[..count], at)?;
-        hash.update(&buffer[..count]);
-        at += count as u64;
+/// Fills `room` bytes with `moov` and a free box (ISO/IEC 14496-12 section 8.1.2). `None` when it is too
+/// small: a box needs eight bytes, so one to seven bytes cannot be filled.
+pub(super) fn padded(mut moov: Vec<u8>, room: usize) -> Option<Vec<u8>> {
+    match room.checked_sub(moov.len())? {
+        0 => {}
+        1..8 => return None,
+        left => {
+            let size = u32::try_from(left).ok()?;
+            moov.extend_from_slice(&size.to_be_bytes());
+            moov.extend_from_slice(b"free");
+            moov.resize(room, 0);
+        }
     }
-    Ok(hash.finalize().into())
+    Some(moov)
+}
+
+/// SHA-256 of a whole file. Blocks.
+pub(super) fn hash(path: &Path) -> io::Result<[u8; 32]> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hash.finalize().into()),
+            count => hash.update(&buffer[..count]),
+        }
+    }
 }

@@ -9,13 +9,16 @@ mod facts;
 mod feed;
 mod ffmpeg;
 mod finish;
+mod follow;
 mod movie;
 pub mod mp4;
 mod open;
+mod order;
 pub mod plan;
 
-pub use cut::{CutError, CutOrder, CutOutcome, CutProgress, Prepared, Source, cut};
+pub use cut::{Prepared, cut};
 pub use facts::{FileFacts, facts_of_open, read_facts};
 pub use ffmpeg::Format;
 pub use mp4::ReadError;
 pub use open::{Engine, OpenError, OpenFootage, open_footage};
+pub use order::{CutError, CutOrder, CutOutcome, CutProgress, Source};

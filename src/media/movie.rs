@@ -53,6 +53,34 @@ pub(crate) struct PlacedTrack<'a> {
     pub(crate) positions: &'a [u64],
 }
 
+impl PlacedTrack<'_> {
+    /// Ticks a second and the time of each sample in a [`Times::Needed`] header.
+    pub(crate) fn needed_times(&self) -> (u32, Vec<i64>) {
+        let track = self.track;
+        let Some(unit_bytes) = track.unit_bytes else {
+            let times = track
+                .samples
+                .iter()
+                .map(|sample| sample.needed_at)
+                .collect();
+            return (track.timescale, times);
+        };
+        let rate_hz = track.entry.sample_rate_hz.max(1);
+        let begins = track.samples.first().map_or(0, |sample| sample.needed_at);
+        let mut at = begins.saturating_mul(i64::from(rate_hz)) / i64::from(track.timescale);
+        let times = track
+            .samples
+            .iter()
+            .map(|sample| {
+                let time = at;
+                at += i64::from(sample.size / unit_bytes.max(1));
+                time
+            })
+            .collect();
+        (rate_hz, times)
+    }
+}
+
 /// Encodes the header. The movie clock is that of the first track, the video.
 pub(crate) fn encode(
     tracks: &[PlacedTrack<'_>],

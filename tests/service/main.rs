@@ -13,5 +13,7 @@ mod gate;
 mod hostile;
 mod http;
 mod jobs;
+mod recorder;
 mod server;
+mod stand_in;
 mod tools;

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use super::footage::{Recipe, Recording, epoch, ms};
 use heldar_footage::proto;
 use heldar_footage::proto::catalog_service_client::CatalogServiceClient;
 use heldar_footage::proto::clip_service_client::ClipServiceClient;
@@ -18,8 +19,6 @@ use heldar_footage::proto::job_service_client::JobServiceClient;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tonic::transport::Channel;
-
-use super::footage::{Recipe, Recording, epoch, ms};
 
 /// How long anything may take before a test gives up. Far longer than it should.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -79,6 +78,7 @@ impl Site {
             .env("HELDAR_RECORDINGS_DIR", self.recordings())
             .env("HELDAR_LISTEN", "127.0.0.1:0")
             .env("HELDAR_SEGMENT_LENGTH_S", "1")
+            .current_dir(self.folder.path())
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
@@ -344,6 +344,119 @@ pub fn clip_of(job: &proto::Job) -> proto::Clip {
     }
 }
 
+impl Server {
+    /// Stops the server and checks that it left nothing behind but the files of these clips.
+    pub fn stop_with(self, site: &Site, clips: &[&proto::Clip]) {
+        assert_eq!(self.stop(), 0, "the server ends well");
+        nothing_left(site, clips);
+    }
+
+    /// The most memory that the server has held so far.
+    pub fn peak_memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+}
+
+/// Checks that no server of this site runs and that it left nothing behind but the files of these clips: no other
+/// file beside them, nothing in the scratch folder, no process that was started for it.
+pub fn nothing_left(site: &Site, clips: &[&proto::Clip]) {
+    site.check_left(clips);
+    assert_eq!(
+        processes_of(site),
+        Vec::<String>::new(),
+        "processes left behind"
+    );
+}
+
+/// Command lines of the running processes that name the site's folder.
+pub fn processes_of(site: &Site) -> Vec<String> {
+    let folder = site.path("");
+    let folder = folder.to_str().unwrap().trim_end_matches('/');
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| is_running(*pid))
+        .filter_map(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).ok())
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(|line| line.contains(folder))
+        .collect()
+}
+
+/// The next state of a job that is watched.
+pub async fn next_job(watch: &mut tonic::Streaming<proto::WatchJobResponse>) -> Option<proto::Job> {
+    loop {
+        match watch.message().await.unwrap()?.event {
+            Some(proto::watch_job_response::Event::Job(job)) => return Some(job),
+            Some(proto::watch_job_response::Event::Heartbeat(_)) => {}
+            None => panic!("an event without content"),
+        }
+    }
+}
+
+/// The states that a job goes through from now on, to its end.
+pub async fn states_of(server: &Server, job_id: &str) -> Vec<proto::Job> {
+    let request = proto::WatchJobRequest {
+        job_id: job_id.to_owned(),
+        ..Default::default()
+    };
+    let watched = async {
+        let mut watch = server.jobs().watch_job(request).await.unwrap().into_inner();
+        let mut states = Vec::new();
+        while let Some(job) = next_job(&mut watch).await {
+            states.push(job);
+        }
+        states
+    };
+    tokio::time::timeout(PATIENCE, watched)
+        .await
+        .expect("the job ends")
+}
+
+/// A job at its end.
+pub async fn ended(server: &Server, job_id: &str) -> proto::Job {
+    states_of(server, job_id)
+        .await
+        .pop()
+        .expect("a watch answers with the state at once")
+}
+
+/// The reason in the error or warning of a job.
+pub fn notice_reason(notice: &tonic_types::pb::Status) -> String {
+    use tonic_types::RpcStatusExt as _;
+    let info = notice.get_details_error_info().expect("an ErrorInfo");
+    assert_eq!(info.domain, "footage.heldar");
+    info.reason
+}
+
+/// A request over HTTP for a path: status, and the body.
+pub fn http_get(server: &Server, path: &str) -> (u16, Vec<u8>) {
+    use std::io::Write as _;
+    let mut connection = std::net::TcpStream::connect(&server.address).unwrap();
+    write!(
+        connection,
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        server.address
+    )
+    .unwrap();
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).unwrap();
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .unwrap();
+    let status = std::str::from_utf8(&answer[9..12])
+        .unwrap()
+        .parse()
+        .unwrap();
+    (status, answer[end + 4..].to_vec())
+}
+
 impl Site {
     /// Puts a recording where a Heldar recorder would have put it, closed an hour ago.
     pub fn record(&self, camera: &str, recording: &Recording) {
@@ -357,14 +470,11 @@ impl Site {
 
     /// Checks that the clips folder holds these clips and that nothing unfinished lies anywhere.
     pub fn check_left(&self, clips: &[&proto::Clip]) {
-        let mut known: Vec<_> = clips.iter().map(|clip| clip.file_name.clone()).collect();
-        known.sort();
+        let mut known: Vec<_> = clips.iter().map(|clip| clip.file_name.as_str()).collect();
+        known.sort_unstable();
         assert_eq!(self.clip_files(), known, "files in the clips folder");
-        assert_eq!(
-            files_in(&self.data().join("scratch")),
-            Vec::<String>::new(),
-            "files in the scratch folder"
-        );
+        let scratch = files_in(&self.data().join("scratch"));
+        assert_eq!(scratch, Vec::<String>::new(), "files in the scratch folder");
         for name in files_in(&self.data()) {
             let is_known = ["clips", "scratch", "footage.lock"].contains(&name.as_str())
                 || name.starts_with("heldar.db");

@@ -34,6 +34,8 @@ mod entry;
 mod fragments;
 mod index;
 mod tables;
+#[cfg(test)]
+mod tests;
 pub(crate) mod top_level;
 
 pub use edits::EditList;

@@ -11,6 +11,8 @@
 
 mod chains;
 mod sound;
+#[cfg(test)]
+mod tests;
 mod times;
 mod video;
 mod walk;
@@ -247,7 +249,7 @@ pub fn plan(
             })
             .collect(),
         video_fingerprint: video.track.entry.fingerprint,
-        duration_shown: delta(walked.clip_end_ns),
+        duration_shown: delta(ticks_to_nanos(video.length, video.track.timescale)),
         frame_count: video.frame_count,
         hidden_lead: delta(video.hidden_lead_ns),
         expected_bytes,

@@ -133,6 +133,8 @@ struct Layout {
     stretches: Vec<(i64, i64)>,
     shift: i64,
     media_end: Option<i64>,
+    /// Whether hidden frames have begun that lead in to the next edit.
+    leads_in: bool,
     /// Whether the last piece ends with frames that are not shown.
     hides_tail: bool,
     last_duration: u32,
@@ -165,14 +167,15 @@ impl Layout {
             .map(|frame| clip_at(frame.at))
             .min()
             .unwrap_or(anchor_clip);
-        if anchor.is_some() {
-            if self.stretches.is_empty() {
-                self.stretches.push((anchor_clip, anchor_clip + self.shift));
-            } else if earliest < anchor_clip || self.hides_tail {
-                let free = self.media_end.unwrap_or(0).max(anchor_clip + self.shift);
-                self.shift = free - earliest;
-                self.stretches.push((anchor_clip, anchor_clip + self.shift));
-            }
+        let hides_lead = earliest < anchor_clip || anchor.is_none();
+        if !self.stretches.is_empty() && !self.leads_in && (hides_lead || self.hides_tail) {
+            let free = self.media_end.unwrap_or(0).max(anchor_clip + self.shift);
+            self.shift = free - earliest;
+            self.leads_in = true;
+        }
+        if anchor.is_some() && (self.stretches.is_empty() || self.leads_in) {
+            self.stretches.push((anchor_clip, anchor_clip + self.shift));
+            self.leads_in = false;
         }
         let mut last_shown = i64::MIN;
         let mut last_hidden = i64::MIN;

@@ -184,6 +184,12 @@ impl Walker<'_> {
             }
         }
         self.first_shown.get_or_insert(first);
+        // A piece that only leads in stands before this one, on this side of the gap.
+        if let Some(lead_in) = self.pieces.last_mut()
+            && lead_in.frames.iter().all(|frame| !frame.shown)
+        {
+            lead_in.closed_up_ns = self.closed_up;
+        }
         let continues = self
             .pieces
             .last()

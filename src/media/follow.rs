@@ -1,0 +1,276 @@
+//! Hashing a clip while ffmpeg still writes it.
+//!
+//! SHA-256 takes longer than the copy on processors without instructions for it, so it must not wait for
+//! the end. The header is in front and ours to write last, but it can be foreseen: ffmpeg writes the samples
+//! in the order in which they are needed. The follower hashes the header that will be there, then the
+//! media as it appears. When ffmpeg is done the file is measured as ever; only if it is byte for byte what was
+//! foreseen does the hash stand, else it is computed again.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::finish::padded;
+use super::movie::{self, Label, PlacedTrack, Times};
+use super::plan::{OutputTrack, Plan};
+
+/// How often the growing file is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// Dirty bytes worth sending to the disk before the end.
+const SYNC_STEP_BYTES: u64 = 8 << 20;
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// Tells the follower that the file will not grow any more.
+#[derive(Clone, Default)]
+pub(super) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.stop.0.store(true, Ordering::Release);
+    }
+}
+
+/// What the follower foresaw.
+pub(super) struct Foreseen {
+    /// Everything in front of the media.
+    pub(super) head: Vec<u8>,
+    pub(super) sha256: [u8; 32],
+    pub(super) size_bytes: u64,
+}
+
+/// Threads that work on the file while ffmpeg writes it. Dropping it stops them.
+pub(super) struct Follower {
+    stop: Stop,
+    hashing: Option<tokio::task::JoinHandle<io::Result<Option<Foreseen>>>>,
+}
+
+impl Follower {
+    /// Follows the file at `path`, in which ffmpeg reserves `room_bytes` for the header.
+    pub(super) fn start(
+        path: &Path,
+        plan: &Arc<Plan>,
+        with_sound: bool,
+        label: Label,
+        room_bytes: usize,
+    ) -> io::Result<Self> {
+        let file = Arc::new(File::open(path)?);
+        let stop = Stop::default();
+        let hashing = tokio::task::spawn_blocking({
+            let (file, stop, plan) = (Arc::clone(&file), stop.clone(), Arc::clone(plan));
+            move || hash_growing(&file, &stop, &plan, with_sound, &label, room_bytes)
+        });
+        tokio::task::spawn_blocking({
+            let stop = stop.clone();
+            move || sync_growing(&file, &stop)
+        });
+        Ok(Self {
+            stop,
+            hashing: Some(hashing),
+        })
+    }
+
+    /// Waits for the hash; the file is complete. `None` when it is not what was foreseen.
+    pub(super) async fn finish(mut self) -> Option<Foreseen> {
+        let hashing = self.hashing.take()?;
+        self.stop.0.store(true, Ordering::Release);
+        match hashing.await {
+            Ok(Ok(foreseen)) => foreseen,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a growing clip could not be hashed");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// The disk works while ffmpeg does, so that less is left at the end.
+fn sync_growing(file: &File, stop: &Stop) {
+    let mut synced = 0;
+    while !stop.is_set() {
+        let Ok(length) = file.metadata().map(|metadata| metadata.len()) else {
+            return;
+        };
+        if length >= synced + SYNC_STEP_BYTES {
+            synced = length;
+            // The sync that counts comes at the end; this one only begins it.
+            if file.sync_data().is_err() {
+                return;
+            }
+        } else {
+            std::thread::sleep(LOOK_EVERY * 5);
+        }
+    }
+}
+
+fn hash_growing(
+    file: &File,
+    stop: &Stop,
+    plan: &Plan,
+    with_sound: bool,
+    label: &Label,
+    room_bytes: usize,
+) -> io::Result<Option<Foreseen>> {
+    let mut growing = Growing {
+        file,
+        stop,
+        length: 0,
+    };
+    let Some(head) = foresee_head(&mut growing, plan, with_sound, label, room_bytes)? else {
+        return Ok(None);
+    };
+    let mut hash = Sha256::new();
+    hash.update(&head);
+    let mut at = head.len() as u64;
+    let size_bytes = at + media_bytes(plan, with_sound);
+    let mut buffer = vec![0; BUFFER_BYTES];
+    while at < size_bytes {
+        let available = growing.at_least(at + 1)?.min(size_bytes);
+        if available <= at {
+            return Ok(None);
+        }
+        let part = &mut buffer[..(available - at).min(BUFFER_BYTES as u64) as usize];
+        file.read_exact_at(part, at)?;
+        hash.update(&*part);
+        at += part.len() as u64;
+    }
+    Ok(Some(Foreseen {
+        head,
+        sha256: hash.finalize().into(),
+        size_bytes,
+    }))
+}
+
+struct Growing<'a> {
+    file: &'a File,
+    stop: &'a Stop,
+    length: u64,
+}
+
+impl Growing<'_> {
+    /// The length of the file once it is at least `wanted`, or its final length if that is less.
+    fn at_least(&mut self, wanted: u64) -> io::Result<u64> {
+        while self.length < wanted {
+            // Asked in this order, the length is final when the stop was set before.
+            let stopped = self.stop.is_set();
+            self.length = self.file.metadata()?.len();
+            if stopped {
+                break;
+            }
+            if self.length < wanted {
+                std::thread::sleep(LOOK_EVERY);
+            }
+        }
+        Ok(self.length)
+    }
+}
+
+/// All bytes in front of the media as they will stand in the end. `None` when the file does not begin as
+/// expected.
+fn foresee_head(
+    growing: &mut Growing<'_>,
+    plan: &Plan,
+    with_sound: bool,
+    label: &Label,
+    room_bytes: usize,
+) -> io::Result<Option<Vec<u8>>> {
+    if growing.at_least(room_bytes as u64 + 64)? < room_bytes as u64 + 64 {
+        return Ok(None);
+    }
+    let mut first = [0; 8];
+    growing.file.read_exact_at(&mut first, 0)?;
+    let [a, b, c, d, kind @ ..] = first;
+    let type_bytes = u32::from_be_bytes([a, b, c, d]) as usize;
+    if &kind != b"ftyp" || !(16..=64).contains(&type_bytes) {
+        return Ok(None);
+    }
+    let mut head = vec![0; type_bytes];
+    growing.file.read_exact_at(&mut head, 0)?;
+    // ffmpeg leaves eight bytes free in front of the media for a size of 64 bits.
+    let media_size = media_bytes(plan, with_sound);
+    let media_header: Vec<u8> = match u32::try_from(media_size + 8) {
+        Ok(size) => [&size.to_be_bytes(), b"mdat".as_slice()].concat(),
+        Err(_) => return Ok(None),
+    };
+    let room = room_bytes + 8;
+    let media_start = (type_bytes + room + media_header.len()) as u64;
+    let (video, sound) = foresee_positions(plan, with_sound, media_start);
+    let tracks = super::feed::placed(plan, with_sound, &video, &sound);
+    let Ok(moov) = movie::encode(&tracks, Times::Shown, Some(label)) else {
+        return Ok(None);
+    };
+    let Some(moov) = padded(moov, room) else {
+        return Ok(None);
+    };
+    head.extend_from_slice(&moov);
+    head.extend_from_slice(&media_header);
+    Ok(Some(head))
+}
+
+fn sound_of(plan: &Plan, with_sound: bool) -> Option<&OutputTrack> {
+    plan.sound.as_ref().filter(|_| with_sound)
+}
+
+fn media_bytes(plan: &Plan, with_sound: bool) -> u64 {
+    [Some(&plan.video), sound_of(plan, with_sound)]
+        .into_iter()
+        .flatten()
+        .flat_map(|track| &track.samples)
+        .map(|sample| u64::from(sample.size))
+        .sum()
+}
+
+/// Where the samples will be: ffmpeg interleaves by decode time, the video first where both are equal.
+fn foresee_positions(plan: &Plan, with_sound: bool, media_start: u64) -> (Vec<u64>, Vec<u64>) {
+    let video = PlacedTrack {
+        track: &plan.video,
+        is_video: true,
+        positions: &[],
+    };
+    let video_times = video.needed_times();
+    let (sound, sound_times) = match sound_of(plan, with_sound) {
+        Some(track) => {
+            let placed = PlacedTrack {
+                track,
+                is_video: false,
+                positions: &[],
+            };
+            (track.samples.as_slice(), placed.needed_times())
+        }
+        None => (&[][..], (1, Vec::new())),
+    };
+    let mut positions = (Vec::new(), Vec::new());
+    let mut at = media_start;
+    loop {
+        let (next_video, next_sound) = (positions.0.len(), positions.1.len());
+        let video_first = match (video_times.1.get(next_video), sound_times.1.get(next_sound)) {
+            (None, None) => return positions,
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some(video), Some(sound)) => {
+                i128::from(*video) * i128::from(sound_times.0)
+                    <= i128::from(*sound) * i128::from(video_times.0)
+            }
+        };
+        let size = if video_first {
+            positions.0.push(at);
+            plan.video.samples[next_video].size
+        } else {
+            positions.1.push(at);
+            sound[next_sound].size
+        };
+        at += u64::from(size);
+    }
+}

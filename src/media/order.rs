@@ -1,0 +1,145 @@
+//! What is asked of [`cut`](super::cut()), and what comes of it.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::ffmpeg::Format;
+use super::plan::{CutWarning, PlanError};
+use crate::domain::catalog::{AudioFormat, VideoFormat};
+use crate::domain::coverage::{Gap, GapReason};
+use crate::domain::time::TimeRange;
+
+/// One recorded file of the window, opened by the caller so that it stays whole even if it is deleted
+/// before the cut ends.
+#[derive(Debug)]
+pub struct Source {
+    /// Its id in the catalog.
+    pub id: String,
+    /// What messages call it.
+    pub name: String,
+    /// Wall-clock time of its first frame.
+    pub start: DateTime<Utc>,
+    /// The true start lies in `[start, start + start_accuracy)`.
+    pub start_accuracy: TimeDelta,
+    /// Where the catalog says that it ends.
+    pub expected_end: Option<DateTime<Utc>>,
+    /// The open file, or why there is none.
+    pub file: Result<Arc<File>, GapReason>,
+}
+
+/// A clip to be cut.
+#[derive(Debug)]
+pub struct CutOrder {
+    /// The files of the window in order of start, and the one before the window where there is one.
+    pub sources: Vec<Source>,
+    /// The window.
+    pub requested: TimeRange,
+    /// Seams up to this long are no gaps.
+    pub gap_tolerance: TimeDelta,
+    /// Where the clip is written. The file must not exist; it is removed again if the cut fails. The caller
+    /// gives it its final name.
+    pub output: PathBuf,
+    /// What the clip is called inside the file, such as the camera's name.
+    pub title: String,
+    /// How long ffmpeg may take.
+    pub deadline: Duration,
+}
+
+/// How far a cut is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CutProgress {
+    /// Footage written.
+    pub media_done: TimeDelta,
+    /// Footage the clip will have.
+    pub media_total: TimeDelta,
+    /// Bytes written.
+    pub bytes_done: u64,
+    /// Bytes the clip will have, but for its header.
+    pub bytes_total: u64,
+}
+
+/// A finished clip, as measured from its file.
+#[derive(Clone, Debug)]
+pub struct CutOutcome {
+    /// The window that was asked for.
+    pub requested: TimeRange,
+    /// From the first frame shown to the end of the last.
+    pub delivered: TimeRange,
+    /// Requested time less the gaps.
+    pub covered: TimeDelta,
+    /// What is missing.
+    pub gaps: Vec<Gap>,
+    /// What else to know.
+    pub warnings: Vec<CutWarning>,
+    /// Size of the file.
+    pub size_bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: [u8; 32],
+    /// MP4, or QuickTime where the codecs ask for it.
+    pub format: Format,
+    /// How long the clip plays.
+    pub duration_shown: TimeDelta,
+    /// Footage in front of the first frame that players do not show.
+    pub hidden_lead: TimeDelta,
+    /// Ids of the segments that contribute, in order.
+    pub segment_ids: Vec<String>,
+    /// The picture.
+    pub video: VideoFormat,
+    /// The sound, if any.
+    pub audio: Option<AudioFormat>,
+    /// How ffmpeg was called; the output stands for the path.
+    pub engine: String,
+}
+
+/// Why there is no clip.
+#[derive(Debug, thiserror::Error)]
+pub enum CutError {
+    /// Nothing of the window can be shown.
+    #[error(transparent)]
+    NoFootage(#[from] PlanError),
+    /// ffmpeg is not installed.
+    #[error("ffmpeg binary `{program}` is not available; install ffmpeg or set HELDAR_FFMPEG_BIN")]
+    FfmpegMissing {
+        /// The name or path that was configured.
+        program: String,
+    },
+    /// ffmpeg failed.
+    #[error("ffmpeg clip export failed: {reason}")]
+    FfmpegFailed {
+        /// Exit code and the end of what ffmpeg wrote, without paths of the server.
+        reason: String,
+    },
+    /// The deadline passed, or ffmpeg hung.
+    #[error("clip export timed out")]
+    TimedOut,
+    /// The caller cancelled.
+    #[error("cancelled")]
+    Cancelled,
+    /// The disk is full.
+    #[error("no space left for the clip")]
+    DiskFull,
+    /// Writing or finishing the file failed.
+    #[error("the clip cannot be written")]
+    Write(#[source] io::Error),
+    /// The file does not hold what it should: a defect here or in ffmpeg.
+    #[error("the finished clip does not match its plan: {reason}")]
+    Mismatch {
+        /// What differs.
+        reason: String,
+    },
+}
+
+impl CutError {
+    /// Whether the same cut may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::TimedOut | Self::DiskFull | Self::Write(_) | Self::FfmpegFailed { .. }
+        )
+    }
+}
