@@ -207,7 +207,7 @@ async fn a_job_is_told_in_full_and_each_filter_finds_it_alone() {
     for filter in only_first {
         assert_eq!(
             listed(&server, filter.clone()).await,
-            [first.id.clone()],
+            [first.id.as_str()],
             "{filter:?}"
         );
     }
@@ -390,7 +390,7 @@ async fn the_same_request_id_gives_the_same_job_also_after_a_restart() {
         kinds: vec![proto::JobKind::Clip.into()],
         ..Default::default()
     };
-    assert_eq!(listed(&server, clips).await, [first.id.clone()]);
+    assert_eq!(listed(&server, clips).await, [first.id.as_str()]);
     assert_eq!(server.stop(), 0);
     site.check_left(&[&clip_of(&first)]);
 }
@@ -483,7 +483,7 @@ async fn a_validated_request_makes_nothing_and_its_plan_is_what_the_clip_says() 
         reason(&server.clips().create_clip(refused).await.unwrap_err()),
         "NO_FOOTAGE"
     );
-    assert_eq!(listed(&server, jobs).await, [made.id.clone()]);
+    assert_eq!(listed(&server, jobs).await, [made.id.as_str()]);
     assert_eq!(server.stop(), 0);
     site.check_left(&[&clip]);
 }
