@@ -544,13 +544,13 @@ impl Server {
                 ..Default::default()
             };
             let jobs = jobs.list_jobs(request).await.unwrap().into_inner().jobs;
-            let summaries = jobs.into_iter().rev().filter_map(|job| match job.result {
+            let mut summaries = jobs.into_iter().rev().filter_map(|job| match job.result {
                 Some(proto::job::Result::Import(summary)) if summary.source_id == source_id => {
                     Some(summary)
                 }
                 _ => None,
             });
-            summaries.skip(nth - 1).next()
+            summaries.nth(nth - 1)
         })
         .await
     }
