@@ -56,6 +56,7 @@ CREATE TABLE segments (
 );
 CREATE INDEX segments_missing ON segments (missing_since_us) WHERE missing_since_us IS NOT NULL;
 CREATE INDEX segments_by_camera_time ON segments (camera_id, start_us, id);
+CREATE INDEX segments_missing_by_camera_time ON segments (camera_id, start_us) WHERE state = 'MISSING';
 CREATE INDEX segments_by_time ON segments (start_us, id);
 
 -- What a camera has recorded, merged: maximal runs of available segments whose seams are within the gap tolerance.

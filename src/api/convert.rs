@@ -171,10 +171,11 @@ impl From<Timeline> for proto::Timeline {
             spans: timeline.spans.into_iter().map(window).collect(),
             gaps: gaps
                 .into_iter()
-                .map(|range| {
+                .flat_map(|gap| coverage::explained(gap, &timeline.missing))
+                .map(|(range, reason)| {
                     Gap {
                         range,
-                        reason: GapReason::NotRecorded,
+                        reason,
                         clip_offset: None,
                         segment_ids: Vec::new(),
                     }

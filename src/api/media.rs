@@ -13,6 +13,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::routing::get;
 use bytes::Bytes;
+use chrono::SubsecRound as _;
 use futures::Stream;
 use http_serve::{ChunkedReadFile, Entity};
 use tracing::{error, warn};
@@ -36,7 +37,7 @@ pub(super) fn routes(services: Services) -> Router {
 async fn clip(
     State(services): State<Services>,
     Path(file): Path<String>,
-    request: Request,
+    mut request: Request,
 ) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return plain(
@@ -72,6 +73,7 @@ async fn clip(
             );
         }
     };
+    tidy_ranges(request.headers_mut(), clip.size_bytes);
     match StoredFile::of(&clip, opened) {
         Ok(stored) => http_serve::serve(stored, &request).map(Body::new),
         Err(error) => {
@@ -82,6 +84,68 @@ async fn clip(
             )
         }
     }
+}
+
+/// Most ranges in one request; players ask for one or two.
+const RANGES_MAX: usize = 16;
+
+/// Writes the ranges of a request out as plain first and last bytes, which every reader takes in the same way, and
+/// leaves out a header that is not valid or asks for very many ranges: it is ignored then (RFC 9110, section 14.2).
+fn tidy_ranges(headers: &mut HeaderMap, size_bytes: u64) {
+    let Some(asked) = headers.remove(header::RANGE) else {
+        return;
+    };
+    let Some(ranges) = asked
+        .to_str()
+        .ok()
+        .and_then(|asked| ranges(asked, size_bytes))
+    else {
+        return;
+    };
+    let written = if ranges.is_empty() {
+        format!("bytes={size_bytes}-")
+    } else {
+        let each = ranges
+            .iter()
+            .map(|range| format!("{}-{}", range.start, range.end - 1));
+        format!("bytes={}", each.collect::<Vec<_>>().join(","))
+    };
+    if let Ok(written) = HeaderValue::from_str(&written) {
+        headers.insert(header::RANGE, written);
+    }
+}
+
+/// The ranges that lie within the file (RFC 9110, section 14.1.2), or `None` when the text is not valid.
+fn ranges(asked: &str, size_bytes: u64) -> Option<Vec<Range<u64>>> {
+    let mut within = Vec::new();
+    let set = asked.strip_prefix("bytes=")?;
+    for (number, text) in set.split(',').map(str::trim).enumerate() {
+        if number == RANGES_MAX {
+            return None;
+        }
+        let (first, last) = text.split_once('-')?;
+        let range = match (first, last) {
+            ("", length) => size_bytes.saturating_sub(position(length)?)..size_bytes,
+            (first, "") => position(first)?..size_bytes,
+            (first, last) => {
+                let (first, last) = (position(first)?, position(last)?);
+                if last < first {
+                    return None;
+                }
+                first..last.saturating_add(1).min(size_bytes)
+            }
+        };
+        if range.start < range.end {
+            within.push(range);
+        }
+    }
+    Some(within)
+}
+
+/// A number of digits only; one that is too large for any file counts as past its end.
+fn position(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
@@ -120,7 +184,8 @@ impl StoredFile {
         Ok(Self {
             file: ChunkedReadFile::new(file, headers)?,
             etag: HeaderValue::from_str(&format!("\"{}\"", clip.sha256))?,
-            modified: clip.create_time.into(),
+            // HTTP has whole seconds: a finer time would be later than the one that a caller can send back.
+            modified: clip.create_time.trunc_subsecs(0).into(),
         })
     }
 }

@@ -21,7 +21,7 @@ use heldar_footage::domain::source::{ImportSpec, Source};
 use heldar_footage::jobs::{
     JobChange, JobSettings, Jobs, JobsError, PRIORITY_BACKGROUND, Registry, Runner, Submission,
 };
-use heldar_footage::media::Engine;
+use heldar_footage::media::{self, Engine};
 use heldar_footage::repository::{OpenError, Store, StoreError};
 use heldar_footage::work::clip::{ClipSettings, ClipWork};
 use heldar_footage::work::follow::follow;
@@ -247,6 +247,12 @@ impl Service {
             .sweep_unfinished()
             .map_err(|source| ServiceError::Sweep {
                 path: settings.clips_dir.clone(),
+                source,
+            })?;
+        let scratch = engine(settings).scratch;
+        let swept = swept
+            + media::sweep_scratch(&scratch).map_err(|source| ServiceError::Sweep {
+                path: scratch,
                 source,
             })?;
         if swept > 0 {

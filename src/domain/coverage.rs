@@ -67,6 +67,31 @@ pub fn gaps(
     found
 }
 
+/// The parts of `gap` with the reason of each: what lies in `missing` was recorded and its file is gone, the rest was
+/// never recorded. A jump of up to the tolerance is no part of its own, it belongs to the part beside it.
+pub fn explained(gap: TimeRange, missing: &[TimeRange]) -> Vec<(TimeRange, GapReason)> {
+    let mut parts: Vec<(TimeRange, GapReason)> = Vec::new();
+    let mut cursor = gap.start();
+    let within = missing.iter().filter_map(|range| range.intersect(&gap));
+    for range in within {
+        if range.start() - cursor > GAP_TOLERANCE
+            && let Some(before) = TimeRange::new(cursor, range.start())
+        {
+            parts.push((before, GapReason::NotRecorded));
+            cursor = range.start();
+        }
+        let end = if gap.end() - range.end() > GAP_TOLERANCE {
+            range.end()
+        } else {
+            gap.end()
+        };
+        parts.extend(TimeRange::new(cursor, end).map(|part| (part, GapReason::FileMissing)));
+        cursor = cursor.max(end);
+    }
+    parts.extend(TimeRange::new(cursor, gap.end()).map(|rest| (rest, GapReason::NotRecorded)));
+    parts
+}
+
 /// How much of `window` is covered when these gaps are left in it.
 pub fn covered(window: TimeRange, gaps: &[TimeRange]) -> TimeDelta {
     gaps.iter()

@@ -64,6 +64,7 @@ mod tests {
                 .iter()
                 .map(|(start, end)| range(*start, *end))
                 .collect(),
+            missing: Vec::new(),
             locks: Vec::new(),
             resolution: TimeDelta::seconds(1),
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
+use ring::digest::{Context, SHA256};
 
 use super::finish::padded;
 use super::movie::{self, Label, PlacedTrack, Times};
@@ -131,7 +131,7 @@ fn hash_growing(
     let Some(head) = foresee_head(&mut growing, plan, with_sound, label, room_bytes)? else {
         return Ok(None);
     };
-    let mut hash = Sha256::new();
+    let mut hash = Context::new(&SHA256);
     hash.update(&head);
     let mut at = head.len() as u64;
     let size_bytes = at + media_bytes(plan, with_sound);
@@ -143,12 +143,12 @@ fn hash_growing(
         }
         let part = &mut buffer[..(available - at).min(BUFFER_BYTES as u64) as usize];
         file.read_exact_at(part, at)?;
-        hash.update(&*part);
+        hash.update(part);
         at += part.len() as u64;
     }
     Ok(Some(Foreseen {
         head,
-        sha256: hash.finalize().into(),
+        sha256: super::finish::digest_bytes(hash),
         size_bytes,
     }))
 }

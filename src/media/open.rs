@@ -191,6 +191,38 @@ async fn repack(
     File::open(&scratch.path).map_err(OpenError::Scratch)
 }
 
+/// Removes what processes that were killed left in the scratch folder; how many files went. Files in use are locked.
+///
+/// # Errors
+/// When the folder cannot be read or a file not be removed.
+pub fn sweep_scratch(folder: &Path) -> io::Result<u64> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let mut swept = 0;
+    for entry in entries {
+        let path = entry?.path();
+        let is_scratch = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.starts_with("repack-") && name.ends_with(".part"));
+        if !is_scratch {
+            continue;
+        }
+        // One that went meanwhile is as good as removed.
+        let Ok(file) = File::open(&path) else {
+            continue;
+        };
+        if file.try_lock().is_ok() {
+            std::fs::remove_file(&path)?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
 /// Copies a file into a pipe until its end, or until the reader is gone.
 fn feed_whole(source: &File, mut pipe: File) {
     let mut buffer = vec![0; 256 << 10];
@@ -210,6 +242,8 @@ fn feed_whole(source: &File, mut pipe: File) {
 /// A file with a name of its own that goes away again.
 struct Scratch {
     path: PathBuf,
+    /// Locked, so that another process can tell that the file is in use.
+    _held: File,
 }
 
 impl Scratch {
@@ -217,8 +251,9 @@ impl Scratch {
         let folder = std::path::absolute(folder).map_err(OpenError::Scratch)?;
         std::fs::create_dir_all(&folder).map_err(OpenError::Scratch)?;
         let path = folder.join(format!("repack-{}.part", uuid::Uuid::now_v7().simple()));
-        File::create_new(&path).map_err(OpenError::Scratch)?;
-        Ok(Self { path })
+        let held = File::create_new(&path).map_err(OpenError::Scratch)?;
+        held.lock().map_err(OpenError::Scratch)?;
+        Ok(Self { path, _held: held })
     }
 }
 

@@ -48,7 +48,7 @@ impl Store {
             .push(" FROM segments");
         push_selection(&mut query, selection);
         query.push(" ON CONFLICT (segment_id, incident_id) DO NOTHING");
-        self.change_locks(query, selection).await
+        self.change_locks(None, query, selection).await
     }
 
     /// Releases the locks of the selected segments that belong to `incident_id`, or all of them for `None`.
@@ -57,21 +57,28 @@ impl Store {
         selection: &LockSelection,
         incident_id: Option<&str>,
     ) -> Result<LockChange, StoreError> {
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(
-            "DELETE FROM evidence_locks WHERE segment_id IN (SELECT id FROM segments",
-        );
-        push_selection(&mut query, selection);
-        query.push(")");
-        if let Some(incident_id) = incident_id {
+        let released = |start: &str| {
+            let mut query = sqlx::QueryBuilder::<Sqlite>::new(start);
+            query.push(" FROM evidence_locks WHERE segment_id IN (SELECT id FROM segments");
+            push_selection(&mut query, selection);
+            query.push(")");
+            if let Some(incident_id) = incident_id {
+                query
+                    .push(" AND incident_id = ")
+                    .push_bind(incident_id.to_owned());
+            }
             query
-                .push(" AND incident_id = ")
-                .push_bind(incident_id.to_owned());
-        }
-        self.change_locks(query, selection).await
+        };
+        // A segment can lose several locks at once, so the rows that go do not say how many segments change.
+        let segments = released("SELECT COUNT(DISTINCT segment_id)");
+        self.change_locks(Some(segments), released("DELETE"), selection)
+            .await
     }
 
+    /// Makes a change. `segments` counts those that it will concern; without it each row of the change is one.
     async fn change_locks(
         &self,
+        segments: Option<sqlx::QueryBuilder<Sqlite>>,
         mut change: sqlx::QueryBuilder<Sqlite>,
         selection: &LockSelection,
     ) -> Result<LockChange, StoreError> {
@@ -87,7 +94,16 @@ impl Store {
             Option<String>,
             Option<String>,
         ) = span.build_query_as().fetch_one(&mut *transaction).await?;
-        let changed = change
+        let counted: Option<i64> = match segments {
+            Some(mut segments) => Some(
+                segments
+                    .build_query_scalar()
+                    .fetch_one(&mut *transaction)
+                    .await?,
+            ),
+            None => None,
+        };
+        let rows = change
             .build()
             .execute(&mut *transaction)
             .await?
@@ -99,11 +115,12 @@ impl Store {
             }
             _ => None,
         };
-        let selected = count("segments", "", selected)?;
         Ok(LockChange {
-            segments_selected: selected,
-            // A segment can lose several locks at once when all incidents are released.
-            segments_changed: changed.min(selected),
+            segments_selected: count("segments", "", selected)?,
+            segments_changed: match counted {
+                Some(counted) => count("evidence_locks", "", counted)?,
+                None => rows,
+            },
             span,
             camera_id: camera.filter(|camera| Some(camera) == other.as_ref()),
         })

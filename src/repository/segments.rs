@@ -50,6 +50,9 @@ const SPANS: &str = "
     WHERE camera_id = $1 AND start_us < $3
       AND start_us >= COALESCE((SELECT MAX(start_us) FROM spans WHERE camera_id = $1 AND start_us <= $2), $2)
     ORDER BY start_us";
+const VANISHED: &str = "
+    SELECT start_us, end_us FROM segments
+    WHERE camera_id = $1 AND state = 'MISSING' AND start_us < $3 AND end_us > $2 AND start_us >= $4 ORDER BY start_us";
 const LOCKED: &str = "
     SELECT start_us, end_us, incident_id FROM evidence_locks
     WHERE camera_id = $1 AND start_us < $3 AND end_us > $2 AND start_us >= $4 ORDER BY incident_id, start_us";
@@ -369,6 +372,13 @@ impl Store {
             .fetch_all(&mut *connection)
             .await?;
         let longest = longest_segment_us(&mut connection, camera_id.as_str()).await?;
+        let vanished: Vec<(i64, i64)> = sqlx::query_as(VANISHED)
+            .bind(camera_id.as_str())
+            .bind(from)
+            .bind(to)
+            .bind(from.saturating_sub(longest))
+            .fetch_all(&mut *connection)
+            .await?;
         let held: Vec<(i64, i64, String)> = sqlx::query_as(LOCKED)
             .bind(camera_id.as_str())
             .bind(from)
@@ -386,6 +396,10 @@ impl Store {
         let mut spans = Vec::with_capacity(runs.len());
         for (start, end) in runs {
             spans.extend(range(start, end)?);
+        }
+        let mut missing = Vec::new();
+        for (start, end) in spans::merge(vanished) {
+            missing.extend(range(start, end)?);
         }
         let mut locks: Vec<(TimeRange, String)> = Vec::new();
         let mut incident: Option<(String, Vec<(i64, i64)>)> = None;
@@ -410,6 +424,7 @@ impl Store {
             camera_id: camera_id.clone(),
             window,
             spans,
+            missing,
             locks,
             resolution: crate::domain::coverage::GAP_TOLERANCE,
         })

@@ -283,7 +283,7 @@ async fn an_ffmpeg_that_claims_success_and_wrote_nothing_or_rubbish_makes_no_cli
 #[tokio::test]
 async fn an_ffmpeg_that_is_killed_fails_the_job_and_costs_no_sound() {
     let mut site = Site::new();
-    let mut gate = Gate::of(&mut site);
+    let gate = Gate::of(&mut site);
     let mut site = with_footage(site);
     let server = site.start().await;
     let job_id = submit(&server, later(0, 5_000)).await;

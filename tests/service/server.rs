@@ -8,7 +8,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use super::footage::{Recipe, Recording, epoch, ms};
@@ -22,6 +22,15 @@ use tonic::transport::Channel;
 
 /// How long anything may take before a test gives up. Far longer than it should.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Drives the connections, so that they answer a server which shuts down also while a test's own thread waits for it.
+static CONNECTIONS: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+});
 
 /// Folders and settings of a server; the server itself may be started more than once.
 pub struct Site {
@@ -172,10 +181,11 @@ impl Server {
             .1
             .trim()
             .to_owned();
-        let channel = Channel::from_shared(format!("http://{address}"))
-            .unwrap()
-            .connect()
+        let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+        let channel = CONNECTIONS
+            .spawn(async move { endpoint.connect().await })
             .await
+            .unwrap()
             .unwrap();
         Self {
             child: Some(child),
@@ -534,13 +544,13 @@ impl Server {
                 ..Default::default()
             };
             let jobs = jobs.list_jobs(request).await.unwrap().into_inner().jobs;
-            let summaries = jobs.into_iter().rev().filter_map(|job| match job.result {
+            let mut summaries = jobs.into_iter().rev().filter_map(|job| match job.result {
                 Some(proto::job::Result::Import(summary)) if summary.source_id == source_id => {
                     Some(summary)
                 }
                 _ => None,
             });
-            summaries.skip(nth - 1).next()
+            summaries.nth(nth - 1)
         })
         .await
     }

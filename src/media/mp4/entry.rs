@@ -95,7 +95,7 @@ impl SampleEntry {
         fields.skip(8)?;
         let version = fields.u16()?;
         fields.skip(6)?;
-        let channels = fields.u16()?;
+        let stated_channels = fields.u16()?;
         fields.skip(6)?;
         let sample_rate_hz = fields.u32()? >> 16;
         // QuickTime File Format, "Sound sample description": versions 1 and 2 have more fixed fields.
@@ -106,8 +106,14 @@ impl SampleEntry {
         };
         let boxes = entry.payload.get(fixed..).unwrap_or_default();
         let (codec, config) = sound_config(entry.kind, boxes);
+        // The entry of MP4 states two channels whatever the sound has; AAC says itself how many there are.
+        let channels = match config.split_first() {
+            Some((0x40, aac)) if &entry.kind == b"mp4a" => aac_channels(aac),
+            _ => None,
+        }
+        .unwrap_or(stated_channels);
         let shape = [
-            channels.to_be_bytes().as_slice(),
+            stated_channels.to_be_bytes().as_slice(),
             &sample_rate_hz.to_be_bytes(),
         ]
         .concat();
@@ -231,6 +237,23 @@ fn sound_config(kind: FourCc, boxes: &[u8]) -> (String, Vec<u8>) {
         .flat_map(|child| child.whole.to_vec())
         .collect();
     (name.to_owned(), config)
+}
+
+/// Channels by an AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1); `None` where it leaves them to the stream.
+fn aac_channels(config: &[u8]) -> Option<u16> {
+    let mut bytes = [0; 8];
+    let length = config.len().min(8);
+    bytes[..length].copy_from_slice(&config[..length]);
+    let bits = u64::from_be_bytes(bytes);
+    let read = |at: u32, count: u32| (bits << at) >> (64 - count);
+    // An object type of 31 is followed by six bits of another, a frequency index of 15 by the frequency itself.
+    let at_frequency = if read(0, 5) == 31 { 11 } else { 5 };
+    let at_channels = at_frequency + if read(at_frequency, 4) == 15 { 28 } else { 4 };
+    match read(at_channels, 4) {
+        count @ 1..=6 => Some(count as u16),
+        7 => Some(8),
+        _ => None,
+    }
 }
 
 /// `mp4a` holds whatever its `esds` says (ISO/IEC 14496-1, object type indications).
