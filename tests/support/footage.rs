@@ -315,6 +315,9 @@ fn encode(recipe: &Recipe, picture: &Path, sound: &Path) {
         _ => command.args(["-x264-params", &common]),
     };
     run(command.arg(picture));
+    if !recipe.sound {
+        return;
+    }
     let mut command = ffmpeg();
     command.args([
         "-f",
