@@ -87,7 +87,7 @@ impl ClipService for Services {
             start_us: window.start().timestamp_micros(),
             end_us: window.end().timestamp_micros(),
             keep_for_s: keep_for.map_or(self.clips.default_keep_for_s(), |keep_for| {
-                keep_for.as_secs()
+                keep_for.as_secs() + u64::from(keep_for.subsec_nanos() > 0)
             }),
             created_by: created_by.clone(),
             labels: labels.clone(),
@@ -176,7 +176,13 @@ impl ClipService for Services {
         let request = request.into_inner();
         let part = download::Part::asked(request.offset_bytes, request.limit_bytes)?;
         let clip = self.clip(&request.clip_id).await?;
-        let file = self.clips.open(&clip).await.map_err(ApiError::from)?;
+        let file = self.clips.open(&clip).await.map_err(|error| {
+            let mut error = ApiError::from(error);
+            if let ApiError::Corrupted { name, .. } = &mut error {
+                name.clone_from(&clip.id);
+            }
+            error
+        })?;
         let part = part.within(clip.size_bytes)?;
         let header = proto::FileHeader {
             total_size_bytes: int64(clip.size_bytes),

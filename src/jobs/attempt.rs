@@ -162,7 +162,8 @@ impl Keeper {
 
     /// Takes over what the work reported since the last look, and tells watchers here.
     fn tell(&mut self) {
-        if !self.progress.has_changed().unwrap_or(false) {
+        // The work drops its end when it is done; what it reported last counts all the same.
+        if !self.progress.has_changed().unwrap_or(true) {
             return;
         }
         let progress = self.speed.rate(self.progress.borrow_and_update().clone());

@@ -355,7 +355,9 @@ impl Attempt<'_> {
     }
 
     fn ffmpeg_failure(&self, error: ProcessError, progress: Progress) -> Failure {
-        let refused = matches!(error, ProcessError::Failed { .. }) && progress.media.is_zero();
+        // One that was killed refused nothing.
+        let exited = matches!(&error, ProcessError::Failed { status, .. } if status.code().is_some());
+        let refused = exited && progress.media.is_zero();
         match process_error(error, self.draft) {
             error @ CutError::FfmpegFailed { .. } if refused => Failure::Refused(error),
             error => Failure::Final(error),
