@@ -1,7 +1,7 @@
 //! Jobs: submit, claim, lease, progress, cancel, retry. Knows kinds of jobs only through its registry.
 //!
 //! `Jobs` is what the API calls; `runner` claims and runs; `hub` tells watchers. The states and who may change them
-//! are in `domain::job`; the fenced writes are in `repository::jobs`.
+//! are in `domain::job`; the fenced writes are in `repository::attempts`.
 
 mod attempt;
 mod hub;

@@ -356,7 +356,8 @@ impl Attempt<'_> {
 
     fn ffmpeg_failure(&self, error: ProcessError, progress: Progress) -> Failure {
         // One that was killed refused nothing.
-        let exited = matches!(&error, ProcessError::Failed { status, .. } if status.code().is_some());
+        let exited =
+            matches!(&error, ProcessError::Failed { status, .. } if status.code().is_some());
         let refused = exited && progress.media.is_zero();
         match process_error(error, self.draft) {
             error @ CutError::FfmpegFailed { .. } if refused => Failure::Refused(error),

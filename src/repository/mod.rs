@@ -4,6 +4,7 @@
 //! only wait for the first one's lock and could starve (`busy` errors). A commit is on disk before it is reported
 //! (`synchronous = FULL`).
 
+mod attempts;
 mod cameras;
 mod clips;
 mod error;
@@ -25,11 +26,12 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
+pub use attempts::{Fence, Finish};
 pub use cameras::{CameraChange, CameraUpdate, DeletedCamera};
 pub use clips::ClipFilter;
 pub use error::{OpenError, StoreError};
 pub use evidence::{LockChange, LockSelection};
-pub use jobs::{CancelledJob, Fence, Finish, InsertedJob, JobFilter};
+pub use jobs::{CancelledJob, InsertedJob, JobFilter};
 pub use page::Page;
 pub use segments::{KnownFile, SegmentFilter};
 
