@@ -1,14 +1,16 @@
 //! CatalogService.
 
+use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
 use super::convert::{camera_revision, int64, timestamp};
 use super::fields::Fields;
-use super::page::{Tokens, fit};
+use super::page::{Tokens, fit, page_size};
 use super::status::{ApiError, intake_status};
 use crate::clock;
+use crate::domain::camera::CameraId;
 use crate::domain::catalog::{Camera, Segment, SegmentState, Taken};
 use crate::domain::id;
 use crate::domain::time::TimeRange;
@@ -100,7 +102,10 @@ impl CatalogService for Services {
     ) -> Result<Response<proto::ListCamerasResponse>, Status> {
         let request = request.into_inner();
         let tokens = Tokens::of("ListCameras", &proto::ListCamerasRequest::default());
-        let page = tokens.page(request.page_size, &request.page_token)?;
+        let mut fields = Fields::default();
+        let size = page_size(&mut fields, request.page_size);
+        fields.check()?;
+        let page = tokens.page(size, &request.page_token)?;
         let (cameras, next) = self.store.cameras(&page).await.map_err(ApiError::from)?;
         let row = |camera: Camera| {
             let key = (camera.create_time.timestamp_micros(), camera.id.to_string());
@@ -198,7 +203,7 @@ impl CatalogService for Services {
         request: Request<proto::ListSegmentsRequest>,
     ) -> Result<Response<proto::ListSegmentsResponse>, Status> {
         let mut request = request.into_inner();
-        let (page_size, page_token) = (
+        let (asked_size, page_token) = (
             std::mem::take(&mut request.page_size),
             std::mem::take(&mut request.page_token),
         );
@@ -219,11 +224,12 @@ impl CatalogService for Services {
                 }
             },
         };
+        let size = page_size(&mut fields, asked_size);
         fields.check()?;
         if let (Some(start), Some(end)) = (filter.ends_after, filter.starts_before) {
             range(start, end)?;
         }
-        let page = tokens.page(page_size, &page_token)?;
+        let page = tokens.page(size, &page_token)?;
         let (segments, next) = self
             .store
             .segments(&filter, &page)
@@ -291,8 +297,8 @@ impl CatalogService for Services {
         request: Request<proto::SetEvidenceLockRequest>,
     ) -> Result<Response<proto::SetEvidenceLockResponse>, Status> {
         let request = request.into_inner();
-        let selection = self.selection(request.selection).await?;
         let mut fields = Fields::default();
+        let selected = read_selection(&mut fields, request.selection);
         let incident_id = fields.text("incident_id", request.incident_id);
         if request.all_incidents && !request.release {
             fields.wrong("all_incidents", "goes with `release` only");
@@ -301,6 +307,7 @@ impl CatalogService for Services {
             fields.wrong("incident_id", "must be empty with `all_incidents`");
         }
         fields.check()?;
+        let selection = self.selection(selected).await?;
         let change = if request.release {
             let incident = (!request.all_incidents).then_some(incident_id.as_str());
             self.store.release(&selection, incident).await
@@ -359,68 +366,76 @@ impl Services {
             .await?)
     }
 
-    async fn selection(
-        &self,
-        selection: Option<proto::set_evidence_lock_request::Selection>,
-    ) -> Result<LockSelection, ApiError> {
-        use proto::set_evidence_lock_request::Selection;
-        match selection {
-            None => Err(ApiError::field(
-                "selection",
-                "one of `window` and `segments` is required",
-            )),
-            Some(Selection::Window(window)) => {
-                let mut fields = Fields::default();
-                let camera_id = fields.camera_id("window.camera_id", &window.camera_id);
-                let start = fields.time("window.start_time", window.start_time);
-                let end = fields.time("window.end_time", window.end_time);
-                fields.check()?;
-                let (Some(camera_id), Some(start), Some(end)) = (camera_id, start, end) else {
-                    return Err(unchecked("window"));
-                };
+    /// The selection, when what it names is there.
+    async fn selection(&self, selected: Option<Selected>) -> Result<LockSelection, ApiError> {
+        match selected.ok_or_else(|| unchecked("selection"))? {
+            Selected::Window(camera_id, start, end) => {
+                let window = range(start, end)?;
                 self.camera(camera_id.as_str()).await?;
-                Ok(LockSelection::Window(camera_id, range(start, end)?))
+                Ok(LockSelection::Window(camera_id, window))
             }
-            Some(Selection::Segments(chosen)) => self.chosen_segments(chosen.segment_ids).await,
+            Selected::Segments(ids) => {
+                let found = self.store.segments_by_id(&ids).await?;
+                match ids
+                    .iter()
+                    .find(|id| !found.iter().any(|segment| segment.id == **id))
+                {
+                    None => Ok(LockSelection::Segments(ids)),
+                    Some(unknown) => Err(ApiError::NotFound {
+                        reason: ErrorReason::SegmentNotFound,
+                        kind: "segment",
+                        name: unknown.clone(),
+                        message: format!("segment {unknown} not found"),
+                    }),
+                }
+            }
         }
     }
+}
 
-    async fn chosen_segments(&self, ids: Vec<String>) -> Result<LockSelection, ApiError> {
-        let mut fields = Fields::default();
-        if ids.is_empty() || ids.len() > SELECTION_MAX {
-            fields.wrong(
-                "segments.segment_ids",
-                format!("must name 1 to {SELECTION_MAX} segments"),
-            );
+/// What SetEvidenceLock is to change, as far as its fields tell.
+enum Selected {
+    Window(CameraId, DateTime<Utc>, DateTime<Utc>),
+    Segments(Vec<String>),
+}
+
+fn read_selection(
+    fields: &mut Fields,
+    selection: Option<proto::set_evidence_lock_request::Selection>,
+) -> Option<Selected> {
+    use proto::set_evidence_lock_request::Selection;
+    match selection {
+        None => {
+            fields.wrong("selection", "one of `window` and `segments` is required");
+            None
         }
-        if let Some(bad) = ids.iter().find(|id| !id::is_valid(id::SEGMENT, id)) {
-            fields.wrong(
-                "segments.segment_ids",
-                format!("{bad:?} is not a segment id"),
-            );
+        Some(Selection::Window(window)) => {
+            let camera_id = fields.camera_id("window.camera_id", &window.camera_id);
+            let start = fields.time("window.start_time", window.start_time);
+            let end = fields.time("window.end_time", window.end_time);
+            Some(Selected::Window(camera_id?, start?, end?))
         }
-        fields.check()?;
-        let found = self.store.segments_by_id(&ids).await?;
-        if let Some(unknown) = ids
-            .iter()
-            .find(|id| !found.iter().any(|segment| segment.id == **id))
-        {
-            return Err(ApiError::NotFound {
-                reason: ErrorReason::SegmentNotFound,
-                kind: "segment",
-                name: unknown.clone(),
-                message: format!("segment {unknown} not found"),
-            });
+        Some(Selection::Segments(chosen)) => {
+            let ids = chosen.segment_ids;
+            if ids.is_empty() || ids.len() > SELECTION_MAX {
+                fields.wrong(
+                    "segments.segment_ids",
+                    format!("must name 1 to {SELECTION_MAX} segments"),
+                );
+            }
+            if let Some(bad) = ids.iter().find(|id| !id::is_valid(id::SEGMENT, id)) {
+                fields.wrong(
+                    "segments.segment_ids",
+                    format!("{bad:?} is not a segment id"),
+                );
+            }
+            Some(Selected::Segments(ids))
         }
-        Ok(LockSelection::Segments(ids))
     }
 }
 
 /// A window, or the error for one that is empty or reversed.
-pub(super) fn range(
-    start: chrono::DateTime<chrono::Utc>,
-    end: chrono::DateTime<chrono::Utc>,
-) -> Result<TimeRange, ApiError> {
+pub(super) fn range(start: DateTime<Utc>, end: DateTime<Utc>) -> Result<TimeRange, ApiError> {
     TimeRange::new(start, end).ok_or_else(|| ApiError::Invalid {
         reason: ErrorReason::WindowReversed,
         violations: vec![(

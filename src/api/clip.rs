@@ -11,7 +11,7 @@ use super::catalog::{range, unchecked};
 use super::convert::{duration, int64, window};
 use super::fields::Fields;
 use super::job::answer;
-use super::page::{Tokens, fit};
+use super::page::{Tokens, fit, page_size};
 use super::status::ApiError;
 use super::{Services, download};
 use crate::domain::clip::{Clip, ClipSpec, WindowError, clip_window};
@@ -120,7 +120,7 @@ impl ClipService for Services {
         request: Request<proto::ListClipsRequest>,
     ) -> Result<Response<proto::ListClipsResponse>, Status> {
         let mut request = request.into_inner();
-        let (page_size, page_token) = (
+        let (asked_size, page_token) = (
             std::mem::take(&mut request.page_size),
             std::mem::take(&mut request.page_token),
         );
@@ -131,11 +131,12 @@ impl ClipService for Services {
             ends_after: fields.optional_time("start_time", request.start_time),
             starts_before: fields.optional_time("end_time", request.end_time),
         };
+        let size = page_size(&mut fields, asked_size);
         fields.check()?;
         if let (Some(start), Some(end)) = (filter.ends_after, filter.starts_before) {
             range(start, end)?;
         }
-        let page = tokens.page(page_size, &page_token)?;
+        let page = tokens.page(size, &page_token)?;
         let (clips, next) = self
             .store
             .clips(&filter, &page)
@@ -174,7 +175,10 @@ impl ClipService for Services {
         use proto::download_clip_response::Content;
 
         let request = request.into_inner();
-        let part = download::Part::asked(request.offset_bytes, request.limit_bytes)?;
+        let mut fields = Fields::default();
+        fields.required("clip_id", &request.clip_id);
+        let part = download::Part::asked(&mut fields, request.offset_bytes, request.limit_bytes);
+        fields.check()?;
         let clip = self.clip(&request.clip_id).await?;
         let file = self.clips.open(&clip).await.map_err(|error| {
             let mut error = ApiError::from(error);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::Stream;
 
+use super::fields::Fields;
 use super::status::ApiError;
 
 /// Bytes in one message: large enough that messages cost little, small enough for every client's default limit.
@@ -20,15 +21,13 @@ pub(super) struct Part {
 
 impl Part {
     /// Reads offset and limit of a request; a limit of 0 is none.
-    pub(super) fn asked(offset_bytes: i64, limit_bytes: i64) -> Result<Self, ApiError> {
-        let read = |field, value| {
-            u64::try_from(value).map_err(|_| ApiError::field(field, "must not be negative"))
-        };
-        let limit = read("limit_bytes", limit_bytes)?;
-        Ok(Self {
-            offset: read("offset_bytes", offset_bytes)?,
+    pub(super) fn asked(fields: &mut Fields, offset_bytes: i64, limit_bytes: i64) -> Self {
+        let offset = fields.not_negative("offset_bytes", offset_bytes);
+        let limit = fields.not_negative("limit_bytes", limit_bytes);
+        Self {
+            offset,
             limit: if limit == 0 { u64::MAX } else { limit },
-        })
+        }
     }
 
     /// The bytes of a file of this size. The very end is a valid offset: nothing is left to send.
@@ -80,12 +79,15 @@ mod tests {
 
     #[test]
     fn parts_are_cut_to_the_file_and_the_very_end_is_valid() {
-        let part = |offset, limit| Part::asked(offset, limit).unwrap().within(100);
+        let part = |offset, limit| Part::asked(&mut Fields::default(), offset, limit).within(100);
         assert_eq!(part(0, 0).unwrap(), 0..100);
         assert_eq!(part(90, 20).unwrap(), 90..100);
         assert_eq!(part(100, 0).unwrap(), 100..100);
         assert_eq!(part(10, i64::MAX).unwrap(), 10..100);
         assert!(part(101, 0).is_err());
-        assert!(Part::asked(-1, 0).is_err() && Part::asked(0, -1).is_err());
+        let mut fields = Fields::default();
+        Part::asked(&mut fields, -1, -1);
+        let refused = fields.check().unwrap_err();
+        assert!(matches!(refused, ApiError::Invalid { violations, .. } if violations.len() == 2));
     }
 }

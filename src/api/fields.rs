@@ -150,6 +150,21 @@ impl Fields {
         }
     }
 
+    /// A count or an offset.
+    pub(super) fn not_negative(&mut self, field: &str, value: i64) -> u64 {
+        u64::try_from(value).unwrap_or_else(|_| {
+            self.wrong(field, "must not be negative");
+            0
+        })
+    }
+
+    /// An id that must not be empty.
+    pub(super) fn required(&mut self, field: &str, id: &str) {
+        if id.is_empty() {
+            self.wrong(field, "is required");
+        }
+    }
+
     /// Text for people: limited in length, without control characters.
     pub(super) fn text(&mut self, field: &str, text: String) -> String {
         if text.chars().count() > TEXT_MAX_CHARS {

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::Services;
 use super::convert::{int64, timestamp};
 use super::fields::Fields;
-use super::page::{Tokens, fit};
+use super::page::{Tokens, fit, page_size};
 use super::status::ApiError;
 use crate::clock;
 use crate::domain::id;
@@ -37,15 +37,19 @@ impl JobService for Services {
         request: Request<proto::ListJobsRequest>,
     ) -> Result<Response<proto::ListJobsResponse>, Status> {
         let mut request = request.into_inner();
-        let (page_size, page_token) = (
+        let (asked_size, page_token) = (
             std::mem::take(&mut request.page_size),
             std::mem::take(&mut request.page_token),
         );
         let tokens = Tokens::of("ListJobs", &request);
-        let Some(filter) = filter(request.filter)? else {
+        let mut fields = Fields::default();
+        let filter = filter(&mut fields, request.filter);
+        let size = page_size(&mut fields, asked_size);
+        fields.check()?;
+        let page = tokens.page(size, &page_token)?;
+        let Some(filter) = filter else {
             return Ok(Response::new(proto::ListJobsResponse::default()));
         };
-        let page = tokens.page(page_size, &page_token)?;
         let (jobs, next) = self
             .jobs
             .list(&filter, &page)
@@ -70,9 +74,11 @@ impl JobService for Services {
     ) -> Result<Response<Self::WatchJobStream>, Status> {
         use proto::watch_job_response::Event;
         let request = request.into_inner();
+        let mut fields = Fields::default();
+        fields.required("job_id", &request.job_id);
+        let after = fields.not_negative("after_revision", request.after_revision);
+        fields.check()?;
         let id = known_form(&request.job_id)?;
-        let after = u64::try_from(request.after_revision)
-            .map_err(|_| ApiError::field("after_revision", "must not be negative"))?;
         let watch = self.jobs.watch(id, after).await.map_err(ApiError::from)?;
         let messages = futures::stream::try_unfold(watch, |mut watch| async move {
             let change = watch.next().await.map_err(ApiError::from)?;
@@ -97,7 +103,10 @@ impl JobService for Services {
     ) -> Result<Response<Self::WatchJobsStream>, Status> {
         use proto::watch_jobs_response::Event;
         // A filter that nothing can pass still watches: for the heartbeats, as with any other.
-        let filter = filter(request.into_inner().filter)?.unwrap_or_else(nothing);
+        let mut fields = Fields::default();
+        let filter = filter(&mut fields, request.into_inner().filter);
+        fields.check()?;
+        let filter = filter.unwrap_or_else(nothing);
         let watch = self.jobs.watch_all(filter).await.map_err(ApiError::from)?;
         let messages = futures::stream::try_unfold(watch, |mut watch| async move {
             let event = match watch.next().await.map_err(ApiError::from)? {
@@ -128,11 +137,12 @@ impl JobService for Services {
         request: Request<proto::RetryJobRequest>,
     ) -> Result<Response<proto::Job>, Status> {
         let request = request.into_inner();
-        let id = known_form(&request.job_id)?;
         let mut fields = Fields::default();
+        fields.required("job_id", &request.job_id);
         let wait = fields.wait(request.wait);
         let request_id = fields.request_id(&request.request_id);
         fields.check()?;
+        let id = known_form(&request.job_id)?;
         let key = request_id.map(|request_id| RequestKey {
             request_id,
             digest: format!("retry {id}"),
@@ -167,9 +177,8 @@ fn known_form(job_id: &str) -> Result<&str, ApiError> {
 }
 
 /// The filter that was asked for, or `None` when no job of this version can pass it.
-fn filter(filter: Option<proto::JobFilter>) -> Result<Option<JobFilter>, ApiError> {
+fn filter(fields: &mut Fields, filter: Option<proto::JobFilter>) -> Option<JobFilter> {
     let filter = filter.unwrap_or_default();
-    let mut fields = Fields::default();
     let camera_id = fields.optional_camera_id("filter.camera_id", &filter.camera_id);
     let asks_for_backups = !filter.policy_id.is_empty() || !filter.destination_id.is_empty();
     let mut kinds = Vec::new();
@@ -197,17 +206,16 @@ fn filter(filter: Option<proto::JobFilter>) -> Result<Option<JobFilter>, ApiErro
     }
     let created_by = fields.text("filter.created_by", filter.created_by);
     let labels = fields.labels("filter.labels", filter.labels);
-    fields.check()?;
     if asks_for_backups || (kinds.is_empty() && !filter.kinds.is_empty()) {
-        return Ok(None);
+        return None;
     }
-    Ok(Some(JobFilter {
+    Some(JobFilter {
         kinds,
         states,
         camera_id: camera_id.map(String::from),
         created_by: (!created_by.is_empty()).then_some(created_by),
         labels,
-    }))
+    })
 }
 
 /// A filter that no job passes: job ids are never empty, and neither are their creators' ids here.
@@ -224,24 +232,20 @@ mod tests {
 
     #[test]
     fn a_filter_for_kinds_of_later_versions_passes_nothing_instead_of_everything() {
-        let only = |kind: proto::JobKind| proto::JobFilter {
-            kinds: vec![kind.into()],
-            ..Default::default()
-        };
-        assert_eq!(filter(Some(only(proto::JobKind::Backup))).unwrap(), None);
-        assert_eq!(
-            filter(Some(only(proto::JobKind::Clip)))
-                .unwrap()
-                .unwrap()
-                .kinds,
-            [JobKind::Clip]
-        );
-        assert!(
-            filter(Some(proto::JobFilter {
-                kinds: vec![99],
+        let kinds = |kind: i32| {
+            let mut fields = Fields::default();
+            let asked = proto::JobFilter {
+                kinds: vec![kind],
                 ..Default::default()
-            }))
-            .is_err()
+            };
+            let filter = filter(&mut fields, Some(asked));
+            fields.check().map(|()| filter.map(|filter| filter.kinds))
+        };
+        assert_eq!(kinds(proto::JobKind::Backup.into()).unwrap(), None);
+        assert_eq!(
+            kinds(proto::JobKind::Clip.into()).unwrap(),
+            Some(vec![JobKind::Clip])
         );
+        assert!(kinds(99).is_err());
     }
 }

@@ -15,6 +15,21 @@ const PAGE_SIZE_MAX: u32 = 1000;
 const ANSWER_MAX_BYTES: usize = 3 << 20;
 const TOKEN_INVALID: &str = "is not a page token of this method with these filters";
 
+/// The size of a page: 0 asks for the usual one.
+pub(super) fn page_size(fields: &mut Fields, asked: i32) -> u32 {
+    match u32::try_from(asked) {
+        Ok(0) => PAGE_SIZE_DEFAULT,
+        Ok(size) if size <= PAGE_SIZE_MAX => size,
+        _ => {
+            fields.wrong(
+                "page_size",
+                format!("must be between 0 and {PAGE_SIZE_MAX}"),
+            );
+            PAGE_SIZE_DEFAULT
+        }
+    }
+}
+
 /// Turns positions in one list into tokens and back.
 ///
 /// A token carries a digest of the method and its filters, so that it cannot be used to continue another list.
@@ -35,21 +50,8 @@ impl Tokens {
         }
     }
 
-    /// The page that was asked for.
-    pub(super) fn page(&self, page_size: i32, page_token: &str) -> Result<Page, ApiError> {
-        let mut fields = Fields::default();
-        let size = match u32::try_from(page_size) {
-            Ok(0) => PAGE_SIZE_DEFAULT,
-            Ok(size) if size <= PAGE_SIZE_MAX => size,
-            _ => {
-                fields.wrong(
-                    "page_size",
-                    format!("must be between 0 and {PAGE_SIZE_MAX}"),
-                );
-                PAGE_SIZE_DEFAULT
-            }
-        };
-        fields.check()?;
+    /// The page of this size that was asked for.
+    pub(super) fn page(&self, size: u32, page_token: &str) -> Result<Page, ApiError> {
         if page_token.is_empty() {
             return Ok(Page { size, after: None });
         }
@@ -132,10 +134,16 @@ mod tests {
 
     #[test]
     fn page_sizes_have_a_default_and_bounds() {
-        let tokens = Tokens::of("ListCameras", &ListCamerasRequest::default());
-        assert_eq!(tokens.page(0, "").unwrap().size, 50);
-        assert_eq!(tokens.page(1000, "").unwrap().size, 1000);
-        assert!(tokens.page(1001, "").is_err() && tokens.page(-1, "").is_err());
+        for (asked, size, is_right) in [
+            (0, 50, true),
+            (1000, 1000, true),
+            (1001, 50, false),
+            (-1, 50, false),
+        ] {
+            let mut fields = Fields::default();
+            assert_eq!(page_size(&mut fields, asked), size);
+            assert_eq!(fields.check().is_ok(), is_right, "{asked}");
+        }
     }
 
     #[test]

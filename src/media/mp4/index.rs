@@ -284,6 +284,17 @@ impl Movie {
                 truncated |= same < track.samples.len();
                 track.samples.truncate(same);
             }
+            // ffmpeg takes no longer ones, and no recorder holds a picture for days.
+            if let Some(lie) = track
+                .samples
+                .iter()
+                .find(|s| i32::try_from(s.duration).is_err())
+            {
+                return Err(ReadError::Malformed(format!(
+                    "a sample that lasts {} ticks",
+                    lie.duration
+                )));
+            }
             track.whole_samples = track
                 .samples
                 .iter()
