@@ -73,7 +73,7 @@ async fn cuts(site: &Site, server: &Server, first: DateTime<Utc>, quick: bool) {
     );
     println!(
         "{:>8} {:>12} {:>14} {:>8} {:>14} {:>12}",
-        "window", "ours", "ffmpeg", "ratio", "difference", "of it sha256"
+        "window", "ours", "ffmpeg", "ratio", "difference", "sha256 alone"
     );
     let mut windows = vec![(10, 9), (60, 9)];
     if !quick {
