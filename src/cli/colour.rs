@@ -1,4 +1,4 @@
-//! Colours: only on a terminal, and never when NO_COLOR is set (https://no-color.org).
+//! Colours: only on a terminal, and never when NO_COLOR is set (<https://no-color.org>).
 
 use std::io::IsTerminal;
 
