@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly DEMO=$PWD/demo
-readonly RECORDINGS=$DEMO/recordings
+readonly RECORDINGS=$DEMO/footage
 readonly PID_FILE=$DEMO/server.pid
 readonly SERVER_LOG=$DEMO/server.log
 readonly FOOTAGE=${CARGO_TARGET_DIR:-target}/release/footage

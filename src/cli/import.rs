@@ -116,7 +116,8 @@ impl ImportArgs {
 /// # Errors
 /// [`CliError`] when the folder cannot be imported, or Ctrl-C ended the import. What was taken in stays.
 pub async fn run(settings: &Settings, args: &ImportArgs) -> Result<(), CliError> {
-    logging::start(settings)?;
+    // Its progress says what it does; log lines between would only break it up.
+    logging::start_for_command(settings)?;
     let request = args.request(settings)?;
     let mut signals = Signals::listen()?;
     let cancel = CancellationToken::new();

@@ -182,7 +182,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             segment_length: self.seconds("HELDAR_SEGMENT_LENGTH_S", 60, 1),
             shutdown_grace: self.seconds("HELDAR_SHUTDOWN_GRACE_S", 10, 0),
             cors_origins: self.cors_origins(),
-            log: self.parsed("HELDAR_LOG", "info", |text| {
+            log: self.parsed("HELDAR_LOG", super::logging::DEFAULT_FILTER, |text| {
                 text.parse::<tracing_subscriber::EnvFilter>()
                     .map(|_| text.to_owned())
                     .map_err(|error| format!("`{text}` is no log filter ({error}); write, for example, info or debug"))
