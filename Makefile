@@ -25,7 +25,7 @@ test: ## Install what is missing, check format, lints, docs, licences and the co
 
 bench: ## Install what is missing, run the benchmarks
 	@.ci/install.sh $(bench_needs)
-	cargo bench --locked
+	cargo bench --locked -- $(ARGS)
 
 tools: ## Only install what the other targets need
 	@.ci/install.sh $(test_needs)
