@@ -1,4 +1,4 @@
-//! The rooms of the house keep their direction: `main → api → jobs → work → {media, transfer, repository} → domain`.
+//! The rooms of the house keep their direction: `main → api → jobs → work → {media, packing, transfer, repository} → domain`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,11 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
         &["tonic", "sqlx", "prost", "axum"],
     ),
     (
+        "packing",
+        &["domain"],
+        &["tonic", "sqlx", "prost", "axum", "tokio", "std::process"],
+    ),
+    (
         "transfer",
         &["domain", "process"],
         &["tonic", "sqlx", "prost", "axum"],
@@ -33,6 +38,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "domain",
             "repository",
             "media",
+            "packing",
             "transfer",
             "process",
             "clock",

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::camera::CameraId;
 use super::catalog::{AudioFormat, VideoFormat};
-use super::coverage::{Gap, GapReason};
+use super::coverage::Gap;
+use super::stored::{gaps_us, optional_time_us, range_us, time_us};
 use super::time::TimeRange;
 
 /// Longest window of a clip; exactly this long passes.
@@ -98,111 +99,6 @@ pub struct Clip {
     pub create_time: DateTime<Utc>,
     #[serde(with = "optional_time_us")]
     pub expire_time: Option<DateTime<Utc>>,
-}
-
-/// Times as microseconds since the epoch.
-mod time_us {
-    use super::*;
-    use serde::{Deserializer, Serializer, de::Error};
-
-    pub fn serialize<S: Serializer>(time: &DateTime<Utc>, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_i64(time.timestamp_micros())
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<Utc>, D::Error> {
-        DateTime::from_timestamp_micros(i64::deserialize(from)?)
-            .ok_or_else(|| D::Error::custom("time out of range"))
-    }
-}
-
-/// Times that may be absent, as microseconds since the epoch.
-mod optional_time_us {
-    use super::*;
-    use serde::{Deserializer, Serializer, de::Error};
-
-    pub fn serialize<S: Serializer>(
-        time: &Option<DateTime<Utc>>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        time.map(|time| time.timestamp_micros()).serialize(to)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<DateTime<Utc>>, D::Error> {
-        Option::<i64>::deserialize(from)?
-            .map(|us| {
-                DateTime::from_timestamp_micros(us)
-                    .ok_or_else(|| D::Error::custom("time out of range"))
-            })
-            .transpose()
-    }
-}
-
-/// Ranges as a pair of microseconds since the epoch.
-mod range_us {
-    use super::*;
-    use serde::{Deserializer, Serializer, de::Error};
-
-    pub fn pair(range: &TimeRange) -> (i64, i64) {
-        (
-            range.start().timestamp_micros(),
-            range.end().timestamp_micros(),
-        )
-    }
-
-    pub fn range((start_us, end_us): (i64, i64)) -> Option<TimeRange> {
-        TimeRange::new(
-            DateTime::from_timestamp_micros(start_us)?,
-            DateTime::from_timestamp_micros(end_us)?,
-        )
-    }
-
-    pub fn serialize<S: Serializer>(value: &TimeRange, to: S) -> Result<S::Ok, S::Error> {
-        pair(value).serialize(to)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TimeRange, D::Error> {
-        range(Deserialize::deserialize(from)?).ok_or_else(|| D::Error::custom("not a range"))
-    }
-}
-
-/// Gaps with their times as microseconds.
-mod gaps_us {
-    use super::*;
-    use serde::{Deserializer, Serializer, de::Error};
-
-    #[derive(Serialize, Deserialize)]
-    struct Row {
-        range_us: (i64, i64),
-        reason: GapReason,
-        clip_offset_us: Option<i64>,
-        segment_ids: Vec<String>,
-    }
-
-    pub fn serialize<S: Serializer>(gaps: &[Gap], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(gaps.iter().map(|gap| Row {
-            range_us: range_us::pair(&gap.range),
-            reason: gap.reason,
-            clip_offset_us: gap.clip_offset.and_then(|offset| offset.num_microseconds()),
-            segment_ids: gap.segment_ids.clone(),
-        }))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Gap>, D::Error> {
-        Vec::<Row>::deserialize(from)?
-            .into_iter()
-            .map(|row| {
-                Ok(Gap {
-                    range: range_us::range(row.range_us)
-                        .ok_or_else(|| D::Error::custom("not a range"))?,
-                    reason: row.reason,
-                    clip_offset: row.clip_offset_us.map(TimeDelta::microseconds),
-                    segment_ids: row.segment_ids,
-                })
-            })
-            .collect()
-    }
 }
 
 #[cfg(test)]

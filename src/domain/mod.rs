@@ -1,12 +1,15 @@
 //! Plain types and pure rules. Nothing here waits, reads a clock, touches a disk or knows a wire format.
 
+pub mod archive;
 pub mod camera;
 pub mod catalog;
 pub mod clip;
 pub mod coverage;
+pub mod entry_name;
 pub mod id;
 pub mod job;
 pub mod layout;
 pub mod source;
+mod stored;
 pub mod time;
 pub mod timeline;

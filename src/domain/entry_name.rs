@@ -1,0 +1,234 @@
+//! Names of an archive's entries: readable, the same wherever the archive is unpacked, and never two alike.
+//!
+//! The rules for characters and reserved names are those of Windows, the strictest of the systems that archives are
+//! unpacked on (Microsoft, "Naming Files, Paths, and Namespaces"). Names count as equal when they differ only in case
+//! or in the form of their accents, because Windows and macOS take such names for one file.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::camera::CameraId;
+
+/// Longest file name, bytes: with folder and camera a path stays well below the 260 characters of Windows.
+const LONGEST_BYTES: usize = 120;
+
+/// Names that Windows keeps for devices, whatever follows the first dot.
+const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "conin$", "conout$"];
+
+/// The folder of a camera's entries. A camera id is a plain name already but for those of devices; no id begins with
+/// `_`, so the folders of two cameras never become one.
+pub fn folder(camera_id: &CameraId) -> String {
+    let id = camera_id.as_str();
+    if is_device(id) {
+        format!("_{id}")
+    } else {
+        id.to_owned()
+    }
+}
+
+/// File names for the recordings of one camera, in the order given: each as it was recorded, as far as every system
+/// can have such a file. Names that are equal get the time at which their footage starts, and then a number.
+pub fn file_names<'a>(recorded: impl IntoIterator<Item = (&'a str, DateTime<Utc>)>) -> Vec<String> {
+    let plain: Vec<(String, DateTime<Utc>)> = recorded
+        .into_iter()
+        .map(|(name, start)| (plain(name), start))
+        .collect();
+    let mut counts: HashMap<String, usize> = HashMap::with_capacity(plain.len());
+    for (name, _) in &plain {
+        *counts.entry(key(name)).or_default() += 1;
+    }
+    let mut taken: HashSet<String> = counts
+        .iter()
+        .filter(|(_, count)| **count == 1)
+        .map(|(key, _)| key.clone())
+        .collect();
+    plain
+        .into_iter()
+        .map(|(name, start)| {
+            if counts[&key(&name)] == 1 {
+                return name;
+            }
+            let (stem, extension) = split(&name);
+            let time = start.format("%Y%m%dT%H%M%SZ");
+            let mut candidate = format!("{stem}_{time}{extension}");
+            let mut number = 2;
+            while !taken.insert(key(&candidate)) {
+                candidate = format!("{stem}_{time}_{number}{extension}");
+                number += 1;
+            }
+            candidate
+        })
+        .collect()
+}
+
+/// What two names have in common when a file system takes them for one.
+fn key(name: &str) -> String {
+    name.nfc().flat_map(char::to_lowercase).nfc().collect()
+}
+
+/// `name` with everything replaced that some system cannot have in a file name, or that could mislead a reader.
+fn plain(name: &str) -> String {
+    let mut plain: String = name
+        .chars()
+        .map(|c| if is_unfit(c) { '_' } else { c })
+        .collect();
+    // Windows drops dots and spaces at the end, so that two names would become one.
+    while plain.ends_with(['.', ' ']) {
+        plain.pop();
+    }
+    if plain.starts_with(' ') || plain.is_empty() || is_device(&plain) {
+        plain.insert(0, '_');
+    }
+    if plain.len() > LONGEST_BYTES {
+        let (stem, extension) = split(&plain);
+        let extension = if extension.len() > 16 { "" } else { extension };
+        let room = LONGEST_BYTES - extension.len();
+        let cut = (0..=room)
+            .rev()
+            .find(|at| stem.is_char_boundary(*at))
+            .unwrap_or(0);
+        let stem = stem[..cut].trim_end_matches(['.', ' ']);
+        plain = format!("{stem}{extension}");
+    }
+    plain
+}
+
+fn is_unfit(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*' | char::REPLACEMENT_CHARACTER
+        )
+        // Line and paragraph separators, marks that turn the direction of writing, and marks that are not seen.
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{061c}' | '\u{feff}')
+}
+
+fn is_device(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or_default().trim_end();
+    let stem = stem.to_lowercase();
+    DEVICES.contains(&stem.as_str())
+        || stem
+            .strip_prefix("com")
+            .or_else(|| stem.strip_prefix("lpt"))
+            .is_some_and(|rest| {
+                let mut rest = rest.chars();
+                matches!(
+                    (rest.next(), rest.next()),
+                    (Some('0'..='9' | '¹' | '²' | '³'), None)
+                )
+            })
+}
+
+/// Stem and extension, the extension with its dot. A leading dot begins no extension.
+fn split(name: &str) -> (&str, &str) {
+    match name.rfind('.') {
+        Some(at) if at > 0 => name.split_at(at),
+        _ => (name, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_795_341_600 + seconds, 0).expect("in range")
+    }
+
+    fn names(recorded: &[&str]) -> Vec<String> {
+        file_names((0..).zip(recorded).map(|(n, name)| (*name, at(n * 10))))
+    }
+
+    #[test]
+    fn names_that_differ_stay_as_they_were_recorded() {
+        let recorded = [
+            "20261122_100000.mp4",
+            "-y.mp4",
+            "it's.mp4",
+            "#x.ts",
+            "é.mp4",
+        ];
+        assert_eq!(names(&recorded), recorded);
+    }
+
+    #[test]
+    fn equal_names_get_the_time_of_their_footage_and_then_a_number() {
+        assert_eq!(
+            names(&["00.10.mp4", "00.10.MP4", "00.20.mp4"]),
+            [
+                "00.10_20261122T100000Z.mp4",
+                "00.10_20261122T100010Z.MP4",
+                "00.20.mp4"
+            ]
+        );
+        let same_time = [("a.mp4", at(0)), ("A.mp4", at(0)), ("a.mp4", at(0))];
+        assert_eq!(
+            file_names(same_time),
+            [
+                "a_20261122T100000Z.mp4",
+                "A_20261122T100000Z_2.mp4",
+                "a_20261122T100000Z_3.mp4"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_that_looks_like_one_with_a_time_is_not_taken_by_another() {
+        assert_eq!(
+            names(&["a.mp4", "a.mp4", "a_20261122T100000Z.mp4"]),
+            [
+                "a_20261122T100000Z_2.mp4",
+                "a_20261122T100010Z.mp4",
+                "a_20261122T100000Z.mp4"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_windows_cannot_name_is_replaced() {
+        for (recorded, fit) in [
+            ("a:b.mp4", "a_b.mp4"),
+            ("CON", "_CON"),
+            ("nul.mp4", "_nul.mp4"),
+            ("com1.tar.gz", "_com1.tar.gz"),
+            ("common.mp4", "common.mp4"),
+            ("a.mp4. .", "a.mp4"),
+            ("..", "_"),
+            (" x ", "_ x"),
+            ("a\nb", "a_b"),
+            ("gpj\u{202e}4pm.mp4", "gpj_4pm.mp4"),
+            ("a\\..\\b", "a_.._b"),
+        ] {
+            assert_eq!(names(&[recorded]), [fit], "{recorded:?}");
+        }
+        let camera = CameraId::parse("con").expect("a slug");
+        assert_eq!(folder(&camera), "_con");
+    }
+
+    #[test]
+    fn accents_in_two_forms_are_one_name() {
+        let both = names(&["\u{e9}.mp4", "e\u{301}.mp4"]);
+        assert_ne!(key(&both[0]), key(&both[1]));
+    }
+
+    proptest! {
+        #[test]
+        fn names_are_as_many_as_recordings_never_alike_and_fit_everywhere(
+            recorded in proptest::collection::vec("[aAbé\u{301}.:/ \u{202e}]{0,6}|\\PC{0,200}", 0..30)
+        ) {
+            let names = file_names(recorded.iter().map(|name| (name.as_str(), at(0))));
+            prop_assert_eq!(names.len(), recorded.len());
+            let distinct: HashSet<String> = names.iter().map(|name| key(name)).collect();
+            prop_assert_eq!(distinct.len(), names.len());
+            for name in &names {
+                prop_assert!(!name.is_empty() && name.len() <= LONGEST_BYTES + 40, "{:?}", name);
+                prop_assert!(!name.chars().any(is_unfit), "{:?}", name);
+                prop_assert!(!name.ends_with(['.', ' ']) && !is_device(name), "{:?}", name);
+                prop_assert!(name != "." && name != "..");
+            }
+        }
+    }
+}
