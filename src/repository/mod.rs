@@ -16,6 +16,7 @@ mod segment_rows;
 mod segments;
 mod sources;
 mod spans;
+mod timelines;
 
 use std::path::Path;
 use std::str::FromStr as _;
