@@ -16,6 +16,7 @@ mod segment_rows;
 mod segments;
 mod sources;
 mod spans;
+mod timelines;
 
 use std::path::Path;
 use std::str::FromStr as _;
@@ -97,6 +98,9 @@ impl Store {
         })?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
+            // A connection is tried when it is given back, and a file's does not go stale while it waits: to try it
+            // again for every call would only be one more switch of threads.
+            .test_before_acquire(false)
             .connect_with(options)
             .await
             .map_err(cannot_open)?;
