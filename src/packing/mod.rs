@@ -4,9 +4,16 @@
 //! so that its size is known before it is written and a verification can compare every byte of it. [`verify()`] reads
 //! an archive again. [`SigningKey`] signs. This room knows no catalog row and no gRPC, and never names a path.
 
+mod durable;
+mod known_keys;
 mod lane;
 mod packer;
+mod signing;
 mod zip;
 
+pub use known_keys::{KnownKeys, KnownKeysError};
 pub use packer::{Added, PackError, Packed, Packer, Sink, Stop};
+pub use signing::{
+    KeyError, SIGNATURE_NAMESPACE, SIGNER, SignatureError, SignedBy, SigningKey, check_signature,
+};
 pub use zip::{EntryHead, zip_size};
