@@ -146,17 +146,8 @@ impl Store {
         page: &Page,
     ) -> Result<(Vec<Camera>, Option<(i64, String)>), StoreError> {
         let mut query = sqlx::QueryBuilder::<Sqlite>::new(SELECT);
-        if let Some((after_us, after_id)) = &page.after {
-            query
-                .push("WHERE (create_time_us, id) < (")
-                .push_bind(*after_us)
-                .push(", ")
-                .push_bind(after_id)
-                .push(") ");
-        }
-        query
-            .push("ORDER BY create_time_us DESC, id DESC LIMIT ")
-            .push_bind(page.rows_to_fetch());
+        query.push("WHERE 1 = 1");
+        page.end(&mut query, "create_time_us");
         let mut rows: Vec<CameraRow> = query.build_query_as().fetch_all(&self.readers).await?;
         let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));
         Ok((

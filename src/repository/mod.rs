@@ -4,6 +4,7 @@
 //! only wait for the first one's lock and could starve (`busy` errors). A commit is on disk before it is reported
 //! (`synchronous = FULL`).
 
+mod archives;
 mod attempts;
 mod cameras;
 mod clips;
@@ -27,6 +28,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
+pub use archives::ArchiveFilter;
 pub use attempts::{Fence, Finish};
 pub use cameras::{CameraChange, CameraUpdate, DeletedCamera};
 pub use clips::ClipFilter;

@@ -325,17 +325,7 @@ impl Store {
         if let Some(state) = filter.state {
             query.push(" AND state = ").push_bind(state.as_str());
         }
-        if let Some((after_us, after_id)) = &page.after {
-            query
-                .push(" AND (start_us, id) < (")
-                .push_bind(*after_us)
-                .push(", ")
-                .push_bind(after_id)
-                .push(")");
-        }
-        query
-            .push(" ORDER BY start_us DESC, id DESC LIMIT ")
-            .push_bind(page.rows_to_fetch());
+        page.end(&mut query, "start_us");
         let mut rows: Vec<SegmentRow> = query.build_query_as().fetch_all(&mut *connection).await?;
         let next = page.cut(&mut rows, |row| (row.start_us, row.id.clone()));
         Ok((
@@ -436,7 +426,7 @@ async fn take_out_of_spans(
     .await
 }
 
-async fn longest_segment_us(
+pub(super) async fn longest_segment_us(
     connection: &mut SqliteConnection,
     camera_id: &str,
 ) -> Result<i64, StoreError> {
