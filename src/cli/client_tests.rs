@@ -225,7 +225,12 @@ async fn a_streamed_archive_that_is_not_whole_leaves_nothing_behind() {
     let good = || Ok(stream_trailer(sha256_of(FOOTAGE)));
     let head = || Ok(stream_header());
     let all = || Ok(data(FOOTAGE));
-    let cases: [(&str, Vec<Result<Content, Status>>); 9] = [
+    let other_size = Content::Header(StreamArchiveHeader {
+        file_name: "gate.zip".into(),
+        size_bytes: 1,
+        ..StreamArchiveHeader::default()
+    });
+    let cases: [(&str, Vec<Result<Content, Status>>); 10] = [
         ("nothing at all", vec![]),
         ("no trailer", vec![head(), all()]),
         ("an error in the middle", vec![head(), Err(draining())]),
@@ -240,6 +245,10 @@ async fn a_streamed_archive_that_is_not_whole_leaves_nothing_behind() {
         (
             "another hash",
             vec![head(), all(), Ok(stream_trailer("00".into()))],
+        ),
+        (
+            "another size announced",
+            vec![Ok(other_size), all(), good()],
         ),
         ("no header", vec![all(), good()]),
         ("two headers", vec![head(), head(), all(), good()]),
