@@ -8,7 +8,10 @@ mod durable;
 mod known_keys;
 mod lane;
 mod packer;
+mod pool;
 mod signing;
+mod sums;
+mod verify;
 mod zip;
 
 pub use known_keys::{KnownKeys, KnownKeysError};
@@ -16,4 +19,6 @@ pub use packer::{Added, PackError, Packed, Packer, Sink, Stop};
 pub use signing::{
     KeyError, SIGNATURE_NAMESPACE, SIGNER, SignatureError, SignedBy, SigningKey, check_signature,
 };
+pub use sums::{SIGNATURE_NAME, SUMS_NAME, SumsError, sums_line};
+pub use verify::{Findings, VerifyError, verify};
 pub use zip::{EntryHead, zip_size};
