@@ -56,6 +56,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "domain",
             "repository",
             "media",
+            "packing",
             "work",
             "jobs",
             "clock",

@@ -436,12 +436,18 @@ fn read_selection(
 
 /// A window, or the error for one that is empty or reversed.
 pub(super) fn range(start: DateTime<Utc>, end: DateTime<Utc>) -> Result<TimeRange, ApiError> {
+    range_until("end_time", start, end)
+}
+
+/// The same where the end is in another field.
+pub(super) fn range_until(
+    field: &str,
+    start: DateTime<Utc>,
+    end: DateTime<Utc>,
+) -> Result<TimeRange, ApiError> {
     TimeRange::new(start, end).ok_or_else(|| ApiError::Invalid {
         reason: ErrorReason::WindowReversed,
-        violations: vec![(
-            "end_time".to_owned(),
-            "`to` must be after `from`".to_owned(),
-        )],
+        violations: vec![(field.to_owned(), "`to` must be after `from`".to_owned())],
     })
 }
 

@@ -3,20 +3,18 @@
 use std::pin::Pin;
 
 use futures::Stream;
-use prost::Message as _;
-use sha2::{Digest as _, Sha256};
 use tonic::{Request, Response, Status};
 
 use super::catalog::{range, unchecked};
 use super::convert::{duration, int64, window};
 use super::fields::Fields;
-use super::job::answer;
+use super::job::request_key;
 use super::page::{Tokens, fit, page_size};
 use super::status::ApiError;
 use super::{Services, download};
 use crate::domain::clip::{Clip, ClipSpec, WindowError, clip_window};
 use crate::domain::id;
-use crate::domain::job::{JobSpec, RequestKey};
+use crate::domain::job::JobSpec;
 use crate::jobs::{PRIORITY_INTERACTIVE, Submission};
 use crate::proto::clip_service_server::ClipService;
 use crate::proto::{self, ErrorReason};
@@ -28,7 +26,7 @@ impl ClipService for Services {
         &self,
         request: Request<proto::CreateClipRequest>,
     ) -> Result<Response<proto::Job>, Status> {
-        let asked = request.into_inner();
+        let mut asked = request.into_inner();
         let mut fields = Fields::default();
         let camera_id = fields.camera_id("camera_id", &asked.camera_id);
         let start = fields.time("start_time", asked.start_time);
@@ -39,8 +37,8 @@ impl ClipService for Services {
                 "must be `clip_` and then 1 to 58 of a-z, 0-9, `_` and `-`",
             );
         }
-        let wait = fields.wait(asked.wait);
-        let request_id = fields.request_id(&asked.request_id);
+        let wait = fields.wait(asked.wait.take());
+        let request_id = fields.request_id(&std::mem::take(&mut asked.request_id));
         let keep_for = fields.keep_for(asked.keep_for);
         let labels = fields.labels("labels", asked.labels.clone());
         let created_by = fields.text("created_by", asked.created_by.clone());
@@ -50,28 +48,14 @@ impl ClipService for Services {
         };
         let window = clip_window(start, end).map_err(ApiError::from)?;
 
-        let request = request_id.map(|request_id| RequestKey {
-            request_id,
-            digest: digest(asked.clone()),
-        });
-        if let Some(request) = request.as_ref().filter(|_| !asked.validate_only)
-            && let Some(earlier) = self
-                .jobs
-                .of_request(request)
-                .await
-                .map_err(ApiError::from)?
-        {
-            return Ok(answer(
-                self.jobs
-                    .wait(earlier, wait)
-                    .await
-                    .map_err(ApiError::from)?,
-            ));
-        }
         if asked.validate_only {
             return Ok(Response::new(
                 self.clip_plan(&camera_id, window, &asked.clip_id).await?,
             ));
+        }
+        let request = request_key(request_id, &asked);
+        if let Some(earlier) = self.earlier(request.as_ref(), wait).await? {
+            return Ok(earlier);
         }
         self.clips
             .admit(&camera_id, window)
@@ -93,6 +77,7 @@ impl ClipService for Services {
             labels: labels.clone(),
         };
         let submission = Submission {
+            job_id: None,
             spec: JobSpec::Clip(spec),
             priority: PRIORITY_INTERACTIVE,
             created_by,
@@ -100,10 +85,7 @@ impl ClipService for Services {
             retry_of: String::new(),
             request,
         };
-        let job = self.jobs.submit(submission).await.map_err(ApiError::from)?;
-        Ok(answer(
-            self.jobs.wait(job, wait).await.map_err(ApiError::from)?,
-        ))
+        self.submit(submission, wait).await
     }
 
     async fn get_clip(
@@ -180,13 +162,11 @@ impl ClipService for Services {
         let part = download::Part::asked(&mut fields, request.offset_bytes, request.limit_bytes);
         fields.check()?;
         let clip = self.clip(&request.clip_id).await?;
-        let file = self.clips.open(&clip).await.map_err(|error| {
-            let mut error = ApiError::from(error);
-            if let ApiError::Corrupted { name, .. } = &mut error {
-                name.clone_from(&clip.id);
-            }
-            error
-        })?;
+        let file = self
+            .clips
+            .open(&clip)
+            .await
+            .map_err(|error| ApiError::from(error).about(&clip.id))?;
         let part = part.within(clip.size_bytes)?;
         let header = proto::FileHeader {
             total_size_bytes: int64(clip.size_bytes),
@@ -271,12 +251,4 @@ impl From<WindowError> for ApiError {
             violations: vec![("end_time".to_owned(), error.to_string())],
         }
     }
-}
-
-/// What was asked for, whatever the id of the request and however long the caller waits for the answer.
-fn digest(mut asked: proto::CreateClipRequest) -> String {
-    asked.request_id.clear();
-    asked.wait = None;
-    let digest = Sha256::digest(asked.encode_to_vec());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

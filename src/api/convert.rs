@@ -30,7 +30,7 @@ pub(super) fn duration(duration: TimeDelta) -> Duration {
     }
 }
 
-fn duration_us(us: i64) -> Duration {
+pub(super) fn duration_us(us: i64) -> Duration {
     duration(TimeDelta::microseconds(us))
 }
 
@@ -274,6 +274,8 @@ impl From<Progress> for proto::JobProgress {
 pub(super) fn job_kind(kind: JobKind) -> proto::JobKind {
     match kind {
         JobKind::Clip => proto::JobKind::Clip,
+        JobKind::Archive => proto::JobKind::Archive,
+        JobKind::Verify => proto::JobKind::Verify,
         JobKind::Import => proto::JobKind::Import,
     }
 }
@@ -299,6 +301,10 @@ impl From<&Job> for proto::Job {
             progress: job.progress.clone().map(proto::JobProgress::from),
             result: job.result.clone().map(|result| match result {
                 JobResult::Clip(clip) => proto::job::Result::Clip((*clip).into()),
+                JobResult::Archive(archive) => proto::job::Result::Archive((*archive).into()),
+                JobResult::ArchiveVerification(verification) => {
+                    proto::job::Result::ArchiveVerification((*verification).into())
+                }
                 JobResult::Import(summary) => proto::job::Result::Import(summary.into()),
             }),
             error: job.error.clone().map(notice_status),

@@ -167,15 +167,46 @@ impl Fields {
 
     /// Text for people: limited in length, without control characters.
     pub(super) fn text(&mut self, field: &str, text: String) -> String {
-        if text.chars().count() > TEXT_MAX_CHARS {
-            self.wrong(
-                field,
-                format!("must have at most {TEXT_MAX_CHARS} characters"),
-            );
-        } else if text.chars().any(char::is_control) {
+        self.line(field, text, TEXT_MAX_CHARS)
+    }
+
+    /// Text of one line.
+    pub(super) fn line(&mut self, field: &str, text: String, max_chars: usize) -> String {
+        self.no_longer(field, &text, max_chars);
+        if text.chars().any(char::is_control) {
             self.wrong(field, "must not hold control characters");
         }
         text
+    }
+
+    /// Text that may have line breaks.
+    pub(super) fn lines(&mut self, field: &str, text: String, max_chars: usize) -> String {
+        self.no_longer(field, &text, max_chars);
+        if text.chars().any(|c| c.is_control() && c != '\n') {
+            self.wrong(
+                field,
+                "must not hold control characters other than line breaks",
+            );
+        }
+        text
+    }
+
+    fn no_longer(&mut self, field: &str, text: &str, max_chars: usize) {
+        if text.chars().count() > max_chars {
+            self.wrong(field, format!("must have at most {max_chars} characters"));
+        }
+    }
+
+    /// Camera ids in order, each once.
+    pub(super) fn camera_ids(&mut self, field: &str, texts: &[String]) -> Vec<CameraId> {
+        let mut ids: Vec<CameraId> = texts
+            .iter()
+            .enumerate()
+            .filter_map(|(at, text)| self.camera_id(&format!("{field}[{at}]"), text))
+            .collect();
+        ids.sort();
+        ids.dedup();
+        ids
     }
 
     /// Free pairs of the caller.

@@ -2,8 +2,10 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::Stream;
+use sha2::{Digest as _, Sha256};
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status};
 
@@ -15,7 +17,8 @@ use super::status::ApiError;
 use crate::clock;
 use crate::domain::id;
 use crate::domain::job::{Job, JobKind, JobState, RequestKey};
-use crate::jobs::{JobChange, JobsError};
+use crate::jobs::{JobChange, JobsError, Submission};
+use crate::packing::hex;
 use crate::proto;
 use crate::proto::job_service_server::JobService;
 use crate::repository::JobFilter;
@@ -154,8 +157,48 @@ impl JobService for Services {
     }
 }
 
+impl Services {
+    /// The answer that this very request got before, if it did.
+    pub(super) async fn earlier(
+        &self,
+        request: Option<&RequestKey>,
+        wait: Duration,
+    ) -> Result<Option<Response<proto::Job>>, ApiError> {
+        let Some(request) = request else {
+            return Ok(None);
+        };
+        match self.jobs.of_request(request).await? {
+            Some(earlier) => Ok(Some(answer(self.jobs.wait(earlier, wait).await?))),
+            None => Ok(None),
+        }
+    }
+
+    /// Submits a job and holds the answer as long as was asked.
+    pub(super) async fn submit(
+        &self,
+        submission: Submission,
+        wait: Duration,
+    ) -> Result<Response<proto::Job>, Status> {
+        let job = self.jobs.submit(submission).await.map_err(ApiError::from)?;
+        let job = self.jobs.wait(job, wait).await.map_err(ApiError::from)?;
+        Ok(answer(job))
+    }
+}
+
+/// What makes a request repeatable. Of `asked` everything counts, so its own request id and how long the caller waits
+/// for the answer have been taken out.
+pub(super) fn request_key(
+    request_id: Option<String>,
+    asked: &impl prost::Message,
+) -> Option<RequestKey> {
+    request_id.map(|request_id| RequestKey {
+        request_id,
+        digest: hex(&Sha256::digest(asked.encode_to_vec())),
+    })
+}
+
 /// A job as an answer.
-pub(super) fn answer(job: Arc<Job>) -> Response<proto::Job> {
+fn answer(job: Arc<Job>) -> Response<proto::Job> {
     Response::new(job.as_ref().into())
 }
 
@@ -167,7 +210,7 @@ fn heartbeat() -> proto::Heartbeat {
 
 /// Refuses what cannot be a job's id, so that no odd text reaches logs; what can be one is looked up.
 fn known_form(job_id: &str) -> Result<&str, ApiError> {
-    if id::is_valid(id::JOB, job_id) || id::is_valid("bkj_", job_id) {
+    if id::is_valid(id::JOB, job_id) || id::is_valid(id::ARCHIVE, job_id) {
         return Ok(job_id);
     }
     if job_id.is_empty() {
@@ -185,6 +228,8 @@ fn filter(fields: &mut Fields, filter: Option<proto::JobFilter>) -> Option<JobFi
     for kind in &filter.kinds {
         match proto::JobKind::try_from(*kind) {
             Ok(proto::JobKind::Clip) => kinds.push(JobKind::Clip),
+            Ok(proto::JobKind::Archive) => kinds.push(JobKind::Archive),
+            Ok(proto::JobKind::Verify) => kinds.push(JobKind::Verify),
             Ok(proto::JobKind::Import) => kinds.push(JobKind::Import),
             Ok(proto::JobKind::Unspecified) => kinds.extend(JobKind::ALL),
             Ok(_) => {}

@@ -13,13 +13,18 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::routing::get;
 use bytes::Bytes;
-use chrono::SubsecRound as _;
+use chrono::{DateTime, SubsecRound as _, Utc};
 use futures::Stream;
 use http_serve::{ChunkedReadFile, Entity};
+use tonic::transport::server::TcpConnectInfo;
 use tracing::{error, warn};
 
 use super::Services;
+use super::convert_archive::{ARCHIVES_URL, MEDIA_TYPE};
+use crate::domain::archive::Archive;
 use crate::domain::clip::Clip;
+use crate::repository::StoreError;
+use crate::work::archive::ArchiveError;
 use crate::work::clip::ClipError;
 
 /// Where clips lie.
@@ -31,12 +36,98 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) fn routes(services: Services) -> Router {
     Router::new()
         .route(&format!("{CLIPS_URL}/{{file}}"), get(clip))
+        .route(&format!("{ARCHIVES_URL}/{{file}}"), get(archive))
         .with_state(services)
 }
 
 async fn clip(
     State(services): State<Services>,
     Path(file): Path<String>,
+    request: Request,
+) -> Response<Body> {
+    let clip = match services.store.clip_by_file(&file).await {
+        Ok(Some(clip)) => clip,
+        Ok(None) => return plain(StatusCode::NOT_FOUND, "no such clip\n"),
+        Err(error) => return catalog_away(&error),
+    };
+    let opened = services.clips.open(&clip).await.map_err(|error| {
+        let is_lost = matches!(error, ClipError::Corrupted(_));
+        unreadable("clip", &clip.id, is_lost, &error)
+    });
+    serve(opened, Described::of_clip(&clip), request)
+}
+
+async fn archive(
+    State(services): State<Services>,
+    Path(file): Path<String>,
+    request: Request,
+) -> Response<Body> {
+    let archive = match services.store.archive_by_file(&file).await {
+        Ok(Some(archive)) => archive,
+        Ok(None) => return plain(StatusCode::NOT_FOUND, "no such archive\n"),
+        Err(error) => return catalog_away(&error),
+    };
+    let opened = services.archives.open(&archive).await.map_err(|error| {
+        let is_lost = matches!(error, ArchiveError::Corrupted(_));
+        unreadable("archive", &archive.id, is_lost, &error)
+    });
+    if opened.is_ok() && *request.method() == Method::GET {
+        let (peer, part) = taken(&request, archive.size_bytes);
+        let noted = services.archives.note_download(&archive, &peer, &part);
+        if let Err(error) = noted.await {
+            error!(%error, "a download of an archive cannot be put on record");
+            return plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the download cannot be put on record; try again\n",
+            );
+        }
+    }
+    serve(opened, Described::of_archive(&archive), request)
+}
+
+/// Who takes which part of a file: the first range, if there are several.
+fn taken(request: &Request, size_bytes: u64) -> (String, Range<u64>) {
+    let asked = request.headers().get(header::RANGE);
+    let asked = asked
+        .and_then(|asked| asked.to_str().ok())
+        .and_then(|asked| ranges(asked, size_bytes))
+        .and_then(|ranges| ranges.into_iter().next());
+    let peer = request
+        .extensions()
+        .get::<TcpConnectInfo>()
+        .and_then(TcpConnectInfo::remote_addr)
+        .map_or_else(String::new, |address| address.to_string());
+    (peer, asked.unwrap_or(0..size_bytes))
+}
+
+fn catalog_away(error: &StoreError) -> Response<Body> {
+    error!(%error, "looking up a file failed");
+    plain(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the catalog does not answer; try again\n",
+    )
+}
+
+fn unreadable(
+    kind: &'static str,
+    id: &str,
+    is_lost: bool,
+    error: &dyn std::error::Error,
+) -> Response<Body> {
+    if is_lost {
+        warn!(kind, id, %error, "a file is not what was stored");
+        return plain(StatusCode::GONE, "the file is gone or damaged\n");
+    }
+    error!(kind, id, %error, "opening a file failed");
+    plain(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the file cannot be read\n",
+    )
+}
+
+fn serve(
+    opened: Result<File, Response<Body>>,
+    described: Described,
     mut request: Request,
 ) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -45,42 +136,18 @@ async fn clip(
             "only GET and HEAD are served here\n",
         );
     }
-    let clip = match services.store.clip_by_file(&file).await {
-        Ok(Some(clip)) => clip,
-        Ok(None) => return plain(StatusCode::NOT_FOUND, "no such clip\n"),
-        Err(error) => {
-            error!(%error, "looking up a clip's file failed");
-            return plain(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the catalog does not answer; try again\n",
-            );
-        }
-    };
-    let opened = match services.clips.open(&clip).await {
+    let opened = match opened {
         Ok(opened) => opened,
-        Err(ClipError::Corrupted(what)) => {
-            warn!(
-                clip_id = clip.id,
-                what, "a clip's file is not what was stored"
-            );
-            return plain(StatusCode::GONE, "the clip's file is gone or damaged\n");
-        }
-        Err(error) => {
-            error!(%error, "opening a clip's file failed");
-            return plain(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the clip cannot be read\n",
-            );
-        }
+        Err(response) => return response,
     };
-    tidy_ranges(request.headers_mut(), clip.size_bytes);
-    match StoredFile::of(&clip, opened) {
+    tidy_ranges(request.headers_mut(), described.size_bytes);
+    match StoredFile::of(described, opened) {
         Ok(stored) => http_serve::serve(stored, &request).map(Body::new),
         Err(error) => {
-            error!(%error, "a clip's file cannot be served");
+            error!(%error, "a file cannot be served");
             plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                "the clip cannot be read\n",
+                "the file cannot be read\n",
             )
         }
     }
@@ -158,6 +225,38 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
     response
 }
 
+/// What is said of a file besides its bytes.
+struct Described {
+    media_type: String,
+    disposition: String,
+    sha256: String,
+    size_bytes: u64,
+    create_time: DateTime<Utc>,
+}
+
+impl Described {
+    /// Players show clips where they are.
+    fn of_clip(clip: &Clip) -> Self {
+        Self {
+            media_type: clip.media_type.clone(),
+            disposition: format!("inline; filename=\"{}\"", clip.file_name),
+            sha256: clip.sha256.clone(),
+            size_bytes: clip.size_bytes,
+            create_time: clip.create_time,
+        }
+    }
+
+    fn of_archive(archive: &Archive) -> Self {
+        Self {
+            media_type: MEDIA_TYPE.to_owned(),
+            disposition: format!("attachment; filename=\"{}\"", archive.file_name),
+            sha256: archive.sha256.clone(),
+            size_bytes: archive.size_bytes,
+            create_time: archive.create_time,
+        }
+    }
+}
+
 /// A finished file: its bytes never change, so its hash is its strong entity tag.
 struct StoredFile {
     file: ChunkedReadFile<Bytes, BoxError>,
@@ -166,15 +265,15 @@ struct StoredFile {
 }
 
 impl StoredFile {
-    fn of(clip: &Clip, file: File) -> Result<Self, BoxError> {
+    fn of(described: Described, file: File) -> Result<Self, BoxError> {
         let mut headers = HeaderMap::new();
         headers.insert(
             header::CONTENT_TYPE,
-            HeaderValue::from_str(&clip.media_type)?,
+            HeaderValue::from_str(&described.media_type)?,
         );
         headers.insert(
             header::CONTENT_DISPOSITION,
-            HeaderValue::from_str(&format!("inline; filename=\"{}\"", clip.file_name))?,
+            HeaderValue::from_str(&described.disposition)?,
         );
         // Names are fixed and bytes are typed: a browser has nothing to guess.
         headers.insert(
@@ -183,9 +282,9 @@ impl StoredFile {
         );
         Ok(Self {
             file: ChunkedReadFile::new(file, headers)?,
-            etag: HeaderValue::from_str(&format!("\"{}\"", clip.sha256))?,
+            etag: HeaderValue::from_str(&format!("\"{}\"", described.sha256))?,
             // HTTP has whole seconds: a finer time would be later than the one that a caller can send back.
-            modified: clip.create_time.trunc_subsecs(0).into(),
+            modified: described.create_time.trunc_subsecs(0).into(),
         })
     }
 }

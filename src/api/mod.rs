@@ -8,6 +8,7 @@ mod backup;
 mod catalog;
 mod clip;
 mod convert;
+mod convert_archive;
 mod download;
 mod fields;
 mod job;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use crate::jobs::Jobs;
 use crate::repository::Store;
+use crate::work::archive::ArchiveWork;
 use crate::work::clip::ClipWork;
 use crate::work::intake::Intake;
 
@@ -34,6 +36,8 @@ pub struct Services {
     pub jobs: Jobs,
     /// Clips: what can be asked before and after their job.
     pub clips: Arc<ClipWork>,
+    /// Archives: what can be asked before and after their job, and those that are only streamed.
+    pub archives: Arc<ArchiveWork>,
     /// Files that recorders hand in.
     pub intake: Arc<Intake>,
 }

@@ -131,11 +131,9 @@ impl Server {
 async fn mark_serving(health: &HealthReporter) {
     health.set_serving::<CatalogServiceServer<Services>>().await;
     health.set_serving::<ClipServiceServer<Services>>().await;
+    health.set_serving::<ArchiveServiceServer<Services>>().await;
     health.set_serving::<JobServiceServer<Services>>().await;
-    // Their methods answer UNIMPLEMENTED: whoever waits for them must not be told that they are there.
-    health
-        .set_not_serving::<ArchiveServiceServer<Services>>()
-        .await;
+    // Its methods answer UNIMPLEMENTED: whoever waits for it must not be told that it is there.
     health
         .set_not_serving::<BackupServiceServer<Services>>()
         .await;
@@ -150,6 +148,9 @@ async fn mark_draining(health: &HealthReporter) {
         .await;
     health
         .set_not_serving::<ClipServiceServer<Services>>()
+        .await;
+    health
+        .set_not_serving::<ArchiveServiceServer<Services>>()
         .await;
     health.set_not_serving::<JobServiceServer<Services>>().await;
 }

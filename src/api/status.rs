@@ -10,11 +10,13 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 use tracing::error;
 use uuid::Uuid;
 
-use crate::domain::job::{Notice, Reason};
+use crate::domain::archive::ArchiveFaultKind;
+use crate::domain::job::{JobKind, Notice, Reason};
 use crate::jobs::JobsError;
 use crate::media::CutError;
 use crate::proto::ErrorReason;
 use crate::repository::StoreError;
+use crate::work::archive::ArchiveError;
 use crate::work::clip::ClipError;
 use crate::work::intake::IntakeError;
 
@@ -107,6 +109,45 @@ impl ApiError {
             kind: "clip",
             name: id.to_owned(),
             message: format!("clip {id} not found"),
+        }
+    }
+
+    pub(super) fn archive_not_found(id: &str) -> Self {
+        Self::NotFound {
+            reason: ErrorReason::ArchiveNotFound,
+            kind: "archive",
+            name: id.to_owned(),
+            message: format!("archive {id} not found"),
+        }
+    }
+
+    pub(super) fn draining() -> Self {
+        Self::Unavailable {
+            reason: ErrorReason::Draining,
+            message: "the server is shutting down; call again",
+        }
+    }
+
+    /// The same error, when it is one of a stored file, with the name of what is stored.
+    #[must_use]
+    pub(super) fn about(mut self, id: &str) -> Self {
+        if let Self::Corrupted { name, .. } = &mut self {
+            id.clone_into(name);
+        }
+        self
+    }
+
+    /// Why the delivery of an archive ended: a source that breaks on the way is a loss of data, because the size was
+    /// promised.
+    pub(super) fn from_delivery(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Incomplete { message, .. } => Self::Corrupted {
+                reason: ErrorReason::FileCorrupted,
+                kind: "segment",
+                name: String::new(),
+                message,
+            },
+            error => error.into(),
         }
     }
 
@@ -272,8 +313,11 @@ impl From<JobsError> for ApiError {
                 reason: ErrorReason::RequestIdReused,
                 violations: vec![("request_id".to_owned(), message)],
             },
-            JobsError::OutputTaken(id) => Self::Taken {
-                kind: "clip",
+            JobsError::OutputTaken { kind, id } => Self::Taken {
+                kind: match kind {
+                    JobKind::Archive => "archive",
+                    JobKind::Clip | JobKind::Verify | JobKind::Import => "clip",
+                },
                 name: id,
             },
             JobsError::QueueFull(_) => Self::Exhausted {
@@ -286,10 +330,7 @@ impl From<JobsError> for ApiError {
                 subject: "watches",
                 message,
             },
-            JobsError::Draining => Self::Unavailable {
-                reason: ErrorReason::Draining,
-                message: "the server is shutting down; call again",
-            },
+            JobsError::Draining => Self::draining(),
             JobsError::Store(error) => error.into(),
         }
     }
@@ -328,6 +369,64 @@ impl From<ClipError> for ApiError {
                 cause: format!("{message}: {error:?}"),
             },
             ClipError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ArchiveError> for ApiError {
+    fn from(error: ArchiveError) -> Self {
+        let message = error.to_string();
+        match error {
+            ArchiveError::CameraNotFound(id) => Self::camera_not_found(id.as_str()),
+            ArchiveError::NothingMatches => Self::NotFound {
+                reason: ErrorReason::NoFootage,
+                kind: "footage",
+                name: String::new(),
+                message,
+            },
+            ArchiveError::TooLarge { .. } => Self::Invalid {
+                reason: ErrorReason::ArchiveTooLarge,
+                violations: vec![("spec".to_owned(), message)],
+            },
+            ArchiveError::Incomplete { kind, .. } => Self::Precondition {
+                reason: match kind {
+                    ArchiveFaultKind::Missing => ErrorReason::FileMissing,
+                    _ => ErrorReason::FileDamaged,
+                },
+                subject: "spec.all_or_nothing".to_owned(),
+                message,
+            },
+            ArchiveError::Ffmpeg(_) => Self::Precondition {
+                reason: ErrorReason::FfmpegUnavailable,
+                subject: "ffmpeg".to_owned(),
+                message,
+            },
+            ArchiveError::DiskFull { .. }
+            | ArchiveError::FolderFull { .. }
+            | ArchiveError::NoSpace => Self::Exhausted {
+                reason: ErrorReason::DiskFull,
+                subject: "disk",
+                message,
+            },
+            ArchiveError::TooManyStreams(_) => Self::Exhausted {
+                reason: ErrorReason::TooManyWatchers,
+                subject: "streams",
+                message,
+            },
+            ArchiveError::Corrupted(_) => Self::Corrupted {
+                reason: ErrorReason::FileCorrupted,
+                kind: "archive",
+                name: String::new(),
+                message,
+            },
+            ArchiveError::Cut(error) => ClipError::Cut(error).into(),
+            ArchiveError::TimedOut
+            | ArchiveError::Cancelled
+            | ArchiveError::Sign(_)
+            | ArchiveError::Folder(_) => Self::Internal {
+                cause: format!("{message}: {error:?}"),
+            },
+            ArchiveError::Store(error) => error.into(),
         }
     }
 }
@@ -381,6 +480,9 @@ fn wire_status(status: &Status) -> tonic_types::pb::Status {
 pub(super) fn notice_status(notice: Notice) -> tonic_types::pb::Status {
     let (reason, code) = match notice.reason {
         Reason::NoFootage => (ErrorReason::NoFootage, Code::NotFound),
+        Reason::ArchiveNotFound => (ErrorReason::ArchiveNotFound, Code::NotFound),
+        Reason::ArchiveTooLarge => (ErrorReason::ArchiveTooLarge, Code::InvalidArgument),
+        Reason::FileCorrupted => (ErrorReason::FileCorrupted, Code::DataLoss),
         Reason::IdTaken => (ErrorReason::IdTaken, Code::AlreadyExists),
         Reason::FfmpegUnavailable => (ErrorReason::FfmpegUnavailable, Code::FailedPrecondition),
         Reason::FfmpegFailed => (ErrorReason::FfmpegFailed, Code::Internal),

@@ -1,12 +1,10 @@
 //! `footage cameras` and `footage timeline`: what was recorded.
 
-use std::io::Write as _;
-
 use chrono::{DateTime, Utc};
-use heldar_footage::proto::{GetTimelineRequest, ListCamerasRequest, TimeWindow, Timeline};
+use heldar_footage::proto::{Camera, GetTimelineRequest, ListCamerasRequest, TimeWindow, Timeline};
 
-use super::clip::{gap_line, row};
-use super::connection::asking;
+use super::connection::{Server, asking};
+use super::description::{self, gap_line, row};
 use super::failure::CliError;
 use super::table::Table;
 use super::{ServerArgs, json, time_argument, words};
@@ -45,37 +43,44 @@ pub struct TimelineArgs {
 /// [`CliError`] when the server refuses or cannot be reached.
 pub async fn cameras(args: CamerasArgs) -> Result<(), CliError> {
     let server = args.server.connect().await?;
+    let cameras = all_cameras(&server).await?;
+    if args.json {
+        return cameras
+            .iter()
+            .try_for_each(|camera| json::print_line("Camera", camera));
+    }
+    let mut table = Table::new(&["CAMERA", "NAME", "SEGMENTS", "SIZE", "FIRST", "LAST"]);
+    for camera in cameras {
+        table.push(vec![
+            words::plain(&camera.id),
+            words::plain(&camera.display_name),
+            words::grouped(camera.segment_count),
+            words::bytes(camera.size_bytes),
+            words::time(camera.first_segment_time.as_ref()),
+            words::time(camera.last_segment_time.as_ref()),
+        ]);
+    }
+    table.print("no cameras; `footage import DIR` takes recordings in")
+}
+
+/// All cameras that the server knows, page by page.
+///
+/// # Errors
+/// [`CliError`] when the server refuses or cannot be reached.
+pub async fn all_cameras(server: &Server) -> Result<Vec<Camera>, CliError> {
+    let mut cameras = Vec::new();
     let mut request = ListCamerasRequest {
         page_size: 1000,
         page_token: String::new(),
     };
-    let mut table = Table::new(&["CAMERA", "NAME", "SEGMENTS", "SIZE", "FIRST", "LAST"]);
     loop {
         let page = server.catalog().list_cameras(asking(request.clone())).await;
         let page = page.map_err(|status| server.failure(status))?.into_inner();
-        for camera in page.cameras {
-            if args.json {
-                json::print_line("Camera", &camera)?;
-                continue;
-            }
-            table.push(vec![
-                words::plain(&camera.id),
-                words::plain(&camera.display_name),
-                words::grouped(camera.segment_count),
-                words::bytes(camera.size_bytes),
-                words::time(camera.first_segment_time.as_ref()),
-                words::time(camera.last_segment_time.as_ref()),
-            ]);
-        }
+        cameras.extend(page.cameras);
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() {
-            break;
+            return Ok(cameras);
         }
-    }
-    if args.json {
-        Ok(())
-    } else {
-        table.print("no cameras; `footage import DIR` takes recordings in")
     }
 }
 
@@ -98,11 +103,7 @@ pub async fn timeline(args: TimelineArgs) -> Result<(), CliError> {
     if args.json {
         return json::print("Timeline", &timeline);
     }
-    let mut out = std::io::stdout().lock();
-    lines(&timeline)
-        .iter()
-        .try_for_each(|line| writeln!(out, "{line}"))
-        .map_err(CliError::output)
+    description::print(&lines(&timeline))
 }
 
 fn lines(timeline: &Timeline) -> Vec<String> {

@@ -1,47 +1,23 @@
-//! Following a job and fetching a clip through a server that breaks off.
+//! Following a job, fetching its file and receiving an archive, through a server that breaks off.
 
-use std::sync::{Arc, Mutex};
-
-use futures::stream::{self, BoxStream};
-use heldar_footage::proto::clip_service_server::{ClipService, ClipServiceServer};
-use heldar_footage::proto::download_clip_response::Content;
-use heldar_footage::proto::job_service_server::{JobService, JobServiceServer};
+use heldar_footage::proto::stream_archive_response::Content;
 use heldar_footage::proto::{
-    CancelJobRequest, Clip, CreateClipRequest, DeleteClipRequest, DeleteClipResponse,
-    DownloadClipRequest, DownloadClipResponse, FileHeader, GetClipRequest, GetJobRequest, Job,
-    JobState, ListClipsRequest, ListClipsResponse, ListJobsRequest, ListJobsResponse,
-    RetryJobRequest, WatchJobRequest, WatchJobResponse, WatchJobsRequest, WatchJobsResponse,
-    watch_job_response,
+    Archive, Clip, FileHeader, Job, JobState, StreamArchiveHeader, StreamArchiveRequest,
+    StreamArchiveTrailer, job,
 };
 use sha2::{Digest as _, Sha256};
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
-use super::{OnInterrupt, to_end};
-use crate::cli::connection::Server;
-use crate::cli::download::{self, Target};
-use crate::cli::failure::CliError;
-use crate::cli::progress::ProgressView;
-use crate::cli::signals::Signals;
+use super::archive_stream::{self, Destination};
+use super::download::{self, StoredFile};
+use super::failure::CliError;
+use super::follow::{OnInterrupt, to_end};
+use super::part_file::Target;
+use super::progress::ProgressView;
+use super::scripted_server::{Part, Script, serve};
+use super::signals::Signals;
 
 const FOOTAGE: &[u8] = b"first part and second part";
-
-/// What one call after the other gets.
-type Streams<T> = Arc<Mutex<Vec<Vec<Result<T, Status>>>>>;
-
-/// Each call of a stream gets what the next entry holds; `seen` has what the calls asked for.
-#[derive(Clone, Default)]
-struct Script {
-    watches: Streams<Job>,
-    downloads: Streams<Content>,
-    seen: Arc<Mutex<Vec<i64>>>,
-}
-
-type Answer<T> = Result<Response<T>, Status>;
-
-fn not_scripted<T>() -> Answer<T> {
-    Err(Status::unimplemented("not part of the script"))
-}
 
 fn job_in(state: JobState, revision: i64) -> Job {
     Job {
@@ -54,86 +30,6 @@ fn job_in(state: JobState, revision: i64) -> Job {
 
 fn draining() -> Status {
     Status::unavailable("the server is shutting down; call again")
-}
-
-#[tonic::async_trait]
-impl JobService for Script {
-    type WatchJobStream = BoxStream<'static, Result<WatchJobResponse, Status>>;
-    type WatchJobsStream = BoxStream<'static, Result<WatchJobsResponse, Status>>;
-
-    async fn watch_job(&self, request: Request<WatchJobRequest>) -> Answer<Self::WatchJobStream> {
-        self.seen
-            .lock()
-            .unwrap()
-            .push(request.into_inner().after_revision);
-        let states = self.watches.lock().unwrap().remove(0);
-        let messages = states.into_iter().map(|state| {
-            state.map(|job| WatchJobResponse {
-                event: Some(watch_job_response::Event::Job(job)),
-            })
-        });
-        Ok(Response::new(Box::pin(stream::iter(messages))))
-    }
-    async fn get_job(&self, _: Request<GetJobRequest>) -> Answer<Job> {
-        not_scripted()
-    }
-    async fn list_jobs(&self, _: Request<ListJobsRequest>) -> Answer<ListJobsResponse> {
-        not_scripted()
-    }
-    async fn watch_jobs(&self, _: Request<WatchJobsRequest>) -> Answer<Self::WatchJobsStream> {
-        not_scripted()
-    }
-    async fn cancel_job(&self, _: Request<CancelJobRequest>) -> Answer<Job> {
-        not_scripted()
-    }
-    async fn retry_job(&self, _: Request<RetryJobRequest>) -> Answer<Job> {
-        not_scripted()
-    }
-}
-
-#[tonic::async_trait]
-impl ClipService for Script {
-    type DownloadClipStream = BoxStream<'static, Result<DownloadClipResponse, Status>>;
-
-    async fn download_clip(
-        &self,
-        request: Request<DownloadClipRequest>,
-    ) -> Answer<Self::DownloadClipStream> {
-        self.seen
-            .lock()
-            .unwrap()
-            .push(request.into_inner().offset_bytes);
-        let contents = self.downloads.lock().unwrap().remove(0);
-        let messages = contents.into_iter().map(|content| {
-            content.map(|content| DownloadClipResponse {
-                content: Some(content),
-            })
-        });
-        Ok(Response::new(Box::pin(stream::iter(messages))))
-    }
-    async fn create_clip(&self, _: Request<CreateClipRequest>) -> Answer<Job> {
-        not_scripted()
-    }
-    async fn get_clip(&self, _: Request<GetClipRequest>) -> Answer<Clip> {
-        not_scripted()
-    }
-    async fn list_clips(&self, _: Request<ListClipsRequest>) -> Answer<ListClipsResponse> {
-        not_scripted()
-    }
-    async fn delete_clip(&self, _: Request<DeleteClipRequest>) -> Answer<DeleteClipResponse> {
-        not_scripted()
-    }
-}
-
-/// Serves the script on a port of its own until the test's runtime ends.
-async fn serve(script: &Script) -> Server {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = tonic::transport::Server::builder()
-        .add_service(JobServiceServer::new(script.clone()))
-        .add_service(ClipServiceServer::new(script.clone()));
-    tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
-    Server::connect(&url).await.unwrap()
 }
 
 async fn follow(script: &Script) -> Result<(Job, Vec<i64>), CliError> {
@@ -179,72 +75,207 @@ async fn a_refused_watch_is_not_tried_again() {
     assert!(matches!(error, CliError::Refused(status) if status.code() == tonic::Code::NotFound));
 }
 
-fn clip() -> Clip {
-    let sha256 = Sha256::digest(FOOTAGE)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Clip {
-        id: "clip_1".into(),
-        file_name: "clip_1.mp4".into(),
-        size_bytes: FOOTAGE.len() as i64,
-        sha256,
-        ..Clip::default()
-    }
+fn sha256_of(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn header(clip: &Clip, offset_bytes: i64) -> Result<Content, Status> {
-    Ok(Content::Header(FileHeader {
-        total_size_bytes: clip.size_bytes,
-        sha256: clip.sha256.clone(),
+/// The jobs of a finished clip and of a finished archive, both of [`FOOTAGE`].
+fn finished_jobs() -> [Job; 2] {
+    let size_bytes = FOOTAGE.len() as i64;
+    let clip = Clip {
+        id: "clip_1".into(),
+        file_name: "clip_1.mp4".into(),
+        size_bytes,
+        sha256: sha256_of(FOOTAGE),
+        ..Clip::default()
+    };
+    let archive = Archive {
+        id: "bkj_1".into(),
+        file_name: "bkj_1.zip".into(),
+        size_bytes,
+        sha256: sha256_of(FOOTAGE),
+        ..Archive::default()
+    };
+    [job::Result::Clip(clip), job::Result::Archive(archive)].map(|result| Job {
+        result: Some(result),
+        ..job_in(JobState::Succeeded, 9)
+    })
+}
+
+fn header(sha256: &str, offset_bytes: i64) -> Result<Part, Status> {
+    Ok(Part::Header(FileHeader {
+        total_size_bytes: FOOTAGE.len() as i64,
+        sha256: sha256.into(),
         offset_bytes,
         ..FileHeader::default()
     }))
 }
 
-#[tokio::test]
-async fn a_download_that_breaks_off_goes_on_where_it_was() {
-    let (script, clip) = (Script::default(), clip());
-    let (first, second) = FOOTAGE.split_at(10);
-    *script.downloads.lock().unwrap() = vec![
-        vec![
-            header(&clip, 0),
-            Ok(Content::Data(first.to_vec())),
-            Err(draining()),
-        ],
-        vec![header(&clip, 10), Ok(Content::Data(second.to_vec()))],
-    ];
-    let server = serve(&script).await;
-    let folder = tempfile::tempdir().unwrap();
-    let target = Target::check(folder.path(), false).unwrap();
+fn names_in(folder: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+async fn fetch(script: &Script, job: &Job, folder: &std::path::Path) -> Result<(), CliError> {
+    let server = serve(script).await;
+    let stored = StoredFile::of(job).unwrap();
+    let target = Target::check(folder, false).unwrap();
     let mut signals = Signals::listen().unwrap();
     let mut view = ProgressView::new(true);
-    let path = download::fetch(&server, &clip, &target, &mut view, &mut signals)
+    download::fetch(&server, &stored, &target, &mut view, &mut signals)
         .await
-        .unwrap();
-    assert_eq!(std::fs::read(path).unwrap(), FOOTAGE);
-    assert_eq!(*script.seen.lock().unwrap(), [0, 10]);
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        .map(drop)
+}
+
+#[tokio::test]
+async fn a_download_that_breaks_off_goes_on_where_it_was() {
+    let hash = sha256_of(FOOTAGE);
+    let (first, second) = FOOTAGE.split_at(10);
+    for (job, name) in finished_jobs().iter().zip(["clip_1.mp4", "bkj_1.zip"]) {
+        let script = Script::default();
+        *script.downloads.lock().unwrap() = vec![
+            vec![
+                header(&hash, 0),
+                Ok(Part::Data(first.to_vec())),
+                Err(draining()),
+            ],
+            vec![header(&hash, 10), Ok(Part::Data(second.to_vec()))],
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        fetch(&script, job, folder.path()).await.unwrap();
+        assert_eq!(names_in(folder.path()), [name]);
+        assert_eq!(std::fs::read(folder.path().join(name)).unwrap(), FOOTAGE);
+        assert_eq!(*script.seen.lock().unwrap(), [0, 10]);
+    }
 }
 
 #[tokio::test]
 async fn a_download_of_another_file_leaves_nothing_behind() {
-    let (script, clip) = (Script::default(), clip());
-    let other = Clip {
-        sha256: "00".into(),
-        ..clip.clone()
-    };
-    *script.downloads.lock().unwrap() =
-        vec![vec![header(&other, 0), Ok(Content::Data(FOOTAGE.to_vec()))]];
+    for job in finished_jobs() {
+        let script = Script::default();
+        *script.downloads.lock().unwrap() =
+            vec![vec![header("00", 0), Ok(Part::Data(FOOTAGE.to_vec()))]];
+        let folder = tempfile::tempdir().unwrap();
+        assert!(fetch(&script, &job, folder.path()).await.is_err());
+        assert!(names_in(folder.path()).is_empty());
+    }
+}
+
+fn stream_header() -> Content {
+    Content::Header(StreamArchiveHeader {
+        file_name: "gate.zip".into(),
+        size_bytes: FOOTAGE.len() as i64,
+        ..StreamArchiveHeader::default()
+    })
+}
+
+fn stream_trailer(sha256: String) -> Content {
+    Content::Trailer(StreamArchiveTrailer {
+        archive: Some(Archive {
+            size_bytes: FOOTAGE.len() as i64,
+            sha256,
+            entry_count: 7,
+            ..Archive::default()
+        }),
+    })
+}
+
+fn data(bytes: &[u8]) -> Content {
+    Content::Data(bytes.to_vec())
+}
+
+/// Receives a stream into `folder`.
+async fn receive(
+    steps: Vec<Result<Content, Status>>,
+    folder: &std::path::Path,
+) -> Result<Archive, CliError> {
+    let script = Script::default();
+    *script.streamed.lock().unwrap() = vec![steps];
     let server = serve(&script).await;
-    let folder = tempfile::tempdir().unwrap();
-    let target = Target::check(folder.path(), false).unwrap();
+    let destination = Destination::File(Target::check(folder, false).unwrap());
     let mut signals = Signals::listen().unwrap();
     let mut view = ProgressView::new(true);
-    assert!(
-        download::fetch(&server, &clip, &target, &mut view, &mut signals)
-            .await
-            .is_err()
-    );
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let request = StreamArchiveRequest::default();
+    archive_stream::receive(&server, request, &destination, &mut view, &mut signals)
+        .await
+        .map(|(archive, _)| archive)
+}
+
+#[tokio::test]
+async fn a_streamed_archive_gets_its_name_when_the_trailer_has_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = FOOTAGE.split_at(10);
+    let steps = vec![
+        Ok(stream_header()),
+        Ok(data(first)),
+        Ok(data(second)),
+        Ok(stream_trailer(sha256_of(FOOTAGE))),
+    ];
+    let archive = receive(steps, folder.path()).await.unwrap();
+    assert_eq!(archive.entry_count, 7);
+    assert_eq!(names_in(folder.path()), ["gate.zip"]);
+    let arrived = std::fs::read(folder.path().join("gate.zip")).unwrap();
+    assert_eq!(arrived, FOOTAGE);
+}
+
+#[tokio::test]
+async fn a_streamed_archive_that_is_not_whole_leaves_nothing_behind() {
+    let good = || Ok(stream_trailer(sha256_of(FOOTAGE)));
+    let head = || Ok(stream_header());
+    let all = || Ok(data(FOOTAGE));
+    let other_size = Content::Header(StreamArchiveHeader {
+        file_name: "gate.zip".into(),
+        size_bytes: 1,
+        ..StreamArchiveHeader::default()
+    });
+    let cases: [(&str, Vec<Result<Content, Status>>); 10] = [
+        ("nothing at all", vec![]),
+        ("no trailer", vec![head(), all()]),
+        ("an error in the middle", vec![head(), Err(draining())]),
+        (
+            "an error after the trailer",
+            vec![head(), all(), good(), Err(draining())],
+        ),
+        (
+            "too few bytes",
+            vec![head(), Ok(data(&FOOTAGE[1..])), good()],
+        ),
+        (
+            "another hash",
+            vec![head(), all(), Ok(stream_trailer("00".into()))],
+        ),
+        (
+            "another size announced",
+            vec![Ok(other_size), all(), good()],
+        ),
+        ("no header", vec![all(), good()]),
+        ("two headers", vec![head(), head(), all(), good()]),
+        ("bytes after the trailer", vec![head(), good(), all()]),
+    ];
+    for (case, steps) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(receive(steps, folder.path()).await.is_err(), "{case}");
+        assert!(names_in(folder.path()).is_empty(), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_streamed_archive_cannot_choose_a_place_outside_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    let hostile = Content::Header(StreamArchiveHeader {
+        file_name: "../evil.zip".into(),
+        size_bytes: FOOTAGE.len() as i64,
+        ..StreamArchiveHeader::default()
+    });
+    let steps = vec![
+        Ok(hostile),
+        Ok(data(FOOTAGE)),
+        Ok(stream_trailer(sha256_of(FOOTAGE))),
+    ];
+    assert!(receive(steps, &inner).await.is_err());
+    assert_eq!(names_in(folder.path()), ["inner"]);
 }

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use heldar_footage::proto::archive_service_client::ArchiveServiceClient;
 use heldar_footage::proto::catalog_service_client::CatalogServiceClient;
 use heldar_footage::proto::clip_service_client::ClipServiceClient;
 use heldar_footage::proto::job_service_client::JobServiceClient;
@@ -80,6 +81,11 @@ impl Server {
         ClipServiceClient::new(self.channel.clone())
     }
 
+    /// Archives of this server.
+    pub fn archives(&self) -> ArchiveServiceClient<Channel> {
+        ArchiveServiceClient::new(self.channel.clone())
+    }
+
     /// Jobs of this server.
     pub fn jobs(&self) -> JobServiceClient<Channel> {
         JobServiceClient::new(self.channel.clone())
@@ -93,6 +99,28 @@ impl Server {
     /// Where a path of the server is over HTTP.
     pub fn url_of(&self, path: &str) -> String {
         format!("{}{path}", self.url)
+    }
+
+    /// Makes a call that can safely be made twice, again while the server is away, and returns its answer.
+    ///
+    /// # Errors
+    /// [`CliError::Unreachable`] when the server stays away, or its refusal.
+    pub async fn insist<T>(
+        &self,
+        mut call: impl AsyncFnMut() -> Result<tonic::Response<T>, Status>,
+    ) -> Result<T, CliError> {
+        let mut patience = Patience::new();
+        loop {
+            match call().await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => {
+                    let wait = patience
+                        .after(&status)
+                        .ok_or_else(|| self.failure(status))?;
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
     }
 
     /// The failure that a refused or broken call is.

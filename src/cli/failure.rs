@@ -147,6 +147,14 @@ impl CliError {
                 "NO_FOOTAGE" => {
                     Some("`footage timeline CAMERA` shows when the camera recorded".into())
                 }
+                "ARCHIVE_TOO_LARGE" => Some(
+                    "ask for a shorter window or fewer cameras, or raise the server's limit".into(),
+                ),
+                "FILE_MISSING" | "FILE_DAMAGED"
+                    if status.code() == tonic::Code::FailedPrecondition =>
+                {
+                    Some("without --all-or-nothing, the rest is archived".into())
+                }
                 "FFMPEG_UNAVAILABLE" | "RCLONE_UNAVAILABLE" | "DISK_FULL" => {
                     Some("run `footage doctor` on the server's machine".into())
                 }

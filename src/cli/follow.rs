@@ -192,7 +192,3 @@ pub fn kind_word(kind: JobKind) -> &'static str {
         JobKind::Import => "import job",
     }
 }
-
-#[cfg(test)]
-#[path = "client_tests.rs"]
-mod tests;

@@ -1,6 +1,5 @@
 //! `footage import`: take a folder of recordings into the catalog.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use futures::{Stream, StreamExt as _};
@@ -13,7 +12,7 @@ use super::service::Catalog;
 use super::settings::{Settings, absolute};
 use super::signals::Signals;
 use super::sources::{self, SourceSetting};
-use super::{follow, import_report, json, logging};
+use super::{description, follow, import_report, json, logging};
 
 /// Take a folder of recordings into the catalog
 #[derive(Debug, clap::Args)]
@@ -123,10 +122,8 @@ pub async fn run(settings: &Settings, args: &ImportArgs) -> Result<(), CliError>
     let cancel = CancellationToken::new();
     let jobs = start(settings, request, cancel.clone()).await?;
     let job = render(jobs, args.json, &cancel, &mut signals).await?;
-    let mut shown = job.clone();
     if args.json {
-        json::keep_known_details(&mut shown);
-        json::print("Job", &shown)?;
+        json::print_job(job.clone())?;
         return follow::succeeded(job).map(drop);
     }
     let job = follow::succeeded(job)?;
@@ -136,12 +133,7 @@ pub async fn run(settings: &Settings, args: &ImportArgs) -> Result<(), CliError>
             "the import ended without a result",
         ));
     };
-    let mut out = std::io::stdout().lock();
-    let lines = import_report::summary_lines(summary, args.left_out);
-    lines
-        .iter()
-        .try_for_each(|line| writeln!(out, "{line}"))
-        .map_err(CliError::output)
+    description::print(&import_report::summary_lines(summary, args.left_out))
 }
 
 /// Begins the import and returns the states of its job, the end state last. Cancelling stops it after the present file;

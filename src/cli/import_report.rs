@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use heldar_footage::proto::{ImportSummary, LeftOutFile};
 
-use super::clip::row;
+use super::description::row;
 use super::words;
 
 /// Files named for each reason unless all are asked for.

@@ -4,14 +4,14 @@ use std::io::Write as _;
 
 use heldar_footage::proto::{
     CancelJobRequest, GetJobRequest, Job, JobFilter, JobKind, JobState, ListJobsRequest,
-    RetryJobRequest, WatchJobsRequest, job, watch_jobs_response,
+    RetryJobRequest, WatchJobsRequest, watch_jobs_response,
 };
 
-use super::clip::{clip_lines, row};
 use super::connection::{Patience, Server, asking};
+use super::description::{self, row};
 use super::failure::{self, CliError};
 use super::follow::{self, OnInterrupt};
-use super::import_report;
+use super::outcome;
 use super::progress::{self, ProgressView, state_word};
 use super::signals::Signals;
 use super::table::Table;
@@ -129,6 +129,8 @@ impl StateArg {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum KindArg {
     Clip,
+    Archive,
+    Verify,
     Import,
 }
 
@@ -136,6 +138,8 @@ impl KindArg {
     fn on_the_wire(self) -> i32 {
         match self {
             Self::Clip => JobKind::Clip.into(),
+            Self::Archive => JobKind::Archive.into(),
+            Self::Verify => JobKind::Verify.into(),
             Self::Import => JobKind::Import.into(),
         }
     }
@@ -219,11 +223,10 @@ async fn run_list(args: &ListArgs) -> Result<(), CliError> {
             .await
             .map_err(|status| server.failure(status))?
             .into_inner();
-        for mut job in page.jobs {
+        for job in page.jobs {
             left -= 1;
             if args.json {
-                json::keep_known_details(&mut job);
-                json::print_line("Job", &job)?;
+                json::print_job_line(job)?;
             } else {
                 table.push(job_cells(&job));
             }
@@ -265,25 +268,19 @@ fn took(job: &Job) -> Option<i64> {
     Some((end - start).num_milliseconds())
 }
 
-fn print_brief(mut job: Job, as_json: bool) -> Result<(), CliError> {
+fn print_brief(job: Job, as_json: bool) -> Result<(), CliError> {
     if as_json {
-        json::keep_known_details(&mut job);
-        return json::print("Job", &job);
+        return json::print_job(job);
     }
     let line = format!("{} is {}", words::plain(&job.id), state_word(job.state()));
-    writeln!(std::io::stdout().lock(), "{line}").map_err(CliError::output)
+    description::print(&[line])
 }
 
-fn print_job(server: &Server, mut job: Job, as_json: bool) -> Result<(), CliError> {
+fn print_job(server: &Server, job: Job, as_json: bool) -> Result<(), CliError> {
     if as_json {
-        json::keep_known_details(&mut job);
-        return json::print("Job", &job);
+        return json::print_job(job);
     }
-    let mut out = std::io::stdout().lock();
-    job_lines(server, &job)
-        .iter()
-        .try_for_each(|line| writeln!(out, "{line}"))
-        .map_err(CliError::output)
+    description::print(&job_lines(server, &job))
 }
 
 fn job_lines(server: &Server, job: &Job) -> Vec<String> {
@@ -321,13 +318,7 @@ fn job_lines(server: &Server, job: &Job) -> Vec<String> {
             .iter()
             .map(|warning| row("Warning", &failure::notice(warning))),
     );
-    match &job.result {
-        Some(job::Result::Clip(clip)) => lines.extend(clip_lines(clip, &server.url_of(&clip.url))),
-        Some(job::Result::Import(summary)) => {
-            lines.extend(import_report::summary_lines(summary, false))
-        }
-        _ => {}
-    }
+    lines.extend(outcome::result_lines(server, job, None));
     lines
 }
 
@@ -351,7 +342,7 @@ pub async fn watch(args: WatchArgs) -> Result<(), CliError> {
     let mut view = ProgressView::new(args.json);
     let print_state = |job: &Job| {
         if args.json {
-            print_state(job.clone())
+            json::print_job_line(job.clone())
         } else {
             Ok(())
         }
@@ -372,11 +363,6 @@ pub async fn watch(args: WatchArgs) -> Result<(), CliError> {
     } else {
         print_job(&server, job, false)
     }
-}
-
-fn print_state(mut job: Job) -> Result<(), CliError> {
-    json::keep_known_details(&mut job);
-    json::print_line("Job", &job)
 }
 
 async fn watch_all(
@@ -421,7 +407,7 @@ async fn watch_until_broken(
         };
         patience.renew();
         match event {
-            Some(watch_jobs_response::Event::Job(job)) if as_json => print_state(job)?,
+            Some(watch_jobs_response::Event::Job(job)) if as_json => json::print_job_line(job)?,
             // The first part is for scripts; a person asked for what happens from now on.
             Some(watch_jobs_response::Event::Job(job))
                 if is_snapshot && progress::has_ended(job.state()) => {}

@@ -42,6 +42,24 @@ pub fn print<M: Message>(name: &str, message: &M) -> Result<(), CliError> {
     print_plain(&Dynamic(dynamic(name, message)?))
 }
 
+/// Prints a job.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn print_job(mut job: proto::Job) -> Result<(), CliError> {
+    keep_known_details(&mut job);
+    print("Job", &job)
+}
+
+/// Prints a job as one of several: always on one line.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn print_job_line(mut job: proto::Job) -> Result<(), CliError> {
+    keep_known_details(&mut job);
+    print_line("Job", &job)
+}
+
 /// Prints a message of a stream: always on one line.
 ///
 /// # Errors
@@ -93,7 +111,7 @@ impl Serialize for Dynamic {
 }
 
 /// Drops details of a newer server whose types this version does not know: they could not be written as JSON.
-pub fn keep_known_details(job: &mut proto::Job) {
+fn keep_known_details(job: &mut proto::Job) {
     let Ok(types) = TYPES.as_ref() else { return };
     for status in job.error.iter_mut().chain(&mut job.warnings) {
         status.details.retain(|detail| {

@@ -1,13 +1,21 @@
 //! The command line: settings, wiring, signals, commands. No logic of the service is here.
 //!
-//! Client commands (`clip`, `jobs`, `watch`, `cameras`, `timeline`) talk to a server over gRPC, as any other client
+//! Client commands (`clip`, `archive`, `jobs`, `watch`, `cameras`, `timeline`) talk to a server over gRPC, as any other client
 //! does. `serve`, `import` and `doctor` work on the data folder of this machine. Results go to standard output,
 //! progress and errors to standard error.
 
+mod archive;
+mod archive_report;
+mod archive_stream;
 mod catalog;
+#[cfg(test)]
+mod client_tests;
 mod clip;
+mod clip_report;
 mod colour;
 mod connection;
+mod delivery;
+mod description;
 mod doctor;
 mod doctor_checks;
 mod download;
@@ -17,8 +25,13 @@ mod import;
 mod import_report;
 mod jobs;
 mod json;
+mod last_window;
 mod logging;
+mod outcome;
+mod part_file;
 mod progress;
+#[cfg(test)]
+mod scripted_server;
 mod serve;
 mod service;
 mod settings;
@@ -41,7 +54,7 @@ const AFTER_HELP: &str = "\
 `footage COMMAND --help` explains a command. `footage settings` lists the variables of the
 environment that are read, with meaning, default and present value.";
 
-/// Gets footage out of video recorders: clips cut to the frame, over gRPC, with live progress
+/// Gets footage out of video recorders: clips cut to the frame, archives that prove what they hold, over gRPC, with live progress
 #[derive(Debug, Parser)]
 #[command(name = "footage", version, max_term_width = 110, after_help = format!("{AFTER_HELP}\n\n{}", failure::EXIT_CODES))]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -55,6 +68,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Import(import::ImportArgs),
     Clip(clip::ClipArgs),
+    Archive(archive::ArchiveArgs),
     Jobs(jobs::JobsArgs),
     Watch(jobs::WatchArgs),
     Cameras(catalog::CamerasArgs),
@@ -119,6 +133,7 @@ async fn command(command: Command) -> Result<ExitCode, CliError> {
             import::run(&settings, &args).await.map(done)
         }
         Command::Clip(args) => clip::run(args).await.map(done),
+        Command::Archive(args) => archive::run(args).await.map(done),
         Command::Jobs(args) => jobs::run(args).await.map(done),
         Command::Watch(args) => jobs::watch(args).await.map(done),
         Command::Cameras(args) => catalog::cameras(args).await.map(done),

@@ -53,6 +53,14 @@ impl ProgressView {
         }
     }
 
+    /// Shows that the server is at work and has not said yet how much there is to come.
+    pub fn show_preparing(&mut self) {
+        self.show_line(&Line {
+            label: "preparing".to_owned(),
+            ..Line::default()
+        });
+    }
+
     /// Shows how much of a file has arrived.
     pub fn show_download(&mut self, done_bytes: u64, total_bytes: u64, elapsed: Duration) {
         self.show_line(&download_line(done_bytes, total_bytes, elapsed));

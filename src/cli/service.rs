@@ -22,7 +22,9 @@ use heldar_footage::jobs::{
     JobChange, JobSettings, Jobs, JobsError, PRIORITY_BACKGROUND, Registry, Runner, Submission,
 };
 use heldar_footage::media::{self, Engine};
+use heldar_footage::packing::{KeyError, KnownKeys, KnownKeysError, SigningKey};
 use heldar_footage::repository::{OpenError, Store, StoreError};
+use heldar_footage::work::archive::{ArchiveSettings, ArchiveWork, Signer, VerifyWork};
 use heldar_footage::work::clip::{ClipSettings, ClipWork};
 use heldar_footage::work::follow::follow;
 use heldar_footage::work::housekeeping::Housekeeping;
@@ -71,6 +73,10 @@ pub enum ServiceError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("archives cannot be signed")]
+    SigningKey(#[from] KeyError),
+    #[error("the list of signing keys cannot be kept")]
+    KnownKeys(#[from] KnownKeysError),
     #[error(transparent)]
     Serve(#[from] ServeError),
     #[error(transparent)]
@@ -197,10 +203,53 @@ fn engine(settings: &Settings) -> Engine {
     }
 }
 
+fn archive_settings(settings: &Settings) -> ArchiveSettings {
+    ArchiveSettings {
+        folder: settings.archive_dir.clone(),
+        keep_for: settings.archive_retention,
+        max_bytes: settings.archive_max_bytes,
+        folder_max_bytes: settings.archive_dir_max_bytes,
+        timeout: settings.archive_timeout,
+        cut_timeout: settings.clip_timeout,
+    }
+}
+
+/// The key that signs archives, and all that ever did.
+fn signer(settings: &Settings) -> Result<Signer, ServiceError> {
+    let key = match &settings.signing_key {
+        Some(given) => SigningKey::load(given)?,
+        None => SigningKey::load_or_create(&settings.data_dir.join("signing_key"))?,
+    };
+    let known = settings.data_dir.join("signing_keys.pub");
+    KnownKeys::remember(&known, &key)?;
+    Ok(Signer {
+        known: KnownKeys::read(&known)?,
+        key,
+        host: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
+    })
+}
+
+/// An archive holds all of its sources open: as many files as the system lets this process have.
+fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "the limit of open files cannot be raised; large archives open their sources late");
+    }
+}
+
 /// The running service.
 pub(super) struct Service {
     catalog: Catalog,
     clips: Arc<ClipWork>,
+    archives: Arc<ArchiveWork>,
     server: Server,
     runner: Runner,
     housekeeping: Housekeeping,
@@ -212,6 +261,8 @@ impl Service {
     pub(super) async fn prepare(settings: &Settings) -> Result<Self, ServiceError> {
         make_folder(&settings.data_dir)?;
         make_folder(&settings.clips_dir)?;
+        make_folder(&settings.archive_dir)?;
+        allow_open_files();
         let (mut lock, dead_owner) = lock_data_folder(&settings.data_dir)?;
         let catalog = Catalog::open(settings).await?;
         let clip_settings = ClipSettings {
@@ -224,11 +275,22 @@ impl Service {
             clip_settings,
             engine(settings),
         ));
-        let registry = catalog.imports().with(
-            JobKind::Clip,
-            settings.media_job_concurrency,
-            Arc::clone(&clips),
-        );
+        let archives = Arc::new(ArchiveWork::new(
+            catalog.store.clone(),
+            archive_settings(settings),
+            engine(settings),
+            signer(settings)?,
+        ));
+        let at_once = settings.media_job_concurrency;
+        let registry = catalog
+            .imports()
+            .with(JobKind::Clip, at_once, Arc::clone(&clips))
+            .with(JobKind::Archive, at_once, Arc::clone(&archives))
+            .with(
+                JobKind::Verify,
+                at_once,
+                VerifyWork::new(Arc::clone(&archives)),
+            );
         let runner = Runner::new(&catalog.jobs, registry);
         if !dead_owner.is_empty() {
             runner.take_over_from(&dead_owner).await?;
@@ -242,6 +304,8 @@ impl Service {
             store: catalog.store.clone(),
             clips: Arc::clone(&clips),
             clips_folder: settings.clips_dir.clone(),
+            archives: Arc::clone(&archives),
+            archive_folder: settings.archive_dir.clone(),
         };
         let swept = housekeeping
             .sweep_unfinished()
@@ -269,6 +333,7 @@ impl Service {
         Ok(Self {
             catalog,
             clips,
+            archives,
             server,
             runner,
             housekeeping,
@@ -290,6 +355,7 @@ impl Service {
         let Self {
             catalog,
             clips,
+            archives,
             server,
             runner,
             housekeeping,
@@ -299,6 +365,7 @@ impl Service {
             store: catalog.store.clone(),
             jobs: catalog.jobs.clone(),
             clips,
+            archives,
             intake: Arc::clone(&catalog.intake),
         };
         let draining = catalog.jobs.draining();
@@ -406,6 +473,7 @@ async fn import_once(jobs: Jobs, source_id: String) {
 
 fn import_of(source_id: String, created_by: &str) -> Submission {
     Submission {
+        job_id: None,
         spec: JobSpec::Import(ImportSpec { source_id }),
         priority: PRIORITY_BACKGROUND,
         created_by: created_by.to_owned(),

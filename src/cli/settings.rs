@@ -20,6 +20,8 @@ const SECONDS_PER_HOUR: u64 = 3600;
 const LONGEST_HOURS: u64 = 876_000;
 const LONGEST_S: u64 = 86_400;
 const MOST_JOBS: u64 = 256;
+/// What the database can hold as a size.
+const MOST_BYTES: u64 = i64::MAX as u64;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,18 @@ pub struct Settings {
     pub clip_retention: Option<Duration>,
     /// How long a clip may take to be cut.
     pub clip_timeout: Duration,
+    /// Where finished archives lie.
+    pub archive_dir: PathBuf,
+    /// How long an archive is kept unless the request says otherwise; `None`: until it is deleted.
+    pub archive_retention: Option<Duration>,
+    /// Most bytes that the segments selected for one archive may have.
+    pub archive_max_bytes: u64,
+    /// Most bytes that the archive folder may hold.
+    pub archive_dir_max_bytes: u64,
+    /// How long making an archive may take.
+    pub archive_timeout: Duration,
+    /// The private key that signs archives; `None`: the one in the data folder, made where it is missing.
+    pub signing_key: Option<PathBuf>,
     /// Folders that are imported at start and followed, the recordings folder first.
     pub sources: Vec<SourceSetting>,
     /// The longest that a recorder writes to one file.
@@ -160,7 +174,8 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         let recordings_dir = self.path("HELDAR_RECORDINGS_DIR");
         let recordings_dir_given = recordings_dir.is_some();
         let recordings_dir = recordings_dir.unwrap_or_else(|| data_dir.join("recordings"));
-        let hours = self.number("HELDAR_CLIP_RETENTION_HOURS", 168, 0..=LONGEST_HOURS);
+        let clip_hours = self.number("HELDAR_CLIP_RETENTION_HOURS", 168, 0..=LONGEST_HOURS);
+        let archive_hours = self.number("HELDAR_ARCHIVE_RETENTION_HOURS", 48, 0..=LONGEST_HOURS);
         Settings {
             listen: self.parsed("HELDAR_LISTEN", "127.0.0.1:50051", |text| {
                 text.parse().map_err(|_| {
@@ -177,8 +192,16 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             rclone_bin: self.program("HELDAR_RCLONE_BIN", "rclone"),
             media_job_concurrency: usize::try_from(self.number("HELDAR_MEDIA_JOB_CONCURRENCY", 3, 1..=MOST_JOBS))
                 .unwrap_or(1),
-            clip_retention: (hours > 0).then(|| Duration::from_secs(hours * SECONDS_PER_HOUR)),
+            clip_retention: hours(clip_hours),
             clip_timeout: self.seconds("HELDAR_CLIP_TIMEOUT_S", 180, 5),
+            archive_dir: self
+                .path("HELDAR_ARCHIVE_DIR")
+                .unwrap_or_else(|| data_dir.join("archives")),
+            archive_retention: hours(archive_hours),
+            archive_max_bytes: self.number("HELDAR_ARCHIVE_MAX_BYTES", 10 << 30, 1..=MOST_BYTES),
+            archive_dir_max_bytes: self.number("HELDAR_ARCHIVE_DIR_MAX_BYTES", 50 << 30, 1..=MOST_BYTES),
+            archive_timeout: self.seconds("HELDAR_ARCHIVE_TIMEOUT_S", 21_600, 5),
+            signing_key: self.path("HELDAR_SIGNING_KEY"),
             segment_length: self.seconds("HELDAR_SEGMENT_LENGTH_S", 60, 1),
             shutdown_grace: self.seconds("HELDAR_SHUTDOWN_GRACE_S", 10, 0),
             cors_origins: self.cors_origins(),
@@ -346,6 +369,11 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         }
         origins
     }
+}
+
+/// A time of keeping; none is for ever.
+fn hours(hours: u64) -> Option<Duration> {
+    (hours > 0).then(|| Duration::from_secs(hours * SECONDS_PER_HOUR))
 }
 
 /// Scheme, host and port, as a browser sends it (RFC 6454, section 7).

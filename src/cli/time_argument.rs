@@ -74,6 +74,17 @@ pub fn length(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads how long something is to be kept: a length of time, or `forever`, which is a length of zero as on the wire.
+///
+/// # Errors
+/// What to write instead.
+pub fn keep_for(text: &str) -> Result<Duration, String> {
+    match text.trim() {
+        "forever" => Ok(Duration::ZERO),
+        text => length(text).map_err(|reason| format!("{reason}, or `forever`")),
+    }
+}
+
 /// A moment as it goes over the wire.
 pub fn timestamp(time: DateTime<Utc>) -> prost_types::Timestamp {
     prost_types::Timestamp {
@@ -86,7 +97,7 @@ pub fn timestamp(time: DateTime<Utc>) -> prost_types::Timestamp {
 mod tests {
     use std::time::Duration;
 
-    use super::{length, moment};
+    use super::{keep_for, length, moment};
 
     #[test]
     fn times_with_a_zone_are_read() {
@@ -126,6 +137,15 @@ mod tests {
             "2026-11-22Ü10",
         ] {
             assert!(moment(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_for_ever_is_said_in_words() {
+        assert_eq!(keep_for("forever"), Ok(Duration::ZERO));
+        assert_eq!(keep_for("2d"), Ok(Duration::from_secs(172_800)));
+        for wrong in ["", "0s", "for ever", "ever"] {
+            assert!(keep_for(wrong).unwrap_err().contains("forever"), "{wrong}");
         }
     }
 

@@ -24,7 +24,7 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 }
 
 /// Every variable that this version reads.
-pub static ALL: [Variable; 18] = [
+pub static ALL: [Variable; 24] = [
     variable(
         "HELDAR_LISTEN",
         "127.0.0.1:50051",
@@ -71,6 +71,36 @@ pub static ALL: [Variable; 18] = [
         "longest that cutting a clip may take, in seconds (5 to 86400)",
     ),
     variable(
+        "HELDAR_ARCHIVE_DIR",
+        "<data>/archives",
+        "folder of finished archives",
+    ),
+    variable(
+        "HELDAR_ARCHIVE_MAX_BYTES",
+        "10737418240",
+        "most bytes that the recordings selected for one archive may have",
+    ),
+    variable(
+        "HELDAR_ARCHIVE_DIR_MAX_BYTES",
+        "53687091200",
+        "most bytes that the archive folder may hold",
+    ),
+    variable(
+        "HELDAR_ARCHIVE_RETENTION_HOURS",
+        "48",
+        "how long an archive is kept, in hours (0 to 876000); 0 keeps it until it is deleted",
+    ),
+    variable(
+        "HELDAR_ARCHIVE_TIMEOUT_S",
+        "21600",
+        "longest that making an archive may take, in seconds (5 to 86400)",
+    ),
+    variable(
+        "HELDAR_SIGNING_KEY",
+        "<data>/signing_key",
+        "Ed25519 key in OpenSSH's format that signs archives; the one in the data folder is made at the first start",
+    ),
+    variable(
         "HELDAR_MEDIA_JOB_CONCURRENCY",
         "3",
         "jobs that run at the same time (1 to 256)",
@@ -110,7 +140,7 @@ pub static ALL: [Variable; 18] = [
 ];
 
 /// Beginnings of variables that other versions of the service read; they are accepted and have no effect here.
-const OF_OTHER_VERSIONS: [&str; 3] = ["HELDAR_ARCHIVE_", "HELDAR_BACKUP_", "HELDAR_SECRET_KEY"];
+const OF_OTHER_VERSIONS: [&str; 2] = ["HELDAR_BACKUP_", "HELDAR_SECRET_KEY"];
 
 /// The `HELDAR_` names among `names` that no version of the service knows, in order.
 pub fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {

@@ -1,8 +1,9 @@
 //! Archives: what is asked for, what a zip holds, and what a verification found.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::camera::CameraId;
@@ -243,5 +244,121 @@ impl ArchiveVerification {
     /// Whether every entry is as recorded and the signature is valid.
     pub fn is_intact(&self) -> bool {
         self.defect_count == 0 && self.signature == ArchiveSignature::Valid
+    }
+}
+
+/// A segment as an archive needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveSegment {
+    /// `seg_` and a UUID.
+    pub id: String,
+    /// The source that holds the file.
+    pub source_id: Arc<str>,
+    /// Path below the source.
+    pub path: String,
+    /// Wall-clock time of the first frame.
+    pub start_time: DateTime<Utc>,
+    /// Wall-clock time at which the last frame ends; after the start.
+    pub end_time: DateTime<Utc>,
+    /// The true start lies in `[start_time, start_time + start_accuracy)`.
+    pub start_accuracy: TimeDelta,
+    /// Size of the file when the catalog took it in.
+    pub size_bytes: u64,
+    /// Codec of the picture, and of the sound if there is any.
+    pub codec: Arc<str>,
+    /// Whether sample data ends before the file's own tables say.
+    pub truncated: bool,
+    /// Whether the file was there when last looked at.
+    pub is_available: bool,
+    /// Incidents for which it is held; `""` stands for a lock without one.
+    pub incident_ids: Vec<String>,
+}
+
+impl ArchiveSegment {
+    /// What the catalog says that it covers.
+    pub fn range(&self) -> Option<TimeRange> {
+        TimeRange::new(self.start_time, self.end_time)
+    }
+
+    /// Name of its file, without folders.
+    pub fn file_name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+}
+
+/// What happened to an archive, for the record of exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportAction {
+    /// It was made.
+    Created,
+    /// It was made for a caller without a file of it.
+    Streamed,
+    /// A caller took it, or part of it.
+    Downloaded,
+    /// It was read again and compared with its hashes.
+    Verified,
+    /// A caller deleted it.
+    Deleted,
+    /// Its time was over.
+    Expired,
+}
+
+impl ExportAction {
+    /// The action's name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "CREATED",
+            Self::Streamed => "STREAMED",
+            Self::Downloaded => "DOWNLOADED",
+            Self::Verified => "VERIFIED",
+            Self::Deleted => "DELETED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+}
+
+/// One line of the record of exports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the migration documents every column")]
+pub struct ExportRecord {
+    pub time: DateTime<Utc>,
+    pub action: ExportAction,
+    pub archive_id: String,
+    pub sha256: String,
+    pub size_bytes: u64,
+    pub created_by: String,
+    pub operator: String,
+    pub case_id: String,
+    pub reason: String,
+    pub peer: String,
+    pub note: String,
+}
+
+impl ExportRecord {
+    /// A line about `archive`.
+    pub fn of(archive: &Archive, action: ExportAction, time: DateTime<Utc>) -> Self {
+        Self {
+            time,
+            action,
+            archive_id: archive.id.clone(),
+            sha256: archive.sha256.clone(),
+            size_bytes: archive.size_bytes,
+            created_by: archive.created_by.clone(),
+            operator: archive.content.operator.clone(),
+            case_id: archive.content.case_id.clone(),
+            reason: archive.content.reason.clone(),
+            peer: String::new(),
+            note: String::new(),
+        }
+    }
+
+    /// The same line with who called, and what else there is to say.
+    #[must_use]
+    pub fn by(self, peer: impl Into<String>, note: impl Into<String>) -> Self {
+        Self {
+            peer: peer.into(),
+            note: note.into(),
+            ..self
+        }
     }
 }

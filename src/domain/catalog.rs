@@ -197,7 +197,7 @@ pub struct Timeline {
     pub window: TimeRange,
     /// Stretches with footage, in order, cut to the window.
     pub spans: Vec<TimeRange>,
-    /// Stretches whose recorded file is gone, in order, cut to the window; footage may overlap them.
+    /// Stretches whose recorded file is gone, in order and apart, cut to the window; footage may overlap them.
     pub missing: Vec<TimeRange>,
     /// Stretches held by evidence locks, in order, cut to the window, with the incident.
     pub locks: Vec<(TimeRange, String)>,

@@ -69,11 +69,14 @@ pub fn gaps(
 
 /// The parts of `gap` with the reason of each: what lies in `missing` was recorded and its file is gone, the rest was
 /// never recorded. A jump of up to the tolerance is no part of its own, it belongs to the part beside it.
+///
+/// `missing` is ordered and its ranges do not overlap, so that what lies before the gap need not be looked at.
 pub fn explained(gap: TimeRange, missing: &[TimeRange]) -> Vec<(TimeRange, GapReason)> {
     let mut parts: Vec<(TimeRange, GapReason)> = Vec::new();
     let mut cursor = gap.start();
-    let within = missing.iter().filter_map(|range| range.intersect(&gap));
-    for range in within {
+    let first = missing.partition_point(|range| range.end() <= gap.start());
+    let within = missing[first..].iter();
+    for range in within.map_while(|range| range.intersect(&gap)) {
         if range.start() - cursor > GAP_TOLERANCE
             && let Some(before) = TimeRange::new(cursor, range.start())
         {
@@ -166,6 +169,40 @@ mod tests {
             &[range(7_000, 9_000)],
             &[range(0, 5_000)],
             0,
+        );
+    }
+
+    #[test]
+    fn a_gap_says_which_parts_were_recorded_and_are_gone() {
+        use GapReason::{FileMissing, NotRecorded};
+        let missing = [
+            range(0, 10_000),
+            range(15_000, 22_000),
+            range(30_000, 40_000),
+            range(59_500, 70_000),
+            range(80_000, 90_000),
+        ];
+        let check = |gap, expected: &[(TimeRange, GapReason)]| {
+            assert_eq!(explained(gap, &missing), expected);
+        };
+        check(
+            range(20_000, 60_000),
+            &[
+                (range(20_000, 22_000), FileMissing),
+                (range(22_000, 30_000), NotRecorded),
+                (range(30_000, 40_000), FileMissing),
+                (range(40_000, 59_500), NotRecorded),
+                (range(59_500, 60_000), FileMissing),
+            ],
+        );
+        check(
+            range(10_000, 15_000),
+            &[(range(10_000, 15_000), NotRecorded)],
+        );
+        // A jump within the tolerance belongs to the part beside it.
+        check(
+            range(29_500, 40_900),
+            &[(range(29_500, 40_900), FileMissing)],
         );
     }
 }

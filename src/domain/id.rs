@@ -6,6 +6,8 @@ use uuid::Uuid;
 pub const SEGMENT: &str = "seg_";
 /// Prefix of clip ids.
 pub const CLIP: &str = "clip_";
+/// Prefix of the ids of archives and of the jobs that make them.
+pub const ARCHIVE: &str = "bkj_";
 /// Prefix of job ids.
 pub const JOB: &str = "job_";
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::archive::{Archive, ArchiveSpec, ArchiveVerification, ArchiveVerificationSpec};
 use super::camera::CameraId;
 use super::catalog::ImportSummary;
 use super::clip::{Clip, ClipSpec};
@@ -15,18 +16,24 @@ use super::source::ImportSpec;
 pub enum JobKind {
     /// Cuts a clip.
     Clip,
+    /// Makes an archive.
+    Archive,
+    /// Checks an archive.
+    Verify,
     /// Takes footage into the catalog.
     Import,
 }
 
 impl JobKind {
     /// Every kind, in the order of the contract.
-    pub const ALL: [Self; 2] = [Self::Clip, Self::Import];
+    pub const ALL: [Self; 4] = [Self::Clip, Self::Archive, Self::Verify, Self::Import];
 
     /// The kind's name in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Clip => "CLIP",
+            Self::Archive => "ARCHIVE",
+            Self::Verify => "VERIFY",
             Self::Import => "IMPORT",
         }
     }
@@ -208,6 +215,8 @@ impl Notice {
 )]
 pub enum Reason {
     NoFootage,
+    ArchiveNotFound,
+    ArchiveTooLarge,
     IdTaken,
     FfmpegUnavailable,
     FfmpegFailed,
@@ -222,6 +231,7 @@ pub enum Reason {
     AudioIncomplete,
     FilesLeftOut,
     NoKeyFrame,
+    FileCorrupted,
 }
 
 /// The work of a job, by kind.
@@ -230,6 +240,10 @@ pub enum Reason {
 pub enum JobSpec {
     /// Cut this clip.
     Clip(ClipSpec),
+    /// Make this archive.
+    Archive(ArchiveSpec),
+    /// Verify this archive.
+    VerifyArchive(ArchiveVerificationSpec),
     /// Import this source.
     Import(ImportSpec),
 }
@@ -239,6 +253,8 @@ impl JobSpec {
     pub fn kind(&self) -> JobKind {
         match self {
             Self::Clip(_) => JobKind::Clip,
+            Self::Archive(_) => JobKind::Archive,
+            Self::VerifyArchive(_) => JobKind::Verify,
             Self::Import(_) => JobKind::Import,
         }
     }
@@ -247,7 +263,20 @@ impl JobSpec {
     pub fn camera(&self) -> Option<&CameraId> {
         match self {
             Self::Clip(spec) => Some(&spec.camera_id),
-            Self::Import(_) => None,
+            Self::Archive(spec) => match spec.content.camera_ids.as_slice() {
+                [only] => Some(only),
+                _ => None,
+            },
+            Self::VerifyArchive(_) | Self::Import(_) => None,
+        }
+    }
+
+    /// The id that the job's output will have; empty for none.
+    pub fn output_id(&self) -> &str {
+        match self {
+            Self::Clip(spec) => &spec.clip_id,
+            Self::Archive(spec) => &spec.archive_id,
+            Self::VerifyArchive(_) | Self::Import(_) => "",
         }
     }
 }
@@ -258,6 +287,10 @@ impl JobSpec {
 pub enum JobResult {
     /// The clip as it was when it was finished.
     Clip(Box<Clip>),
+    /// The archive as it was when it was finished.
+    Archive(Box<Archive>),
+    /// What the verification found.
+    ArchiveVerification(Box<ArchiveVerification>),
     /// What the import did.
     Import(ImportSummary),
 }

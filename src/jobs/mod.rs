@@ -71,8 +71,13 @@ pub enum JobsError {
     #[error("request_id was used before with another request")]
     RequestIdReused,
     /// The id chosen for the output is taken.
-    #[error("{0} already exists")]
-    OutputTaken(String),
+    #[error("{id} already exists")]
+    OutputTaken {
+        /// The kind of job.
+        kind: JobKind,
+        /// The id.
+        id: String,
+    },
     /// Too many jobs wait; try later.
     #[error("{0} jobs are waiting already; try again later")]
     QueueFull(u64),
@@ -90,6 +95,8 @@ pub enum JobsError {
 /// A request for work.
 #[derive(Clone, Debug)]
 pub struct Submission {
+    /// Id for the job; `None`: one is made.
+    pub job_id: Option<String>,
     /// The work.
     pub spec: JobSpec,
     /// Smaller is sooner.
@@ -166,7 +173,9 @@ impl Jobs {
             return Err(JobsError::Draining);
         }
         let new = NewJob {
-            id: id::new(id::JOB),
+            id: submission
+                .job_id
+                .unwrap_or_else(|| job_id(&submission.spec)),
             spec: submission.spec,
             priority: submission.priority,
             max_attempts: MAX_ATTEMPTS,
@@ -188,10 +197,10 @@ impl Jobs {
             }
             InsertedJob::Existing(job) => Ok(self.newest(job)),
             InsertedJob::RequestIdReused => Err(JobsError::RequestIdReused),
-            InsertedJob::OutputTaken => Err(JobsError::OutputTaken(match new.spec {
-                JobSpec::Clip(spec) => spec.clip_id,
-                JobSpec::Import(_) => String::new(),
-            })),
+            InsertedJob::OutputTaken => Err(JobsError::OutputTaken {
+                kind: new.spec.kind(),
+                id: new.spec.output_id().to_owned(),
+            }),
             InsertedJob::QueueFull(limit) => Err(JobsError::QueueFull(limit)),
         }
     }
@@ -273,6 +282,7 @@ impl Jobs {
             });
         }
         self.submit(Submission {
+            job_id: None,
             spec: old.spec.clone(),
             priority: PRIORITY_INTERACTIVE,
             created_by: old.created_by.clone(),
@@ -332,6 +342,14 @@ impl Jobs {
             .try_acquire_owned()
             .map_err(|_| JobsError::TooManyWatchers(self.shared.settings.watch_limit))
     }
+}
+
+/// A new id for a job that does this work.
+pub fn job_id(spec: &JobSpec) -> String {
+    id::new(match spec {
+        JobSpec::Archive(_) => id::ARCHIVE,
+        JobSpec::Clip(_) | JobSpec::VerifyArchive(_) | JobSpec::Import(_) => id::JOB,
+    })
 }
 
 impl Shared {

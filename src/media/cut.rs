@@ -79,6 +79,14 @@ impl Prepared {
         Ok(prepared)
     }
 
+    /// The ids of the sources, in order.
+    pub fn segment_ids(&self) -> Vec<String> {
+        self.segments
+            .iter()
+            .map(|segment| segment.id.clone())
+            .collect()
+    }
+
     /// The plan for a window, without cutting anything.
     ///
     /// # Errors

@@ -20,5 +20,5 @@ pub use cut::{Prepared, cut};
 pub use facts::{FileFacts, facts_of_open, read_facts};
 pub use ffmpeg::Format;
 pub use mp4::ReadError;
-pub use open::{Engine, OpenError, OpenFootage, open_footage, sweep_scratch};
+pub use open::{CUT_PREFIX, Engine, OpenError, OpenFootage, open_footage, sweep_scratch};
 pub use order::{CutError, CutOrder, CutOutcome, CutProgress, Source};

@@ -21,6 +21,10 @@ const REPACK_IDLE_LIMIT: Duration = Duration::from_secs(20);
 /// Address space of an ffmpeg that copies. Measured: below 300 MB with Debian's, shared libraries included.
 pub(super) const FFMPEG_MEMORY_BYTES: u64 = 2 << 30;
 
+/// Beginning of the names of cuts that are only made to be put somewhere else. They lie in the scratch folder and end
+/// in `.part`.
+pub const CUT_PREFIX: &str = "cut-";
+
 /// Where the tools of this room are.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -207,7 +211,12 @@ pub fn sweep_scratch(folder: &Path) -> io::Result<u64> {
         let is_scratch = path
             .file_name()
             .and_then(|name| name.to_str())
-            .is_some_and(|name| name.starts_with("repack-") && name.ends_with(".part"));
+            .is_some_and(|name| {
+                ["repack-", CUT_PREFIX]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
+                    && name.ends_with(".part")
+            });
         if !is_scratch {
             continue;
         }

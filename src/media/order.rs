@@ -16,7 +16,7 @@ use crate::domain::time::TimeRange;
 
 /// One recorded file of the window, opened by the caller so that it stays whole even if it is deleted
 /// before the cut ends.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Source {
     /// Its id in the catalog.
     pub id: String,

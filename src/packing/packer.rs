@@ -202,6 +202,35 @@ impl<S: Sink> Packer<S> {
     }
 }
 
+/// The SHA-256 of the first `size_bytes` of a file; `None` when `is_over` told to stop.
+///
+/// # Errors
+/// When the file cannot be read, or ends before.
+pub fn sha256(
+    file: &File,
+    size_bytes: u64,
+    is_over: impl Fn() -> bool,
+) -> io::Result<Option<Sha256>> {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut done_bytes = 0;
+    while done_bytes < size_bytes {
+        if is_over() {
+            return Ok(None);
+        }
+        let wanted = (size_bytes - done_bytes).min(CHUNK_BYTES as u64) as usize;
+        let count = read_some(file, &mut buffer[..wanted], done_bytes)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        context.update(&buffer[..count]);
+        done_bytes += count as u64;
+    }
+    let mut digest = Sha256::default();
+    digest.copy_from_slice(context.finish().as_ref());
+    Ok(Some(digest))
+}
+
 /// Writes a chunk through the zip's records without a copy of it.
 fn pass(passing: &RefCell<Option<Bytes>>, out: &mut dyn Write, chunk: Bytes) -> io::Result<()> {
     *passing.borrow_mut() = Some(chunk.clone());

@@ -25,10 +25,10 @@ pub fn sums_line(sums: &mut String, sha256: &Sha256, name: &str) {
     sums.push('\n');
 }
 
-/// A digest as it is written: lower case.
-pub(super) fn hex(sha256: &Sha256) -> String {
-    let mut hex = String::with_capacity(DIGITS);
-    for byte in sha256 {
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         // A string takes everything.
         let _ = write!(hex, "{byte:02x}");
     }

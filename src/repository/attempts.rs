@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 
 use super::error::{inconsistent, stored, to_json, us};
 use super::job_rows::{JobRow, columns};
-use super::{Store, StoreError, clips};
+use super::{Store, StoreError, archives, clips};
 use crate::domain::job::{
     Job, JobEvent, JobKind, JobResult, JobState, LEASE, Notice, Progress, Reason, next_state,
 };
@@ -264,8 +264,10 @@ async fn end_attempt(
     } else {
         outcome
     };
-    if let Some(JobResult::Clip(clip)) = &outcome.result {
-        clips::insert(connection, clip).await?;
+    match &outcome.result {
+        Some(JobResult::Clip(clip)) => clips::insert(connection, clip).await?,
+        Some(JobResult::Archive(archive)) => archives::insert(connection, archive).await?,
+        Some(JobResult::ArchiveVerification(_) | JobResult::Import(_)) | None => {}
     }
     write_end(connection, job, state, outcome, end).await
 }

@@ -13,10 +13,12 @@ use crate::domain::time::TimeRange;
 
 const TABLE: &str = "cameras";
 
+/// The span that starts last also ends last, because spans never overlap; to ask for the greatest end would read them
+/// all.
 const SELECT: &str = "
     SELECT id, display_name, labels, revision, segment_count, size_bytes, create_time_us, update_time_us,
            (SELECT MIN(start_us) FROM segments WHERE camera_id = cameras.id) AS first_us,
-           (SELECT MAX(end_us) FROM spans WHERE camera_id = cameras.id) AS last_us
+           (SELECT end_us FROM spans WHERE camera_id = cameras.id ORDER BY start_us DESC LIMIT 1) AS last_us
     FROM cameras ";
 const CREATE: &str = "
     INSERT INTO cameras (id, create_time_us, update_time_us) VALUES ($1, $2, $2) ON CONFLICT (id) DO NOTHING";
@@ -144,17 +146,8 @@ impl Store {
         page: &Page,
     ) -> Result<(Vec<Camera>, Option<(i64, String)>), StoreError> {
         let mut query = sqlx::QueryBuilder::<Sqlite>::new(SELECT);
-        if let Some((after_us, after_id)) = &page.after {
-            query
-                .push("WHERE (create_time_us, id) < (")
-                .push_bind(*after_us)
-                .push(", ")
-                .push_bind(after_id)
-                .push(") ");
-        }
-        query
-            .push("ORDER BY create_time_us DESC, id DESC LIMIT ")
-            .push_bind(page.rows_to_fetch());
+        query.push("WHERE 1 = 1");
+        page.end(&mut query, "create_time_us");
         let mut rows: Vec<CameraRow> = query.build_query_as().fetch_all(&self.readers).await?;
         let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));
         Ok((

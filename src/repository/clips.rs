@@ -91,17 +91,7 @@ impl Store {
                 .push(" AND requested_start_us < ")
                 .push_bind(us(before));
         }
-        if let Some((after_us, after_id)) = &page.after {
-            query
-                .push(" AND (create_time_us, id) < (")
-                .push_bind(*after_us)
-                .push(", ")
-                .push_bind(after_id)
-                .push(")");
-        }
-        query
-            .push(" ORDER BY create_time_us DESC, id DESC LIMIT ")
-            .push_bind(page.rows_to_fetch());
+        page.end(&mut query, "create_time_us");
         let mut rows: Vec<ClipRow> = query.build_query_as().fetch_all(&self.readers).await?;
         let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));
         Ok((

@@ -10,7 +10,7 @@ use super::error::{stored, to_json, us};
 use super::job_rows::{JobRow, columns};
 use super::{Page, Store, StoreError};
 use crate::domain::camera::CameraId;
-use crate::domain::job::{Job, JobEvent, JobKind, JobSpec, JobState, NewJob, next_state};
+use crate::domain::job::{Job, JobEvent, JobKind, JobState, NewJob, next_state};
 
 const INSERT: &str = concat!(
     "INSERT INTO jobs (id, kind, state, priority, camera_id, created_by, labels, retry_of, output_id, request_id, ",
@@ -25,7 +25,7 @@ const BY_REQUEST: &str = concat!(
 );
 const QUEUED: &str = "SELECT COUNT(*) FROM jobs WHERE state = 'QUEUED'";
 const OUTPUT_TAKEN: &str = "
-    SELECT EXISTS (SELECT 1 FROM clips WHERE id = $1)
+    SELECT EXISTS (SELECT 1 FROM clips WHERE id = $1) OR EXISTS (SELECT 1 FROM archives WHERE id = $1)
         OR EXISTS (SELECT 1 FROM jobs WHERE output_id = $1 AND state IN ('QUEUED', 'RUNNING', 'CANCELLING'))";
 const GET: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE id = $1");
 const MARK_CANCELLING: &str = concat!(
@@ -131,7 +131,7 @@ impl Store {
                 });
             }
         }
-        let output_id = output_id(&new.spec);
+        let output_id = new.spec.output_id();
         if !output_id.is_empty()
             && sqlx::query_scalar::<_, bool>(OUTPUT_TAKEN)
                 .bind(output_id)
@@ -187,7 +187,7 @@ impl Store {
             .transpose()
     }
 
-    /// Whether a clip or a live job has this id for its output.
+    /// Whether a clip, an archive or a live job has this id for its output.
     pub async fn is_output_taken(&self, output_id: &str) -> Result<bool, StoreError> {
         Ok(sqlx::query_scalar(OUTPUT_TAKEN)
             .bind(output_id)
@@ -235,27 +235,8 @@ impl Store {
         if let Some(created_by) = &filter.created_by {
             query.push(" AND created_by = ").push_bind(created_by);
         }
-        for (key, value) in &filter.labels {
-            query
-                .push(
-                    " AND EXISTS (SELECT 1 FROM json_each(jobs.labels) AS label WHERE label.key = ",
-                )
-                .push_bind(key)
-                .push(" AND label.value = ")
-                .push_bind(value)
-                .push(")");
-        }
-        if let Some((after_us, after_id)) = &page.after {
-            query
-                .push(" AND (create_time_us, id) < (")
-                .push_bind(*after_us)
-                .push(", ")
-                .push_bind(after_id)
-                .push(")");
-        }
-        query
-            .push(" ORDER BY create_time_us DESC, id DESC LIMIT ")
-            .push_bind(page.rows_to_fetch());
+        push_labels(&mut query, &filter.labels);
+        page.end(&mut query, "create_time_us");
         let mut rows: Vec<JobRow> = query.build_query_as().fetch_all(&self.readers).await?;
         let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));
         Ok((
@@ -336,10 +317,17 @@ impl Store {
     }
 }
 
-/// The id that the job's output will have; empty for none.
-fn output_id(spec: &JobSpec) -> &str {
-    match spec {
-        JobSpec::Clip(spec) => &spec.clip_id,
-        JobSpec::Import(_) => "",
+/// Adds the condition that a row's `labels` hold all of `labels`.
+pub(super) fn push_labels(
+    query: &mut sqlx::QueryBuilder<Sqlite>,
+    labels: &BTreeMap<String, String>,
+) {
+    for (key, value) in labels {
+        query
+            .push(" AND EXISTS (SELECT 1 FROM json_each(labels) AS label WHERE label.key = ")
+            .push_bind(key.clone())
+            .push(" AND label.value = ")
+            .push_bind(value.clone())
+            .push(")");
     }
 }

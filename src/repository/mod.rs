@@ -4,6 +4,7 @@
 //! only wait for the first one's lock and could starve (`busy` errors). A commit is on disk before it is reported
 //! (`synchronous = FULL`).
 
+mod archives;
 mod attempts;
 mod cameras;
 mod clips;
@@ -16,6 +17,7 @@ mod segment_rows;
 mod segments;
 mod sources;
 mod spans;
+mod timelines;
 
 use std::path::Path;
 use std::str::FromStr as _;
@@ -26,6 +28,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
+pub use archives::ArchiveFilter;
 pub use attempts::{Fence, Finish};
 pub use cameras::{CameraChange, CameraUpdate, DeletedCamera};
 pub use clips::ClipFilter;
@@ -97,6 +100,9 @@ impl Store {
         })?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
+            // A connection is tried when it is given back, and a file's does not go stale while it waits: to try it
+            // again for every call would only be one more switch of threads.
+            .test_before_acquire(false)
             .connect_with(options)
             .await
             .map_err(cannot_open)?;

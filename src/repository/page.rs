@@ -1,5 +1,7 @@
 //! Pages of lists: newest first, continued after the last row of the page before.
 
+use sqlx::{QueryBuilder, Sqlite};
+
 /// Which page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
@@ -11,9 +13,24 @@ pub struct Page {
 }
 
 impl Page {
-    /// One row more than wanted tells whether there is a next page.
-    pub(super) fn rows_to_fetch(&self) -> i64 {
-        i64::from(self.size) + 1
+    /// Ends a query of rows that pass its conditions: those of this page, newest first by `time_column` and id.
+    pub(super) fn end(&self, query: &mut QueryBuilder<Sqlite>, time_column: &'static str) {
+        if let Some((after_us, after_id)) = &self.after {
+            query
+                .push(" AND (")
+                .push(time_column)
+                .push(", id) < (")
+                .push_bind(*after_us)
+                .push(", ")
+                .push_bind(after_id.clone())
+                .push(")");
+        }
+        query
+            .push(" ORDER BY ")
+            .push(time_column)
+            .push(" DESC, id DESC LIMIT ")
+            // One row more than wanted tells whether there is a next page.
+            .push_bind(i64::from(self.size) + 1);
     }
 
     /// Cuts `rows` to the page; the key of its last row when there are more.

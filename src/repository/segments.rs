@@ -9,7 +9,7 @@ use super::error::{count, duration_us, stored, time, us};
 use super::segment_rows::{SELECT, SegmentRow, key_frame_bytes};
 use super::{Page, Store, StoreError, cameras, spans};
 use crate::domain::camera::CameraId;
-use crate::domain::catalog::{NewSegment, Segment, SegmentState, Taken, Timeline};
+use crate::domain::catalog::{NewSegment, Segment, SegmentState, Taken};
 use crate::domain::id;
 use crate::domain::time::TimeRange;
 
@@ -45,17 +45,6 @@ const HAS_LATER: &str =
 const KNOWN: &str = "
     SELECT path, size_bytes, modified_us, state FROM segments
     WHERE source_id = $1 AND path > $2 ORDER BY path LIMIT $3";
-const SPANS: &str = "
-    SELECT start_us, end_us FROM spans
-    WHERE camera_id = $1 AND start_us < $3
-      AND start_us >= COALESCE((SELECT MAX(start_us) FROM spans WHERE camera_id = $1 AND start_us <= $2), $2)
-    ORDER BY start_us";
-const VANISHED: &str = "
-    SELECT start_us, end_us FROM segments
-    WHERE camera_id = $1 AND state = 'MISSING' AND start_us < $3 AND end_us > $2 AND start_us >= $4 ORDER BY start_us";
-const LOCKED: &str = "
-    SELECT start_us, end_us, incident_id FROM evidence_locks
-    WHERE camera_id = $1 AND start_us < $3 AND end_us > $2 AND start_us >= $4 ORDER BY incident_id, start_us";
 
 /// A file the catalog knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -336,17 +325,7 @@ impl Store {
         if let Some(state) = filter.state {
             query.push(" AND state = ").push_bind(state.as_str());
         }
-        if let Some((after_us, after_id)) = &page.after {
-            query
-                .push(" AND (start_us, id) < (")
-                .push_bind(*after_us)
-                .push(", ")
-                .push_bind(after_id)
-                .push(")");
-        }
-        query
-            .push(" ORDER BY start_us DESC, id DESC LIMIT ")
-            .push_bind(page.rows_to_fetch());
+        page.end(&mut query, "start_us");
         let mut rows: Vec<SegmentRow> = query.build_query_as().fetch_all(&mut *connection).await?;
         let next = page.cut(&mut rows, |row| (row.start_us, row.id.clone()));
         Ok((
@@ -355,79 +334,6 @@ impl Store {
                 .collect::<Result<_, _>>()?,
             next,
         ))
-    }
-
-    /// What a camera has recorded in `window`, without closing more than seams.
-    pub async fn timeline(
-        &self,
-        camera_id: &CameraId,
-        window: TimeRange,
-    ) -> Result<Timeline, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        let (from, to) = (us(window.start()), us(window.end()));
-        let runs: Vec<(i64, i64)> = sqlx::query_as(SPANS)
-            .bind(camera_id.as_str())
-            .bind(from)
-            .bind(to)
-            .fetch_all(&mut *connection)
-            .await?;
-        let longest = longest_segment_us(&mut connection, camera_id.as_str()).await?;
-        let vanished: Vec<(i64, i64)> = sqlx::query_as(VANISHED)
-            .bind(camera_id.as_str())
-            .bind(from)
-            .bind(to)
-            .bind(from.saturating_sub(longest))
-            .fetch_all(&mut *connection)
-            .await?;
-        let held: Vec<(i64, i64, String)> = sqlx::query_as(LOCKED)
-            .bind(camera_id.as_str())
-            .bind(from)
-            .bind(to)
-            .bind(from.saturating_sub(longest))
-            .fetch_all(&mut *connection)
-            .await?;
-        let range = |start, end| {
-            let whole = TimeRange::new(
-                time("spans", camera_id.as_str(), start)?,
-                time("spans", camera_id.as_str(), end)?,
-            );
-            Ok::<_, StoreError>(whole.and_then(|whole| whole.intersect(&window)))
-        };
-        let mut spans = Vec::with_capacity(runs.len());
-        for (start, end) in runs {
-            spans.extend(range(start, end)?);
-        }
-        let mut missing = Vec::new();
-        for (start, end) in spans::merge(vanished) {
-            missing.extend(range(start, end)?);
-        }
-        let mut locks: Vec<(TimeRange, String)> = Vec::new();
-        let mut incident: Option<(String, Vec<(i64, i64)>)> = None;
-        let mut close = |group: Option<(String, Vec<(i64, i64)>)>| {
-            let Some((incident_id, runs)) = group else {
-                return Ok(());
-            };
-            for (start, end) in spans::merge(runs) {
-                locks.extend(range(start, end)?.map(|range| (range, incident_id.clone())));
-            }
-            Ok::<_, StoreError>(())
-        };
-        for (start, end, incident_id) in held {
-            match &mut incident {
-                Some((current, runs)) if *current == incident_id => runs.push((start, end)),
-                _ => close(incident.replace((incident_id, vec![(start, end)])))?,
-            }
-        }
-        close(incident)?;
-        locks.sort_by_key(|(range, _)| range.start());
-        Ok(Timeline {
-            camera_id: camera_id.clone(),
-            window,
-            spans,
-            missing,
-            locks,
-            resolution: crate::domain::coverage::GAP_TOLERANCE,
-        })
     }
 }
 
@@ -520,7 +426,7 @@ async fn take_out_of_spans(
     .await
 }
 
-async fn longest_segment_us(
+pub(super) async fn longest_segment_us(
     connection: &mut SqliteConnection,
     camera_id: &str,
 ) -> Result<i64, StoreError> {

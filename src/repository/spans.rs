@@ -23,7 +23,7 @@ const NEIGHBOURS: &str = "
     WHERE camera_id = $1 AND state = 'AVAILABLE' AND start_us >= $2 AND start_us <= $3 ORDER BY start_us";
 
 /// A run of footage: start and end in microseconds.
-type Run = (i64, i64);
+pub(super) type Run = (i64, i64);
 
 fn tolerance_us() -> i64 {
     GAP_TOLERANCE.num_microseconds().unwrap_or(i64::MAX)

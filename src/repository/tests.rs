@@ -142,11 +142,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn spans_are_always_the_merged_segments_that_are_there(steps in steps()) {
+    fn a_timeline_is_always_the_merged_segments_that_are_there_and_those_that_are_gone(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let database = Database::new().await;
             let mut there: Vec<(String, TimeRange)> = Vec::new();
+            let mut gone: Vec<TimeRange> = Vec::new();
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
                     Step::Add { start_ms, length_ms } => {
@@ -155,23 +156,34 @@ proptest! {
                         there.push((path, range(start_ms, start_ms + length_ms)));
                     }
                     Step::Vanish(which) if !there.is_empty() => {
-                        let (path, _) = there.swap_remove(which.index(there.len()));
+                        let (path, range) = there.swap_remove(which.index(there.len()));
+                        gone.push(range);
                         database.store.mark_missing("recordings", &[path], at_ms(1)).await.unwrap();
                     }
                     Step::Vanish(_) => {}
                 }
-                let window = range(-1, 100_000);
-                let timeline = database.store.timeline(&gate(), window).await.unwrap();
                 let mut ranges: Vec<_> = there.iter().map(|(_, range)| *range).collect();
                 ranges.sort_by_key(|range| range.start());
+                gone.sort_by_key(|range| range.start());
                 let tolerance = GAP_TOLERANCE;
-                assert_eq!(
-                    gaps(window, timeline.spans.iter().copied(), tolerance),
-                    gaps(window, ranges, tolerance),
-                );
-                for pair in timeline.spans.windows(2) {
-                    assert!(pair[1].start() - pair[0].end() > tolerance, "two spans that should be one");
+                for window in [range(-1, 100_000), range(20_000, 30_000)] {
+                    let timeline = database.store.timeline(&gate(), window).await.unwrap();
+                    assert_eq!(
+                        gaps(window, timeline.spans.iter().copied(), tolerance),
+                        gaps(window, ranges.iter().copied(), tolerance),
+                    );
+                    assert_eq!(
+                        gaps(window, timeline.missing.iter().copied(), tolerance),
+                        gaps(window, gone.iter().copied(), tolerance),
+                    );
+                    for pair in timeline.spans.windows(2) {
+                        assert!(pair[1].start() - pair[0].end() > tolerance, "two spans that should be one");
+                    }
                 }
+                let last = ranges.iter().map(|range| range.end()).max();
+                let camera = database.store.camera(&gate()).await.unwrap();
+                let recorded = camera.and_then(|camera| camera.recorded);
+                assert_eq!(recorded.map(|range| range.end()), last);
             }
         });
     }

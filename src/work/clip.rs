@@ -14,13 +14,15 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::ffmpeg::{Ffmpeg, FfmpegError};
+use super::output::{self, free_bytes, remove_if_there};
+use super::roots::Roots;
 use super::source_file::open_beneath;
 use super::{Attempt, Done, Work, WorkError};
 use crate::clock;
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::{Segment, SegmentState};
 use crate::domain::clip::{Clip, ClipSpec};
-use crate::domain::coverage::{GAP_TOLERANCE, Gap, GapReason};
+use crate::domain::coverage::{GAP_TOLERANCE, Gap};
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::domain::time::TimeRange;
 use crate::media::plan::{CutWarning, PlanError, WarningKind};
@@ -32,7 +34,7 @@ const HEADROOM_BYTES: u64 = 64 << 20;
 
 /// How far around a window segments are looked for: the start of one may be later than its name says, and the key
 /// frame that the window needs may be in the segment before.
-const LOOK_AROUND: TimeDelta = TimeDelta::seconds(5);
+pub(super) const LOOK_AROUND: TimeDelta = TimeDelta::seconds(5);
 
 /// What the operator decides about clips.
 #[derive(Clone, Debug)]
@@ -186,11 +188,7 @@ impl ClipWork {
     pub async fn delete(&self, clip: &Clip) -> Result<bool, ClipError> {
         let was_there = self.store.delete_clip(&clip.id).await?;
         let path = self.settings.folder.join(&clip.file_name);
-        blocking(move || match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ClipError::Folder(error)),
-            _ => Ok(()),
-        })
-        .await?;
+        blocking(move || remove_if_there(&path).map_err(ClipError::Folder)).await?;
         Ok(was_there)
     }
 
@@ -239,23 +237,14 @@ impl ClipWork {
 
     /// Opens every segment, so that a file which is deleted from now on is still cut whole.
     async fn open_sources(&self, segments: &[Segment]) -> Result<Vec<media::Source>, ClipError> {
-        let roots: std::collections::HashMap<String, PathBuf> = self
-            .store
-            .sources()
-            .await?
-            .into_iter()
-            .map(|source| (source.id, source.root))
-            .collect();
+        let roots = Roots::read(&self.store).await?;
         let segments = segments.to_vec();
         blocking(move || {
             Ok(segments
                 .into_iter()
                 .map(|segment| {
                     let end_time = segment.file.end_time();
-                    let file = match roots.get(&segment.file.source_id) {
-                        Some(root) => open_segment(root, &segment.file.path),
-                        None => Err(GapReason::FileMissing),
-                    };
+                    let file = roots.open(&segment.file.source_id, &segment.file.path);
                     media::Source {
                         id: segment.id,
                         name: segment.file.path,
@@ -373,13 +362,9 @@ impl ClipWork {
                 .and_then(|keep| create_time.checked_add_signed(keep)),
         };
         let (part, named) = (part.to_owned(), self.settings.folder.join(&clip.file_name));
-        blocking(move || {
-            std::fs::rename(&part, &named)
-                .and_then(|()| sync_folder_of(&named))
-                .map_err(ClipError::Folder)
-        })
-        .await
-        .map_err(work_error)?;
+        blocking(move || output::publish(&part, &named).map_err(ClipError::Folder))
+            .await
+            .map_err(work_error)?;
         Ok(Done {
             result: JobResult::Clip(Box::new(clip)),
             warnings: outcome.warnings.into_iter().map(notice).collect(),
@@ -392,19 +377,6 @@ impl Work for Arc<ClipWork> {
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<Done, WorkError>> {
         self.cut(attempt).boxed()
     }
-}
-
-/// Free bytes on the disk of a folder, for those who are not root.
-pub fn free_bytes(folder: &Path) -> io::Result<u64> {
-    let disk = rustix::fs::statvfs(folder)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-fn open_segment(root: &Path, path: &str) -> Result<File, GapReason> {
-    open_beneath(root, Path::new(path)).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => GapReason::FileMissing,
-        _ => GapReason::FileDamaged,
-    })
 }
 
 /// The share of each segment that lies in the window, by time.
@@ -442,21 +414,6 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(ClipError::Folder(io::Error::other(error))))
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Makes a rename survive a loss of power.
-fn sync_folder_of(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 fn internal(what: &str) -> WorkError {

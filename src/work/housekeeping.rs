@@ -1,6 +1,6 @@
 //! Housekeeping: what has expired goes, and so do files that no row knows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::archive::{ArchiveError, ArchiveWork};
 use super::clip::{ClipError, ClipWork};
 use super::is_temporary_name;
 use crate::clock;
@@ -30,6 +31,23 @@ pub struct Housekeeping {
     pub clips: Arc<ClipWork>,
     /// Where finished clips lie.
     pub clips_folder: PathBuf,
+    /// Deletes archives.
+    pub archives: Arc<ArchiveWork>,
+    /// Where finished archives lie.
+    pub archive_folder: PathBuf,
+}
+
+/// Housekeeping could not be done.
+#[derive(Debug, thiserror::Error)]
+enum TidyError {
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("a folder cannot be tidied")]
+    Folder(#[from] std::io::Error),
 }
 
 impl Housekeeping {
@@ -37,11 +55,13 @@ impl Housekeeping {
     /// written has such a name too.
     pub fn sweep_unfinished(&self) -> std::io::Result<u64> {
         let mut swept = 0;
-        for entry in std::fs::read_dir(&self.clips_folder)? {
-            let entry = entry?;
-            if entry.file_name().to_str().is_some_and(is_temporary_name) {
-                std::fs::remove_file(entry.path())?;
-                swept += 1;
+        for folder in [&self.clips_folder, &self.archive_folder] {
+            for entry in std::fs::read_dir(folder)? {
+                let entry = entry?;
+                if entry.file_name().to_str().is_some_and(is_temporary_name) {
+                    std::fs::remove_file(entry.path())?;
+                    swept += 1;
+                }
             }
         }
         Ok(swept)
@@ -62,10 +82,11 @@ impl Housekeeping {
     async fn tidy(&self) {
         log("expired clips deleted", self.delete_expired_clips().await);
         log(
-            "vanished segments forgotten",
-            self.forget_missing().await.map_err(ClipError::from),
+            "expired archives deleted",
+            self.archives.delete_expired().await,
         );
-        log("files without a clip deleted", self.delete_orphans().await);
+        log("vanished segments forgotten", self.forget_missing().await);
+        log("files without a row deleted", self.delete_orphans().await);
     }
 
     async fn delete_expired_clips(&self) -> Result<u64, ClipError> {
@@ -84,16 +105,17 @@ impl Housekeeping {
     }
 
     /// A process can die between naming a file and writing its row; the job is then done again, perhaps not here.
-    async fn delete_orphans(&self) -> Result<u64, ClipError> {
-        let folder = self.clips_folder.clone();
-        let old = tokio::task::spawn_blocking(move || old_clip_files(&folder))
-            .await
-            .map_err(|error| ClipError::Folder(std::io::Error::other(error)))?
-            .map_err(ClipError::Folder)?;
+    async fn delete_orphans(&self) -> Result<u64, TidyError> {
         let mut deleted = 0;
-        for name in old {
+        for name in old_files(&self.clips_folder, is_clip_file_name).await? {
             if !self.store.is_clip_file(&name).await? {
-                std::fs::remove_file(self.clips_folder.join(&name)).map_err(ClipError::Folder)?;
+                std::fs::remove_file(self.clips_folder.join(&name))?;
+                deleted += 1;
+            }
+        }
+        for name in old_files(&self.archive_folder, is_archive_file_name).await? {
+            if !self.store.is_archive_file(&name).await? {
+                std::fs::remove_file(self.archive_folder.join(&name))?;
                 deleted += 1;
             }
         }
@@ -101,24 +123,35 @@ impl Housekeeping {
     }
 }
 
-/// Files named as this service names clips that were last written long ago. Anything else in the folder is not ours.
-fn old_clip_files(folder: &std::path::Path) -> std::io::Result<Vec<String>> {
-    let mut old = Vec::new();
-    let now = SystemTime::now();
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else {
-            continue;
-        };
-        let age = entry
-            .metadata()
-            .and_then(|metadata| metadata.modified())
-            .map(|time| now.duration_since(time));
-        if is_clip_file_name(&name) && matches!(age, Ok(Ok(age)) if age > ORPHAN_AGE) {
-            old.push(name);
+/// Files named as this service names them that were last written long ago. Anything else in the folder is not ours.
+async fn old_files(folder: &Path, is_ours: fn(&str) -> bool) -> std::io::Result<Vec<String>> {
+    let folder = folder.to_owned();
+    let look = move || {
+        let mut old = Vec::new();
+        let now = SystemTime::now();
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let age = entry
+                .metadata()
+                .and_then(|metadata| metadata.modified())
+                .map(|time| now.duration_since(time));
+            if is_ours(&name) && matches!(age, Ok(Ok(age)) if age > ORPHAN_AGE) {
+                old.push(name);
+            }
         }
-    }
-    Ok(old)
+        Ok(old)
+    };
+    tokio::task::spawn_blocking(look)
+        .await
+        .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+}
+
+fn is_archive_file_name(name: &str) -> bool {
+    name.strip_suffix(".zip")
+        .is_some_and(|stem| id::is_valid(id::ARCHIVE, stem))
 }
 
 fn is_clip_file_name(name: &str) -> bool {
@@ -129,7 +162,7 @@ fn is_clip_file_name(name: &str) -> bool {
         .is_some_and(|at| id::is_valid(id::CLIP, &stem[at + 2..]))
 }
 
-fn log(what: &str, done: Result<u64, ClipError>) {
+fn log<E: std::fmt::Display>(what: &str, done: Result<u64, E>) {
     match done {
         Ok(0) => {}
         Ok(count) => info!(count, "{what}"),

@@ -1,5 +1,6 @@
 //! What each kind of job does, one file per kind: resolve, produce, record. Knows nothing of queues, leases or gRPC.
 
+pub mod archive;
 pub mod clip;
 pub mod ffmpeg;
 pub mod follow;
@@ -7,6 +8,8 @@ pub mod housekeeping;
 pub mod import;
 pub mod intake;
 pub mod look;
+pub mod output;
+mod roots;
 pub mod scan;
 pub mod source_file;
 pub mod watch_source;

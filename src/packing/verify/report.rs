@@ -237,8 +237,8 @@ impl Report {
             self.defects.push(ArchiveDefect {
                 entry_name: name.to_owned(),
                 kind: verdict.kind,
-                expected_sha256: verdict.expected.as_ref().map(hex).unwrap_or_default(),
-                found_sha256: found.map(hex).unwrap_or_default(),
+                expected_sha256: verdict.expected.map(|sum| hex(&sum)).unwrap_or_default(),
+                found_sha256: found.map(|sum| hex(sum)).unwrap_or_default(),
                 message: verdict.message,
             });
         }

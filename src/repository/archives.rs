@@ -1,0 +1,385 @@
+//! Archives: one row per finished zip, the segments that one would hold, and the record of exports.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{Sqlite, SqliteConnection};
+
+use super::error::{count, inconsistent, json, stored, time, to_json, us};
+use super::segments::longest_segment_us;
+use super::{Page, Store, StoreError};
+use crate::domain::archive::{Archive, ArchiveContent, ArchiveSegment, ExportAction, ExportRecord};
+use crate::domain::camera::CameraId;
+use crate::domain::catalog::SegmentState;
+
+const INSERT: &str = "
+    INSERT INTO archives (id, create_time_us, expire_time_us, file_name, size_bytes, sha256, case_id, operator,
+        delivered_start_us, delivered_end_us, job_id, labels, details)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+const INSERT_CAMERA: &str = "INSERT INTO archive_cameras (archive_id, camera_id) VALUES ($1, $2)";
+const RECORD: &str = "
+    INSERT INTO export_records (time_us, action, archive_id, sha256, size_bytes, created_by, operator, case_id, reason,
+        peer, note)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+const GET: &str = "SELECT id, create_time_us, details FROM archives WHERE id = $1";
+const GET_BY_FILE: &str = "SELECT id, create_time_us, details FROM archives WHERE file_name = $1";
+const DELETE: &str = "DELETE FROM archives WHERE id = $1";
+const EXPIRED: &str = "
+    SELECT id, create_time_us, details FROM archives WHERE expire_time_us <= $1 ORDER BY expire_time_us LIMIT $2";
+const HELD_BYTES: &str = "SELECT COALESCE(SUM(size_bytes), 0) FROM archives";
+const FILES: &str = "SELECT COUNT(*) FROM archives WHERE file_name = $1";
+const CAMERA_NAMES: &str = "SELECT id, display_name FROM cameras ORDER BY id";
+
+/// No start is less exact than this: names of files give at least the second.
+const INEXACT_US: i64 = 1_000_000;
+
+/// Segments read in one go.
+const AT_ONCE: i64 = 5000;
+
+#[derive(sqlx::FromRow)]
+struct ArchiveRow {
+    id: String,
+    create_time_us: i64,
+    details: String,
+}
+
+impl TryFrom<ArchiveRow> for Archive {
+    type Error = StoreError;
+
+    fn try_from(row: ArchiveRow) -> Result<Self, StoreError> {
+        let archive: Self = json("archives", &row.id, &row.details)?;
+        if archive.id == row.id {
+            Ok(archive)
+        } else {
+            Err(inconsistent(
+                "archives",
+                &row.id,
+                "details of another archive",
+            ))
+        }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct SourceRow {
+    id: String,
+    source_id: String,
+    path: String,
+    start_us: i64,
+    end_us: i64,
+    start_accuracy_us: i64,
+    size_bytes: i64,
+    video_codec: String,
+    audio_codec: Option<String>,
+    truncated: bool,
+    state: String,
+    locks: String,
+}
+
+/// Texts that many rows have in common, kept once.
+#[derive(Default)]
+struct Shared(HashSet<Arc<str>>);
+
+impl Shared {
+    fn get(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = text.into();
+        self.0.insert(Arc::clone(&new));
+        new
+    }
+}
+
+impl SourceRow {
+    fn into_segment(self, shared: &mut Shared) -> Result<ArchiveSegment, StoreError> {
+        let (table, id) = ("segments", self.id.as_str());
+        let codec = match &self.audio_codec {
+            Some(sound) => format!("{}+{sound}", self.video_codec),
+            None => self.video_codec,
+        };
+        Ok(ArchiveSegment {
+            source_id: shared.get(&self.source_id),
+            path: self.path,
+            start_time: time(table, id, self.start_us)?,
+            end_time: time(table, id, self.end_us.max(self.start_us + 1))?,
+            start_accuracy: TimeDelta::microseconds(self.start_accuracy_us),
+            size_bytes: count(table, id, self.size_bytes)?,
+            codec: shared.get(&codec),
+            truncated: self.truncated,
+            is_available: self.state == SegmentState::Available.as_str(),
+            incident_ids: json(table, id, &self.locks)?,
+            id: self.id,
+        })
+    }
+}
+
+/// Which archives.
+#[derive(Clone, Debug, Default)]
+pub struct ArchiveFilter {
+    /// With footage of at least one of these cameras; empty for all.
+    pub camera_ids: Vec<CameraId>,
+    /// Whose delivered window ends after this.
+    pub ends_after: Option<DateTime<Utc>>,
+    /// Whose delivered window starts before this.
+    pub starts_before: Option<DateTime<Utc>>,
+    /// Of this case.
+    pub case_id: Option<String>,
+    /// For this operator.
+    pub operator: Option<String>,
+    /// With all of these labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Store {
+    /// The archive with this id.
+    pub async fn archive(&self, id: &str) -> Result<Option<Archive>, StoreError> {
+        let row: Option<ArchiveRow> = sqlx::query_as(GET)
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
+        row.map(Archive::try_from).transpose()
+    }
+
+    /// The archive whose file has this name.
+    pub async fn archive_by_file(&self, file_name: &str) -> Result<Option<Archive>, StoreError> {
+        let row: Option<ArchiveRow> = sqlx::query_as(GET_BY_FILE)
+            .bind(file_name)
+            .fetch_optional(&self.readers)
+            .await?;
+        row.map(Archive::try_from).transpose()
+    }
+
+    /// A page of archives, newest first, and where the next page begins.
+    pub async fn archives(
+        &self,
+        filter: &ArchiveFilter,
+        page: &Page,
+    ) -> Result<(Vec<Archive>, Option<(i64, String)>), StoreError> {
+        let mut query = sqlx::QueryBuilder::<Sqlite>::new(
+            "SELECT id, create_time_us, details FROM archives WHERE 1 = 1",
+        );
+        if !filter.camera_ids.is_empty() {
+            query
+                .push(" AND EXISTS (SELECT 1 FROM archive_cameras WHERE archive_id = archives.id AND camera_id IN (SELECT value FROM json_each(")
+                .push_bind(to_json(&filter.camera_ids))
+                .push(")))");
+        }
+        if let Some(after) = filter.ends_after {
+            query.push(" AND delivered_end_us > ").push_bind(us(after));
+        }
+        if let Some(before) = filter.starts_before {
+            query
+                .push(" AND delivered_start_us < ")
+                .push_bind(us(before));
+        }
+        if let Some(case_id) = &filter.case_id {
+            query.push(" AND case_id = ").push_bind(case_id);
+        }
+        if let Some(operator) = &filter.operator {
+            query.push(" AND operator = ").push_bind(operator);
+        }
+        super::jobs::push_labels(&mut query, &filter.labels);
+        page.end(&mut query, "create_time_us");
+        let mut rows: Vec<ArchiveRow> = query.build_query_as().fetch_all(&self.readers).await?;
+        let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));
+        let archives = rows
+            .into_iter()
+            .map(Archive::try_from)
+            .collect::<Result<_, _>>()?;
+        Ok((archives, next))
+    }
+
+    /// Forgets an archive and writes down that it went; whether it was there. Its file is the caller's to remove,
+    /// afterwards: a row without a file is noticed, a file without a row is only swept.
+    pub async fn delete_archive(
+        &self,
+        id: &str,
+        record: &ExportRecord,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = self.write().await?;
+        let gone = sqlx::query(DELETE)
+            .bind(id)
+            .execute(&mut *transaction)
+            .await?;
+        if gone.rows_affected() == 0 {
+            return Ok(false);
+        }
+        write_record(&mut transaction, record).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Archives whose time is over, the longest overdue first.
+    pub async fn expired_archives(
+        &self,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<Archive>, StoreError> {
+        let rows: Vec<ArchiveRow> = sqlx::query_as(EXPIRED)
+            .bind(us(now))
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await?;
+        rows.into_iter().map(Archive::try_from).collect()
+    }
+
+    /// Bytes of all finished archives.
+    pub async fn archived_bytes(&self) -> Result<u64, StoreError> {
+        let bytes: i64 = sqlx::query_scalar(HELD_BYTES)
+            .fetch_one(&self.readers)
+            .await?;
+        count("archives", "sum of sizes", bytes)
+    }
+
+    /// Whether a row knows this file of the archive folder.
+    pub async fn is_archive_file(&self, file_name: &str) -> Result<bool, StoreError> {
+        let rows: i64 = sqlx::query_scalar(FILES)
+            .bind(file_name)
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(rows > 0)
+    }
+
+    /// Adds to the record of exports.
+    pub async fn record_export(&self, record: &ExportRecord) -> Result<(), StoreError> {
+        let mut connection = self.writer.acquire().await?;
+        write_record(&mut connection, record).await
+    }
+
+    /// Id and display name of every camera, in order of id.
+    pub async fn camera_names(&self) -> Result<Vec<(CameraId, String)>, StoreError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(CAMERA_NAMES)
+            .fetch_all(&self.readers)
+            .await?;
+        rows.into_iter()
+            .map(|(id, name)| {
+                CameraId::parse(&id)
+                    .map(|camera_id| (camera_id, name))
+                    .map_err(|error| inconsistent("cameras", &id, error.to_string()))
+            })
+            .collect()
+    }
+
+    /// The segments of a camera that an archive of `content` holds, vanished ones included, in order of start.
+    pub async fn archive_segments(
+        &self,
+        camera_id: &CameraId,
+        content: &ArchiveContent,
+    ) -> Result<Vec<ArchiveSegment>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let longest = longest_segment_us(&mut connection, camera_id.as_str())
+            .await?
+            .saturating_add(INEXACT_US);
+        let mut shared = Shared::default();
+        let mut found: Vec<ArchiveSegment> = Vec::new();
+        loop {
+            let mut query = sqlx::QueryBuilder::<Sqlite>::new(
+                "SELECT id, source_id, path, start_us, end_us, start_accuracy_us, size_bytes, video_codec, \
+                 audio_codec, truncated, state, (SELECT json_group_array(incident_id) FROM evidence_locks \
+                 WHERE segment_id = segments.id) AS locks FROM segments WHERE camera_id = ",
+            );
+            query
+                .push_bind(camera_id.as_str())
+                .push(" AND create_time_us <= ")
+                .push_bind(us(content.as_of));
+            if let Some(from) = content.start {
+                query
+                    .push(" AND start_us > ")
+                    .push_bind(us(from).saturating_sub(longest))
+                    // Who cuts to the frame looks at the frames of every segment that may reach into the window.
+                    .push(if content.trim {
+                        " AND end_us + start_accuracy_us > "
+                    } else {
+                        " AND end_us > "
+                    })
+                    .push_bind(us(from));
+            }
+            if let Some(to) = content.end {
+                query.push(" AND start_us < ").push_bind(us(to));
+            }
+            if content.evidence_only {
+                query.push(
+                    " AND EXISTS (SELECT 1 FROM evidence_locks WHERE segment_id = segments.id)",
+                );
+            }
+            if let Some(last) = found.last() {
+                query
+                    .push(" AND (start_us, id) > (")
+                    .push_bind(us(last.start_time))
+                    .push(", ")
+                    .push_bind(last.id.clone())
+                    .push(")");
+            }
+            query
+                .push(" ORDER BY start_us, id LIMIT ")
+                .push_bind(AT_ONCE);
+            let rows: Vec<SourceRow> = query.build_query_as().fetch_all(&mut *connection).await?;
+            let is_last = (rows.len() as i64) < AT_ONCE;
+            for row in rows {
+                found.push(row.into_segment(&mut shared)?);
+            }
+            if is_last {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+/// Writes a finished archive, and that it was made.
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    archive: &Archive,
+) -> Result<(), StoreError> {
+    sqlx::query(INSERT)
+        .bind(&archive.id)
+        .bind(us(archive.create_time))
+        .bind(archive.expire_time.map(us))
+        .bind(&archive.file_name)
+        .bind(stored(archive.size_bytes))
+        .bind(&archive.sha256)
+        .bind(&archive.content.case_id)
+        .bind(&archive.content.operator)
+        .bind(archive.delivered_window.map(|range| us(range.start())))
+        .bind(archive.delivered_window.map(|range| us(range.end())))
+        .bind(&archive.job_id)
+        .bind(to_json(&archive.labels))
+        .bind(to_json(archive))
+        .execute(&mut *connection)
+        .await?;
+    let with_footage = archive
+        .cameras
+        .iter()
+        .filter(|camera| camera.segment_count > 0);
+    for camera in with_footage {
+        sqlx::query(INSERT_CAMERA)
+            .bind(&archive.id)
+            .bind(camera.camera_id.as_str())
+            .execute(&mut *connection)
+            .await?;
+    }
+    let record = ExportRecord::of(archive, ExportAction::Created, archive.create_time);
+    write_record(connection, &record).await
+}
+
+async fn write_record(
+    connection: &mut SqliteConnection,
+    record: &ExportRecord,
+) -> Result<(), StoreError> {
+    sqlx::query(RECORD)
+        .bind(us(record.time))
+        .bind(record.action.as_str())
+        .bind(&record.archive_id)
+        .bind(&record.sha256)
+        .bind(stored(record.size_bytes))
+        .bind(&record.created_by)
+        .bind(&record.operator)
+        .bind(&record.case_id)
+        .bind(&record.reason)
+        .bind(&record.peer)
+        .bind(&record.note)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

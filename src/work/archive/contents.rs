@@ -1,0 +1,354 @@
+//! What is in the zip, in order, and what is said of it: ready to be packed.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::ArchiveError;
+use super::cuts::Cut;
+use super::hold::Held;
+use super::outline::{Part, Role, fault};
+use crate::domain::archive::{
+    ArchiveCamera, ArchiveContent, ArchiveFault, ArchiveFaultKind, ArchiveSegment,
+};
+use crate::domain::camera::CameraId;
+use crate::domain::coverage::{self, GAP_TOLERANCE, Gap, GapReason};
+use crate::domain::time::TimeRange;
+use crate::media::CutOutcome;
+use crate::repository::Store;
+use crate::work::roots::Roots;
+
+/// One entry of footage.
+#[derive(Debug)]
+pub(super) struct FootageEntry {
+    pub(super) name: String,
+    pub(super) modified: DateTime<Utc>,
+    pub(super) size_bytes: u64,
+    /// Index of its camera.
+    pub(super) camera: usize,
+    pub(super) from: From,
+}
+
+/// Where the bytes of an entry come from.
+#[derive(Debug)]
+pub(super) enum From {
+    /// A recording, untouched.
+    Recording { segment: ArchiveSegment, held: Held },
+    /// A cut.
+    Cut {
+        file: File,
+        outcome: Box<CutOutcome>,
+    },
+}
+
+/// A recording that is only cut from: the manifest names it, the zip does not hold it.
+#[derive(Debug)]
+pub(super) struct CutSource {
+    pub(super) camera: usize,
+    pub(super) segment: ArchiveSegment,
+    pub(super) held: Held,
+}
+
+/// Everything that goes into an archive.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub(super) content: ArchiveContent,
+    pub(super) delivered: Option<TimeRange>,
+    /// With all gaps.
+    pub(super) cameras: Vec<ArchiveCamera>,
+    pub(super) faults: Vec<ArchiveFault>,
+    pub(super) entries: Vec<FootageEntry>,
+    pub(super) cut_sources: Vec<CutSource>,
+    pub(super) source_bytes: u64,
+    pub(super) roots: Arc<Roots>,
+}
+
+impl Contents {
+    /// Puts parts and their cuts in order.
+    pub(super) async fn assemble(
+        store: &Store,
+        content: ArchiveContent,
+        parts: Vec<Part>,
+        cuts: Vec<Cut>,
+        roots: Arc<Roots>,
+    ) -> Result<Self, ArchiveError> {
+        let mut contents = Self {
+            content,
+            delivered: None,
+            cameras: Vec::with_capacity(parts.len()),
+            faults: Vec::new(),
+            entries: Vec::new(),
+            cut_sources: Vec::new(),
+            source_bytes: 0,
+            roots,
+        };
+        let mut cuts = cuts.into_iter().peekable();
+        for (at, part) in parts.into_iter().enumerate() {
+            let mut own = Vec::new();
+            while let Some(cut) = cuts.next_if(|cut| cut.part == at) {
+                own.push(cut);
+            }
+            contents.add(store, part, own).await?;
+        }
+        contents.delivered = contents
+            .cameras
+            .iter()
+            .filter_map(|camera| camera.delivered_window)
+            .reduce(|one, other| {
+                let (start, end) = (one.start().min(other.start()), one.end().max(other.end()));
+                TimeRange::new(start, end).unwrap_or(one)
+            });
+        Ok(contents)
+    }
+
+    /// The time that the entries about the archive have: that of the newest file in it, so that it follows from them.
+    pub(super) fn newest(&self) -> DateTime<Utc> {
+        self.entries
+            .iter()
+            .map(|entry| entry.modified)
+            .max()
+            .unwrap_or_default()
+    }
+
+    async fn add(&mut self, store: &Store, part: Part, cuts: Vec<Cut>) -> Result<(), ArchiveError> {
+        let account = Account::of(&part, &cuts, &self.content);
+        let extension_of = |piece| {
+            let own = cuts.iter().find(|cut| cut.piece == Some(piece))?;
+            Some(own.outcome.format.extension())
+        };
+        let clips: Vec<_> = cuts
+            .iter()
+            .filter(|cut| cut.piece.is_none())
+            .map(|cut| {
+                let outcome = &cut.outcome;
+                (outcome.delivered.start(), outcome.format.extension())
+            })
+            .collect();
+        let (names, clip_names) = part.names(extension_of, &clips);
+        let gaps = account.gaps(store, &part.camera_id, &self.content).await?;
+        self.note_faults(&part, &names, &gaps);
+
+        let camera = self.cameras.len();
+        let mut segment_count = 0;
+        let mut trimmed: Vec<Option<Cut>> = Vec::new();
+        trimmed.resize_with(part.pieces.len(), || None);
+        let mut whole_clips = Vec::new();
+        for cut in cuts {
+            match cut.piece {
+                Some(piece) => trimmed[piece] = Some(cut),
+                None => whole_clips.push(cut),
+            }
+        }
+        let first_entry = self.entries.len();
+        for ((piece, name), cut) in part.pieces.into_iter().zip(names).zip(trimmed) {
+            let Some(held) = piece.held.filter(|_| piece.role != Role::Absent) else {
+                continue;
+            };
+            segment_count += 1;
+            self.source_bytes += held.size_bytes;
+            let segment = piece.segment;
+            if piece.role == Role::Whole {
+                self.entries.push(FootageEntry {
+                    name,
+                    modified: held.modified,
+                    size_bytes: held.size_bytes,
+                    camera,
+                    from: From::Recording { segment, held },
+                });
+                continue;
+            }
+            if let Some(cut) = cut {
+                self.entries
+                    .push(cut_entry(name, camera, held.modified, cut));
+            }
+            self.cut_sources.push(CutSource {
+                camera,
+                segment,
+                held,
+            });
+        }
+        for (cut, name) in whole_clips.into_iter().zip(clip_names) {
+            let modified = cut.outcome.delivered.end();
+            self.entries.push(cut_entry(name, camera, modified, cut));
+        }
+        self.cameras.push(ArchiveCamera {
+            camera_id: part.camera_id,
+            display_name: part.display_name,
+            delivered_window: account.delivered,
+            covered_us: account.covered.num_microseconds().unwrap_or(i64::MAX),
+            gap_count: gaps.len() as u64,
+            gaps,
+            segment_count,
+            size_bytes: self.entries[first_entry..]
+                .iter()
+                .map(|entry| entry.size_bytes)
+                .sum(),
+        });
+        Ok(())
+    }
+
+    /// Sources that were found to be missing or damaged, and those that a cut found so.
+    fn note_faults(&mut self, part: &Part, names: &[String], gaps: &[Gap]) {
+        for (piece, name) in part.pieces.iter().zip(names) {
+            if let Some(finding) = &piece.finding {
+                self.faults
+                    .extend(fault(&part.camera_id, &piece.segment, finding, name));
+                continue;
+            }
+            let damage = gaps.iter().find(|gap| {
+                gap.reason == GapReason::FileDamaged && gap.segment_ids.contains(&piece.segment.id)
+            });
+            if damage.is_some() {
+                let finding = super::hold::Finding {
+                    kind: ArchiveFaultKind::Damaged,
+                    message: "part of the recording cannot be decoded".to_owned(),
+                };
+                self.faults
+                    .extend(fault(&part.camera_id, &piece.segment, &finding, name));
+            }
+        }
+    }
+}
+
+fn cut_entry(name: String, camera: usize, modified: DateTime<Utc>, cut: Cut) -> FootageEntry {
+    FootageEntry {
+        name,
+        modified,
+        size_bytes: cut.outcome.size_bytes,
+        camera,
+        from: From::Cut {
+            file: cut.file,
+            outcome: Box::new(cut.outcome),
+        },
+    }
+}
+
+/// Which time of a camera the archive covers.
+struct Account {
+    /// What is there, in order of start.
+    there: Vec<TimeRange>,
+    /// What the catalog knows and is not there.
+    missing: Vec<TimeRange>,
+    /// What the cuts say is missing, with the reasons they found.
+    found_by_cuts: Vec<Gap>,
+    delivered: Option<TimeRange>,
+    covered: TimeDelta,
+}
+
+impl Account {
+    fn of(part: &Part, cuts: &[Cut], content: &ArchiveContent) -> Self {
+        let only_clips = !content.layout.has_segments();
+        let mut there: Vec<TimeRange> = Vec::new();
+        let mut found_by_cuts = Vec::new();
+        if only_clips {
+            for cut in cuts {
+                let outcome = &cut.outcome;
+                let missing = outcome.gaps.iter().map(|gap| gap.range);
+                there.extend(without(outcome.delivered, missing));
+                let real = outcome
+                    .gaps
+                    .iter()
+                    .filter(|gap| gap.reason != GapReason::CodecChange);
+                found_by_cuts.extend(real.cloned());
+            }
+        } else {
+            for (at, piece) in part.pieces.iter().enumerate() {
+                match piece.role {
+                    Role::Whole if piece.held.is_some() => there.extend(piece.segment.range()),
+                    Role::Trimmed => {
+                        let own = cuts.iter().find(|cut| cut.piece == Some(at));
+                        there.extend(own.map(|cut| cut.outcome.delivered));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        there.sort_by_key(TimeRange::start);
+        let missing = part
+            .pieces
+            .iter()
+            .filter(|piece| piece.held.is_none())
+            .filter_map(|piece| piece.segment.range())
+            .collect();
+        let delivered = there.first().and_then(|first| {
+            let end = there.iter().map(TimeRange::end).max()?;
+            TimeRange::new(first.start(), end)
+        });
+        let covered = delivered.map_or(TimeDelta::zero(), |delivered| {
+            let gaps = coverage::gaps(delivered, there.iter().copied(), GAP_TOLERANCE);
+            coverage::covered(delivered, &gaps)
+        });
+        Self {
+            there,
+            missing,
+            found_by_cuts,
+            delivered,
+            covered,
+        }
+    }
+
+    /// Gaps in the window asked for. Where only evidence was asked for, footage that is not evidence is no gap.
+    async fn gaps(
+        &self,
+        store: &Store,
+        camera_id: &CameraId,
+        content: &ArchiveContent,
+    ) -> Result<Vec<Gap>, ArchiveError> {
+        let known = self
+            .delivered
+            .into_iter()
+            .chain(self.missing.iter().copied());
+        let start = content
+            .start
+            .or_else(|| known.clone().map(|range| range.start()).min());
+        let end = content.end.or_else(|| known.map(|range| range.end()).max());
+        let window = start
+            .zip(end)
+            .and_then(|(start, end)| TimeRange::new(start, end));
+        let Some(window) = window else {
+            return Ok(Vec::new());
+        };
+        let mut there = self.there.clone();
+        if content.evidence_only {
+            there.extend(store.timeline(camera_id, window).await?.spans);
+            there.sort_by_key(TimeRange::start);
+        }
+        let mut gaps = Vec::new();
+        for gap in coverage::gaps(window, there, GAP_TOLERANCE) {
+            let by_cut = self
+                .found_by_cuts
+                .iter()
+                .find(|found| found.range.overlaps(&gap));
+            match by_cut {
+                Some(found) => gaps.push(Gap {
+                    range: gap,
+                    reason: found.reason,
+                    clip_offset: None,
+                    segment_ids: found.segment_ids.clone(),
+                }),
+                None => gaps.extend(coverage::explained(gap, &self.missing).into_iter().map(
+                    |(range, reason)| Gap {
+                        range,
+                        reason,
+                        clip_offset: None,
+                        segment_ids: Vec::new(),
+                    },
+                )),
+            }
+        }
+        Ok(gaps)
+    }
+}
+
+/// `whole` less `holes`, which are in order.
+fn without(whole: TimeRange, holes: impl Iterator<Item = TimeRange>) -> Vec<TimeRange> {
+    let mut left = Vec::new();
+    let mut from = whole.start();
+    for hole in holes {
+        left.extend(TimeRange::new(from, hole.start().min(whole.end())));
+        from = from.max(hole.end());
+    }
+    left.extend(TimeRange::new(from, whole.end()));
+    left
+}

@@ -1,0 +1,342 @@
+//! What has to be cut for an archive: recordings trimmed to the window, and clips to look at, by the rules of a clip.
+//!
+//! Cuts lie in the scratch folder and have no name there as soon as they are whole, so that nothing stays behind.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::ArchiveError;
+use super::hold::Finding;
+use super::outline::{Part, Piece, Role, role_in};
+use crate::domain::archive::{ArchiveContent, ArchiveFaultKind};
+use crate::domain::clip::LONGEST_CLIP;
+use crate::domain::coverage::{GAP_TOLERANCE, GapReason};
+use crate::domain::time::TimeRange;
+use crate::media::{self, CUT_PREFIX, CutError, CutOrder, CutOutcome, Engine, Prepared, Source};
+use crate::repository::Store;
+use crate::work::clip::LOOK_AROUND;
+use crate::work::roots::Roots;
+
+/// Windows longer than the longest clip are refined near their ends only: further names make no difference there.
+const EDGE: TimeDelta = TimeDelta::minutes(30);
+
+/// A finished cut.
+#[derive(Debug)]
+pub(super) struct Cut {
+    /// Index of its camera's part.
+    pub(super) part: usize,
+    /// Index of the piece that it stands for; `None` for a clip.
+    pub(super) piece: Option<usize>,
+    pub(super) file: File,
+    pub(super) outcome: CutOutcome,
+}
+
+/// Everything that cutting needs.
+pub(super) struct Cutter<'a> {
+    pub(super) store: &'a Store,
+    pub(super) engine: &'a Engine,
+    pub(super) roots: &'a Roots,
+    pub(super) content: &'a ArchiveContent,
+    pub(super) timeout: Duration,
+    pub(super) cancel: &'a CancellationToken,
+}
+
+struct Order {
+    part: usize,
+    piece: Option<usize>,
+    sources: Vec<Source>,
+    window: TimeRange,
+    title: String,
+}
+
+impl Cutter<'_> {
+    /// Makes every cut. Pieces of which nothing can be shown get a finding, and those that turn out to lie outside of
+    /// the window or wholly inside get their role. `on_progress` hears how much footage is cut, and of how much.
+    pub(super) async fn cut_all(
+        &self,
+        parts: &mut [Part],
+        mut on_progress: impl FnMut(TimeDelta, TimeDelta) + Send,
+    ) -> Result<Vec<Cut>, ArchiveError> {
+        let mut orders = VecDeque::new();
+        for (at, part) in parts.iter_mut().enumerate() {
+            if let Some(window) = self
+                .content
+                .window()
+                .filter(|_| self.content.trims_segments())
+            {
+                let starts = self.true_starts(part, window).await?;
+                orders.extend(self.trims(at, part, window, &starts));
+            }
+            if let Some(window) = part.clip {
+                orders.push_back(Order {
+                    part: at,
+                    piece: None,
+                    sources: self.clip_sources(part, window).await?,
+                    window,
+                    title: part.camera_id.to_string(),
+                });
+            }
+        }
+        let total: TimeDelta = orders.iter().map(|order| order.window.duration()).sum();
+        let mut done = TimeDelta::zero();
+        let mut cuts = Vec::new();
+        while let Some(order) = orders.pop_front() {
+            let (part, piece, window) = (order.part, order.piece, order.window);
+            let (sources, title) = (order.sources.clone(), order.title.clone());
+            let made = self.cut(order, |cut| on_progress(done + cut, total)).await;
+            done += window.duration();
+            match made {
+                Ok((file, outcome)) => {
+                    // One file has one set of parameters; what the others cover becomes clips of its own. Each of
+                    // these windows is shorter than the one before, so this ends.
+                    let others = outcome.gaps.iter().filter(|gap| {
+                        piece.is_none()
+                            && gap.reason == GapReason::CodecChange
+                            && gap.range.duration() > GAP_TOLERANCE
+                            && gap.range != window
+                    });
+                    for gap in others {
+                        orders.push_back(Order {
+                            part,
+                            piece: None,
+                            sources: near(&sources, gap.range),
+                            window: gap.range,
+                            title: title.clone(),
+                        });
+                    }
+                    cuts.push(Cut {
+                        part,
+                        piece,
+                        file,
+                        outcome,
+                    });
+                }
+                Err(ArchiveError::Cut(CutError::NoFootage(_))) => {
+                    if let Some(piece) = piece {
+                        let piece = &mut parts[part].pieces[piece];
+                        piece.role = Role::Absent;
+                        piece.finding.get_or_insert_with(|| Finding {
+                            kind: ArchiveFaultKind::Damaged,
+                            message: "no picture of the window can be decoded".to_owned(),
+                        });
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        cuts.sort_by_key(|cut| {
+            let start = cut.outcome.delivered.start();
+            (cut.part, cut.piece.is_none(), cut.piece, start)
+        });
+        Ok(cuts)
+    }
+
+    /// Where segments whose names give only the second really start, as a clip of the window has it.
+    async fn true_starts(
+        &self,
+        part: &Part,
+        window: TimeRange,
+    ) -> Result<HashMap<String, DateTime<Utc>>, ArchiveError> {
+        let is_exact = |piece: &Piece| piece.segment.start_accuracy.is_zero();
+        let mut starts = HashMap::new();
+        if part.pieces.iter().all(is_exact) {
+            return Ok(starts);
+        }
+        let edges = if window.duration() <= LONGEST_CLIP {
+            vec![window]
+        } else {
+            let (from, to) = (window.start(), window.end());
+            [
+                TimeRange::new(from, from + EDGE),
+                TimeRange::new(to - EDGE, to),
+            ]
+            .into_iter()
+            .flatten()
+            .collect()
+        };
+        for edge in edges {
+            let sources = self.clip_sources(part, edge).await?;
+            let prepared = Prepared::open(self.engine, sources, self.cancel).await?;
+            let plan = tokio::task::spawn_blocking(move || {
+                let ids = prepared.segment_ids();
+                prepared.plan(edge, GAP_TOLERANCE).map(|plan| {
+                    plan.pieces
+                        .iter()
+                        .map(|piece| (ids[piece.segment].clone(), piece.effective_start))
+                        .collect::<Vec<_>>()
+                })
+            })
+            .await
+            .map_err(|_| ArchiveError::Cancelled)?;
+            starts.extend(plan.into_iter().flatten());
+        }
+        Ok(starts)
+    }
+
+    /// The pieces that the window cuts through.
+    fn trims(
+        &self,
+        at: usize,
+        part: &mut Part,
+        window: TimeRange,
+        starts: &HashMap<String, DateTime<Utc>>,
+    ) -> Vec<Order> {
+        let title = part.camera_id.to_string();
+        let mut orders = Vec::new();
+        for (number, piece) in part.pieces.iter_mut().enumerate() {
+            let segment = &piece.segment;
+            let known = starts.get(&segment.id);
+            let start = known.copied().unwrap_or(segment.start_time);
+            let end = start + (segment.end_time - segment.start_time);
+            if piece.role == Role::Absent && piece.held.is_none() {
+                continue;
+            }
+            piece.role = role_in(Some(window), start, end);
+            if piece.role != Role::Trimmed {
+                continue;
+            }
+            let source = Source {
+                start,
+                start_accuracy: known.map_or(segment.start_accuracy, |_| TimeDelta::zero()),
+                expected_end: Some(end),
+                ..self.source(piece)
+            };
+            orders.push(Order {
+                part: at,
+                piece: Some(number),
+                sources: vec![source],
+                window: TimeRange::new(start.max(window.start()), end.min(window.end()))
+                    .unwrap_or(window),
+                title: title.clone(),
+            });
+        }
+        orders
+    }
+
+    /// What a clip of the window is cut from: the segments of the part, and those around it, of which the clip may need
+    /// a key frame, unless only evidence was asked for.
+    async fn clip_sources(
+        &self,
+        part: &Part,
+        window: TimeRange,
+    ) -> Result<Vec<Source>, ArchiveError> {
+        let wider = around(window);
+        let mut sources: Vec<Source> = part
+            .pieces
+            .iter()
+            .filter(|piece| {
+                piece
+                    .segment
+                    .range()
+                    .is_some_and(|range| range.overlaps(&wider))
+            })
+            .map(|piece| self.source(piece))
+            .collect();
+        if self.content.trim && !self.content.evidence_only {
+            let selected: HashSet<&str> = part
+                .pieces
+                .iter()
+                .map(|piece| piece.segment.id.as_str())
+                .collect();
+            let around = self.store.segments_in(&part.camera_id, wider).await?;
+            for segment in around {
+                if selected.contains(segment.id.as_str()) {
+                    continue;
+                }
+                let file = self.roots.open(&segment.file.source_id, &segment.file.path);
+                sources.push(Source {
+                    start: segment.file.start_time,
+                    start_accuracy: segment.file.start_accuracy,
+                    expected_end: Some(segment.file.end_time()),
+                    file: file.map(Arc::new),
+                    id: segment.id,
+                    name: segment.file.path,
+                });
+            }
+            sources.sort_by(|one, other| (one.start, &one.id).cmp(&(other.start, &other.id)));
+        }
+        Ok(sources)
+    }
+
+    fn source(&self, piece: &Piece) -> Source {
+        let segment = &piece.segment;
+        let file = match &piece.held {
+            Some(held) => held.file(self.roots, segment),
+            None => Err(match &piece.finding {
+                Some(finding) if finding.kind != ArchiveFaultKind::Missing => {
+                    GapReason::FileDamaged
+                }
+                _ => GapReason::FileMissing,
+            }),
+        };
+        Source {
+            id: segment.id.clone(),
+            name: segment.path.clone(),
+            start: segment.start_time,
+            start_accuracy: segment.start_accuracy,
+            expected_end: Some(segment.end_time),
+            file,
+        }
+    }
+
+    /// Cuts into a file that has no name any more when it is returned.
+    async fn cut(
+        &self,
+        order: Order,
+        mut on_progress: impl FnMut(TimeDelta) + Send,
+    ) -> Result<(File, CutOutcome), ArchiveError> {
+        let scratch = std::path::absolute(&self.engine.scratch).map_err(ArchiveError::Folder)?;
+        std::fs::create_dir_all(&scratch).map_err(ArchiveError::Folder)?;
+        let output = scratch.join(format!("{CUT_PREFIX}{}.part", Uuid::now_v7().simple()));
+        let hours = order.window.duration().num_hours().unsigned_abs() + 1;
+        let order = CutOrder {
+            sources: order.sources,
+            requested: order.window,
+            gap_tolerance: GAP_TOLERANCE,
+            output: output.clone(),
+            title: order.title,
+            deadline: self
+                .timeout
+                .saturating_mul(u32::try_from(hours).unwrap_or(u32::MAX)),
+        };
+        let outcome = media::cut(self.engine, order, self.cancel, |progress| {
+            on_progress(progress.media_done);
+        })
+        .await?;
+        let file = take(&output).map_err(ArchiveError::Folder)?;
+        Ok((file, outcome))
+    }
+}
+
+/// A window, and as much on both sides as a clip of it looks at.
+fn around(window: TimeRange) -> TimeRange {
+    TimeRange::new(window.start() - LOOK_AROUND, window.end() + LOOK_AROUND).unwrap_or(window)
+}
+
+/// Those of `sources` that a clip of the window looks at.
+fn near(sources: &[Source], window: TimeRange) -> Vec<Source> {
+    let wider = around(window);
+    sources
+        .iter()
+        .filter(|source| {
+            let end = source.expected_end.unwrap_or(source.start);
+            source.start < wider.end() && end > wider.start()
+        })
+        .cloned()
+        .collect()
+}
+
+/// Opens a file and takes its name away.
+fn take(path: &Path) -> io::Result<File> {
+    let file = File::open(path);
+    std::fs::remove_file(path)?;
+    file
+}

@@ -1,0 +1,382 @@
+//! Making an archive: from what was asked for to a file and its description.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use rustix::fs::{FallocateFlags, fallocate};
+use tokio_util::sync::CancellationToken;
+
+use super::contents::Contents;
+use super::cuts::Cutter;
+use super::outline::{Part, Role};
+use super::pack::{self, OnBroken, Step};
+use super::{ArchiveError, ArchiveWork, blocking, hold, selection};
+use crate::clock;
+use crate::domain::archive::{
+    Archive, ArchiveContent, ArchiveFault, ArchiveFaultKind, ArchiveSpec, LISTED_MAX,
+};
+use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
+use crate::media::CutError;
+use crate::packing::{Packed, Stop, hex};
+use crate::work::output::Draft;
+use crate::work::roots::Roots;
+use crate::work::{Attempt, Done, Work, WorkError};
+
+/// Share of an archive's progress that cutting its clips is taken for.
+const CUTTING_SHARE: f64 = 0.5;
+
+/// Lets the API and the runner share one [`ArchiveWork`].
+impl Work for Arc<ArchiveWork> {
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<Done, WorkError>> {
+        async move {
+            let JobSpec::Archive(spec) = &attempt.spec else {
+                return Err(WorkError::Failed(Notice::new(
+                    Reason::Internal,
+                    "not an archive",
+                )));
+            };
+            // What is stopped by the clock must not pass for stopped by a person.
+            let cancel = attempt.cancel.child_token();
+            let making = self.make(&attempt, spec, &cancel);
+            tokio::pin!(making);
+            let made = tokio::select! {
+                made = &mut making => made,
+                () = tokio::time::sleep(self.settings.timeout) => {
+                    cancel.cancel();
+                    match making.await {
+                        Err(ArchiveError::Cancelled | ArchiveError::Cut(CutError::Cancelled))
+                            if !attempt.cancel.is_cancelled() => Err(ArchiveError::TimedOut),
+                        made => made,
+                    }
+                }
+            };
+            made.map_err(work_error)
+        }
+        .boxed()
+    }
+}
+
+impl ArchiveWork {
+    async fn make(
+        self: &Arc<Self>,
+        attempt: &Attempt,
+        spec: &ArchiveSpec,
+        cancel: &CancellationToken,
+    ) -> Result<Done, ArchiveError> {
+        let has_clips = spec.content.layout.has_clips();
+        attempt.report(phase("opening"));
+        let contents = self
+            .prepare(&spec.content, cancel, |done, total| {
+                attempt.report(cutting(done, total, has_clips));
+            })
+            .await?;
+        let zip_bytes = pack::size(&contents, self.seal())?;
+        let _reservation = self.reserve(zip_bytes).await?;
+        self.check_disk(zip_bytes, 0)?;
+
+        let (work, name) = (Arc::clone(self), attempt.temporary_name());
+        let (attempt_here, cancel) = (attempt.clone(), cancel.clone());
+        let on_broken = if spec.content.all_or_nothing {
+            OnBroken::Fail
+        } else {
+            OnBroken::Note
+        };
+        let file_name = format!("{}.zip", spec.archive_id);
+        let named = file_name.clone();
+        let (contents, packed) = blocking(move || {
+            let mut contents = contents;
+            let folder = &work.settings.folder;
+            let (draft, file) = Draft::create(folder, &name).map_err(ArchiveError::written)?;
+            take_room(&file, zip_bytes)?;
+            let files_total = contents.entries.len() as u64;
+            let on_step = |step: Step<'_>| {
+                if cancel.is_cancelled() {
+                    return Err(Stop);
+                }
+                let done = step.bytes_done as f64 / zip_bytes.max(1) as f64;
+                attempt_here.report(Progress {
+                    files_done: step.files_done,
+                    files_total,
+                    bytes_done: step.bytes_done,
+                    bytes_total: zip_bytes,
+                    fraction: Some(if has_clips {
+                        CUTTING_SHARE + done * (1.0 - CUTTING_SHARE)
+                    } else {
+                        done
+                    }),
+                    current_item: step.entry.to_owned(),
+                    ..phase("packing")
+                });
+                Ok(())
+            };
+            let (file, packed) = pack::pack(&mut contents, work.seal(), file, on_broken, on_step)?;
+            attempt_here.report(Progress {
+                files_done: files_total,
+                files_total,
+                bytes_done: packed.size_bytes,
+                bytes_total: packed.size_bytes,
+                fraction: Some(1.0),
+                ..phase("writing to the disk")
+            });
+            // A source that broke makes the zip shorter than the room that was taken for it.
+            file.set_len(packed.size_bytes)
+                .and_then(|()| file.sync_all())
+                .map_err(ArchiveError::written)?;
+            if cancel.is_cancelled() {
+                return Err(ArchiveError::Cancelled);
+            }
+            draft.publish(&named).map_err(ArchiveError::Folder)?;
+            Ok((contents, packed))
+        })
+        .await?;
+
+        let create_time = clock::now();
+        let keep_for = TimeDelta::try_seconds(i64::try_from(spec.keep_for_s).unwrap_or(i64::MAX));
+        let archive = Archive {
+            id: spec.archive_id.clone(),
+            job_id: attempt.job_id.clone(),
+            file_name,
+            expire_time: keep_for
+                .filter(|keep| !keep.is_zero())
+                .and_then(|keep| create_time.checked_add_signed(keep)),
+            labels: spec.labels.clone(),
+            created_by: spec.created_by.clone(),
+            ..self.describe(&contents, packed, create_time)
+        };
+        Ok(Done {
+            warnings: warnings(&contents.faults),
+            result: JobResult::Archive(Box::new(archive)),
+        })
+    }
+
+    /// Finds, opens and cuts what goes into an archive. `on_cut` hears how much footage is cut, and of how much.
+    pub(super) async fn prepare(
+        &self,
+        content: &ArchiveContent,
+        cancel: &CancellationToken,
+        on_cut: impl FnMut(TimeDelta, TimeDelta) + Send,
+    ) -> Result<Contents, ArchiveError> {
+        let (mut parts, roots) = self.open_sources(content, cancel).await?;
+        let mut cuts = Vec::new();
+        if Self::needs_cutting(content) {
+            self.ffmpeg.version().await?;
+            self.check_disk(0, expected_cut_bytes(&parts, content))?;
+            let cutter = Cutter {
+                store: &self.store,
+                engine: &self.engine,
+                roots: &roots,
+                content,
+                timeout: self.settings.cut_timeout,
+                cancel,
+            };
+            cuts = cutter.cut_all(&mut parts, on_cut).await?;
+        }
+        let contents = Contents::assemble(&self.store, content.clone(), parts, cuts, roots).await?;
+        if let Some(fault) = contents.faults.first().filter(|_| content.all_or_nothing) {
+            return Err(ArchiveError::Incomplete {
+                kind: fault.kind,
+                message: fault.message.clone(),
+            });
+        }
+        if contents.entries.is_empty() {
+            return Err(ArchiveError::NothingMatches);
+        }
+        Ok(contents)
+    }
+
+    /// The segments of an archive, opened.
+    pub(super) async fn open_sources(
+        &self,
+        content: &ArchiveContent,
+        cancel: &CancellationToken,
+    ) -> Result<(Vec<Part>, Arc<Roots>), ArchiveError> {
+        let selected = selection::select(&self.store, content).await?;
+        self.check_limit(selection::source_bytes(&selected))?;
+        let roots = Arc::new(Roots::read(&self.store).await?);
+        let (content, cancel) = (content.clone(), cancel.clone());
+        let (places, opening) = (Arc::clone(&self.places), Arc::clone(&roots));
+        let parts = blocking(move || {
+            let mut parts: Vec<Part> = selected
+                .into_iter()
+                .map(|camera| Part::of(camera, &content))
+                .collect();
+            for piece in parts.iter_mut().flat_map(|part| &mut part.pieces) {
+                hold::go_on(&cancel)?;
+                (piece.held, piece.finding) = hold::hold(&piece.segment, &opening, &places);
+                match (&piece.held, piece.role) {
+                    (None, _) => piece.role = Role::Absent,
+                    // One that had vanished and is there again.
+                    (Some(_), Role::Absent) if !piece.segment.is_available => {
+                        piece.role = if content.layout.has_segments() {
+                            Role::Whole
+                        } else {
+                            Role::InClip
+                        };
+                    }
+                    _ => {}
+                }
+            }
+            Ok(parts)
+        })
+        .await?;
+        Ok((parts, roots))
+    }
+
+    /// The archive as it was packed; what concerns its file and its job is empty.
+    pub(super) fn describe(
+        &self,
+        contents: &Contents,
+        packed: Packed,
+        create_time: DateTime<Utc>,
+    ) -> Archive {
+        let mut cameras = contents.cameras.clone();
+        for camera in &mut cameras {
+            camera.gaps.truncate(LISTED_MAX);
+        }
+        Archive {
+            id: String::new(),
+            job_id: String::new(),
+            content: contents.content.clone(),
+            delivered_window: contents.delivered,
+            cameras,
+            faults: contents.faults.iter().take(LISTED_MAX).cloned().collect(),
+            fault_count: contents.faults.len() as u64,
+            entry_count: pack::entry_count(contents),
+            source_bytes: contents.source_bytes,
+            size_bytes: packed.size_bytes,
+            sha256: hex(&packed.sha256),
+            file_name: String::new(),
+            signing_key_fingerprint: self.signer.key.fingerprint().to_owned(),
+            create_time,
+            expire_time: None,
+            labels: Default::default(),
+            created_by: String::new(),
+        }
+    }
+}
+
+/// Takes the room on the disk for a whole file, so that a disk that is too full shows before anything is written.
+fn take_room(file: &File, bytes: u64) -> Result<(), ArchiveError> {
+    use rustix::io::Errno;
+    match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+        // Not every file system can; those that cannot show it while they are written to.
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        Err(error) => Err(ArchiveError::written(error.into())),
+    }
+}
+
+/// Bytes that cutting will write before they are packed.
+pub(super) fn expected_cut_bytes(parts: &[Part], content: &ArchiveContent) -> u64 {
+    let mut bytes = 0;
+    for part in parts {
+        let windows = [
+            content.window().filter(|_| content.trims_segments()),
+            part.clip,
+        ];
+        for window in windows.into_iter().flatten() {
+            for piece in &part.pieces {
+                let is_cut = part.clip.is_some() || piece.role == Role::Trimmed;
+                let whole = piece
+                    .segment
+                    .range()
+                    .filter(|_| is_cut && piece.held.is_some());
+                let share = whole.and_then(|whole| {
+                    let shown = whole.intersect(&window)?.duration().as_seconds_f64();
+                    Some(shown / whole.duration().as_seconds_f64())
+                });
+                bytes += (piece.segment.size_bytes as f64 * share.unwrap_or(0.0)) as u64;
+            }
+        }
+    }
+    bytes
+}
+
+fn phase(name: &str) -> Progress {
+    Progress {
+        phase: name.to_owned(),
+        ..Progress::default()
+    }
+}
+
+fn cutting(done: TimeDelta, total: TimeDelta, has_clips: bool) -> Progress {
+    let us = |duration: TimeDelta| duration.num_microseconds().unwrap_or(i64::MAX);
+    let share = us(done) as f64 / us(total).max(1) as f64;
+    Progress {
+        media_done_us: us(done),
+        media_total_us: us(total),
+        fraction: has_clips.then_some(share * CUTTING_SHARE),
+        ..phase("cutting")
+    }
+}
+
+/// What a job says of sources that are absent or not whole: how many, and where they are listed.
+fn warnings(faults: &[ArchiveFault]) -> Vec<Notice> {
+    [
+        (Reason::FileMissing, ArchiveFaultKind::Missing, "missing"),
+        (
+            Reason::FileDamaged,
+            ArchiveFaultKind::Unreadable,
+            "unreadable",
+        ),
+        (Reason::FileDamaged, ArchiveFaultKind::Damaged, "damaged"),
+        (
+            Reason::FileDamaged,
+            ArchiveFaultKind::Changed,
+            "not as the catalog knows them",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(reason, kind, what)| {
+        let count = faults.iter().filter(|fault| fault.kind == kind).count();
+        let words = match count {
+            0 => return None,
+            1 => format!("1 recording is {what}"),
+            _ => format!("{count} recordings are {what}"),
+        };
+        let message = format!("{words}; `faults` and the manifest say which");
+        Some(Notice::new(reason, message).with("fault_count", count.to_string()))
+    })
+    .collect()
+}
+
+/// What a failure means for the job.
+pub(super) fn work_error(error: ArchiveError) -> WorkError {
+    let message = error.to_string();
+    let failed = |reason| WorkError::Failed(Notice::new(reason, message.clone()));
+    match &error {
+        ArchiveError::CameraNotFound(_)
+        | ArchiveError::NothingMatches
+        | ArchiveError::Cut(CutError::NoFootage(_)) => failed(Reason::NoFootage),
+        ArchiveError::TooLarge { .. } => failed(Reason::ArchiveTooLarge),
+        ArchiveError::Incomplete { kind, .. } => failed(match kind {
+            ArchiveFaultKind::Missing => Reason::FileMissing,
+            _ => Reason::FileDamaged,
+        }),
+        ArchiveError::Ffmpeg(_) | ArchiveError::Cut(CutError::FfmpegMissing { .. }) => {
+            failed(Reason::FfmpegUnavailable)
+        }
+        ArchiveError::DiskFull { .. }
+        | ArchiveError::FolderFull { .. }
+        | ArchiveError::NoSpace
+        | ArchiveError::Cut(CutError::DiskFull) => failed(Reason::DiskFull),
+        ArchiveError::Cancelled | ArchiveError::Cut(CutError::Cancelled) => WorkError::Stopped,
+        ArchiveError::TimedOut | ArchiveError::Cut(CutError::TimedOut) => {
+            WorkError::Failed(Notice::new(Reason::TimedOut, "archive export timed out"))
+        }
+        ArchiveError::Cut(CutError::FfmpegFailed { .. }) => WorkError::Failed(
+            Notice::new(Reason::FfmpegFailed, message.clone()).with("retryable", "true"),
+        ),
+        ArchiveError::Corrupted(_) => failed(Reason::FileCorrupted),
+        ArchiveError::Store(_) => WorkError::Retry(Notice::new(Reason::Internal, message)),
+        ArchiveError::Cut(_)
+        | ArchiveError::Sign(_)
+        | ArchiveError::Folder(_)
+        | ArchiveError::TooManyStreams(_) => {
+            tracing::error!(error = %message, cause = ?error, "an archive cannot be made");
+            failed(Reason::Internal)
+        }
+    }
+}

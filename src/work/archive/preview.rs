@@ -1,0 +1,225 @@
+//! What an archive would be, found without reading any footage; and what is checked before a job is accepted.
+
+use tokio_util::sync::CancellationToken;
+
+use super::contents::{Contents, From};
+use super::making::expected_cut_bytes;
+use super::outline::{Part, Role};
+use super::{ArchiveError, ArchiveWork, pack};
+use crate::domain::archive::{
+    ArchiveCamera, ArchiveContent, ArchiveFault, ArchiveSegment, LISTED_MAX,
+};
+use crate::domain::camera::CameraId;
+use crate::domain::time::TimeRange;
+
+/// One source of a planned archive.
+#[derive(Clone, Debug)]
+#[allow(
+    missing_docs,
+    reason = "archive_resources.proto documents every field, and the names are the same"
+)]
+pub struct PreviewSource {
+    pub segment_id: String,
+    pub camera_id: CameraId,
+    pub window: TimeRange,
+    pub size_bytes: u64,
+    pub entry_name: String,
+}
+
+/// What an archive would be.
+#[derive(Clone, Debug)]
+#[allow(
+    missing_docs,
+    reason = "archive_resources.proto documents every field, and the names are the same"
+)]
+pub struct Preview {
+    pub content: ArchiveContent,
+    pub delivered: Option<TimeRange>,
+    pub cameras: Vec<ArchiveCamera>,
+    pub faults: Vec<ArchiveFault>,
+    pub fault_count: u64,
+    pub sources: Vec<PreviewSource>,
+    pub source_count: u64,
+    pub source_bytes: u64,
+    pub entry_count: u64,
+    pub size_bytes: u64,
+    pub size_exact: bool,
+}
+
+impl ArchiveWork {
+    /// Checks what can be known before the work: cameras, footage, limits, ffmpeg, room on the disk; every source, when
+    /// all of them are wanted.
+    pub async fn admit(&self, content: &ArchiveContent) -> Result<(), ArchiveError> {
+        self.preview(content).await.map(|_| ())
+    }
+
+    /// What an archive of `content` would be. The checks of [`ArchiveWork::admit`] are made.
+    pub async fn preview(&self, content: &ArchiveContent) -> Result<Preview, ArchiveError> {
+        let (parts, roots) = self
+            .open_sources(content, &CancellationToken::new())
+            .await?;
+        let finding = parts
+            .iter()
+            .flat_map(|part| &part.pieces)
+            .find_map(|piece| Some((&piece.segment, piece.finding.as_ref()?)));
+        if let Some((segment, finding)) = finding.filter(|_| content.all_or_nothing) {
+            return Err(ArchiveError::Incomplete {
+                kind: finding.kind,
+                message: format!("{}: {}", segment.path, finding.message),
+            });
+        }
+        let cut_bytes = if Self::needs_cutting(content) {
+            self.ffmpeg.version().await?;
+            expected_cut_bytes(&parts, content)
+        } else {
+            0
+        };
+        let planned = planned(&parts, content);
+        let cut_entries = planned.cut_entries;
+        let contents =
+            Contents::assemble(&self.store, content.clone(), parts, Vec::new(), roots).await?;
+        if contents.source_bytes == 0 {
+            return Err(ArchiveError::NothingMatches);
+        }
+        let zip_bytes = pack::size(&contents, self.seal())?.saturating_add(cut_bytes);
+        self.check_disk(zip_bytes, cut_bytes)?;
+        drop(self.reserve(zip_bytes).await?);
+        Ok(Preview {
+            entry_count: pack::entry_count(&contents) + cut_entries,
+            size_bytes: zip_bytes,
+            size_exact: cut_bytes == 0,
+            sources: planned.sources,
+            source_count: planned.source_count,
+            ..Preview::of(contents)
+        })
+    }
+}
+
+impl Preview {
+    /// What is about to be packed.
+    pub(super) fn of_ready(contents: &Contents, zip_bytes: u64) -> Self {
+        let sources = contents
+            .entries
+            .iter()
+            .filter_map(|entry| match &entry.from {
+                From::Recording { segment, .. } => {
+                    Some((entry.camera, segment, entry.name.as_str()))
+                }
+                From::Cut { .. } => None,
+            });
+        let cut_from = contents
+            .cut_sources
+            .iter()
+            .map(|source| (source.camera, &source.segment, ""));
+        let sources: Vec<PreviewSource> = sources
+            .chain(cut_from)
+            .filter_map(|(camera, segment, name)| {
+                source(
+                    &contents.cameras[camera].camera_id,
+                    segment,
+                    segment.range(),
+                    name,
+                )
+            })
+            .collect();
+        Self {
+            source_count: sources.len() as u64,
+            sources: sources.into_iter().take(LISTED_MAX).collect(),
+            entry_count: pack::entry_count(contents),
+            size_bytes: zip_bytes,
+            size_exact: true,
+            content: contents.content.clone(),
+            delivered: contents.delivered,
+            cameras: listed(contents.cameras.clone()),
+            faults: contents.faults.iter().take(LISTED_MAX).cloned().collect(),
+            fault_count: contents.faults.len() as u64,
+            source_bytes: contents.source_bytes,
+        }
+    }
+
+    fn of(contents: Contents) -> Self {
+        Self {
+            content: contents.content,
+            delivered: contents.delivered,
+            cameras: listed(contents.cameras),
+            fault_count: contents.faults.len() as u64,
+            faults: contents.faults.into_iter().take(LISTED_MAX).collect(),
+            source_bytes: contents.source_bytes,
+            sources: Vec::new(),
+            source_count: 0,
+            entry_count: 0,
+            size_bytes: 0,
+            size_exact: false,
+        }
+    }
+}
+
+fn listed(mut cameras: Vec<ArchiveCamera>) -> Vec<ArchiveCamera> {
+    for camera in &mut cameras {
+        camera.gaps.truncate(LISTED_MAX);
+    }
+    cameras
+}
+
+struct Planned {
+    sources: Vec<PreviewSource>,
+    source_count: u64,
+    cut_entries: u64,
+}
+
+fn planned(parts: &[Part], content: &ArchiveContent) -> Planned {
+    let mut planned = Planned {
+        sources: Vec::new(),
+        source_count: 0,
+        cut_entries: 0,
+    };
+    let trim_to = content.window().filter(|_| content.trim);
+    for part in parts {
+        let clip: Vec<_> = part
+            .clip
+            .map(|clip| (clip.start(), "mp4"))
+            .into_iter()
+            .collect();
+        planned.cut_entries += clip.len() as u64;
+        let (names, clip_names) = part.names(|_| None, &clip);
+        for (piece, name) in part.pieces.iter().zip(&names) {
+            let name = match piece.role {
+                Role::Absent => continue,
+                Role::InClip => clip_names.first().map_or("", String::as_str),
+                Role::Whole => name,
+                Role::Trimmed => {
+                    planned.cut_entries += 1;
+                    name
+                }
+            };
+            planned.source_count += 1;
+            if planned.sources.len() == LISTED_MAX {
+                continue;
+            }
+            let whole = piece.segment.range();
+            let taken = match trim_to {
+                Some(window) => whole.and_then(|whole| whole.intersect(&window)),
+                None => whole,
+            };
+            planned
+                .sources
+                .extend(source(&part.camera_id, &piece.segment, taken, name));
+        }
+    }
+    planned
+}
+
+fn source(
+    camera_id: &CameraId,
+    segment: &ArchiveSegment,
+    taken: Option<TimeRange>,
+    entry_name: &str,
+) -> Option<PreviewSource> {
+    Some(PreviewSource {
+        segment_id: segment.id.clone(),
+        camera_id: camera_id.clone(),
+        window: taken?,
+        size_bytes: segment.size_bytes,
+        entry_name: entry_name.to_owned(),
+    })
+}
