@@ -40,6 +40,7 @@ mod sources;
 mod table;
 mod time_argument;
 mod variables;
+mod verify;
 mod words;
 
 use std::process::ExitCode;
@@ -69,6 +70,7 @@ enum Command {
     Import(import::ImportArgs),
     Clip(clip::ClipArgs),
     Archive(archive::ArchiveArgs),
+    Verify(verify::VerifyArgs),
     Jobs(jobs::JobsArgs),
     Watch(jobs::WatchArgs),
     Cameras(catalog::CamerasArgs),
@@ -133,6 +135,7 @@ async fn command(command: Command) -> Result<ExitCode, CliError> {
             import::run(&settings, &args).await.map(done)
         }
         Command::Clip(args) => clip::run(args).await.map(done),
+        Command::Verify(args) => verify::run(args).await,
         Command::Archive(args) => archive::run(args).await.map(done),
         Command::Jobs(args) => jobs::run(args).await.map(done),
         Command::Watch(args) => jobs::watch(args).await.map(done),
