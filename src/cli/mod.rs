@@ -1,7 +1,7 @@
 //! The command line: settings, wiring, signals, commands. No logic of the service is here.
 //!
 //! Client commands (`clip`, `archive`, `jobs`, `watch`, `cameras`, `timeline`) talk to a server over gRPC, as any other client
-//! does. `serve`, `import` and `doctor` work on the data folder of this machine. Results go to standard output,
+//! does. `serve`, `import` and `doctor` work on the data folder of this machine, `verify` on files. Results go to standard output,
 //! progress and errors to standard error.
 
 mod archive;
