@@ -6,6 +6,7 @@ use super::hold::{Finding, Held};
 use super::selection::SelectedCamera;
 use crate::domain::archive::{ArchiveContent, ArchiveFault, ArchiveSegment};
 use crate::domain::camera::CameraId;
+use crate::domain::coverage::Gap;
 use crate::domain::entry_name;
 use crate::domain::time::TimeRange;
 
@@ -40,6 +41,8 @@ pub(super) struct Part {
     pub(super) pieces: Vec<Piece>,
     /// The window of its clip, if it gets one.
     pub(super) clip: Option<TimeRange>,
+    /// Why there is no clip, where one was wanted and nothing could be shown.
+    pub(super) without_clip: Vec<Gap>,
 }
 
 impl Part {
@@ -76,6 +79,7 @@ impl Part {
             display_name: camera.display_name,
             pieces,
             clip,
+            without_clip: Vec::new(),
         }
     }
 
