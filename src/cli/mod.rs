@@ -1,8 +1,8 @@
 //! The command line: settings, wiring, signals, commands. No logic of the service is here.
 //!
-//! Client commands (`clip`, `archive`, `jobs`, `watch`, `cameras`, `timeline`) talk to a server over gRPC, as any other client
-//! does. `serve`, `import` and `doctor` work on the data folder of this machine, `verify` on files. Results go to standard output,
-//! progress and errors to standard error.
+//! Client commands (`clip`, `archive`, `jobs`, `watch`, `cameras`, `timeline`) talk to a server over gRPC, as any other
+//! client does. `serve`, `import`, `exports` and `doctor` work on the data folder of this machine, `verify` on files.
+//! Results go to standard output, progress and errors to standard error.
 
 mod archive;
 mod archive_report;
@@ -20,6 +20,7 @@ mod description;
 mod doctor;
 mod doctor_checks;
 mod download;
+mod exports;
 mod failure;
 mod follow;
 mod import;
@@ -76,6 +77,7 @@ enum Command {
     Watch(jobs::WatchArgs),
     Cameras(catalog::CamerasArgs),
     Timeline(catalog::TimelineArgs),
+    Exports(exports::ExportsArgs),
     Doctor(doctor::DoctorArgs),
     /// List the variables of the environment: meaning, default, present value
     #[command(after_help = sources::SYNTAX)]
@@ -142,6 +144,12 @@ async fn command(command: Command) -> Result<ExitCode, CliError> {
         Command::Watch(args) => jobs::watch(args).await.map(done),
         Command::Cameras(args) => catalog::cameras(args).await.map(done),
         Command::Timeline(args) => catalog::timeline(args).await.map(done),
+        Command::Exports(args) => {
+            let (settings, unknown) =
+                Settings::of_process(&[("HELDAR_DATA_DIR", args.data_dir())])?;
+            warn_of_unknown(&unknown);
+            exports::run(&settings, &args).await.map(done)
+        }
         Command::Doctor(args) => doctor::run(&args).await.map(done),
         Command::Settings { json } => variables::print(json).map(done),
     }
