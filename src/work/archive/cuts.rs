@@ -213,7 +213,7 @@ impl Cutter<'_> {
             if piece.role == Role::Absent && piece.held.is_none() {
                 continue;
             }
-            piece.role = role_in(Some(window), start, end);
+            piece.role = role_in(window, start, end);
             if piece.role != Role::Trimmed {
                 continue;
             }

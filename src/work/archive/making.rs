@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::contents::Contents;
 use super::cuts::Cutter;
-use super::outline::{Part, Role};
+use super::outline::{Part, Role, role_in, role_of};
 use super::pack::{self, OnBroken, Step};
 use super::preview::listed;
 use super::{ArchiveError, ArchiveWork, blocking, hold, selection};
@@ -199,6 +199,7 @@ impl ArchiveWork {
         let (content, cancel) = (content.clone(), cancel.clone());
         let (places, opening) = (Arc::clone(&self.places), Arc::clone(&roots));
         let parts = blocking(move || {
+            let trim_to = content.window().filter(|_| content.trim);
             let mut parts: Vec<Part> = selected
                 .into_iter()
                 .map(|camera| Part::of(camera, &content))
@@ -206,17 +207,18 @@ impl ArchiveWork {
             for piece in parts.iter_mut().flat_map(|part| &mut part.pieces) {
                 hold::go_on(&cancel)?;
                 (piece.held, piece.finding) = hold::hold(&piece.segment, &opening, &places);
-                match (&piece.held, piece.role) {
-                    (None, _) => piece.role = Role::Absent,
-                    // One that had vanished and is there again.
-                    (Some(_), Role::Absent) if !piece.segment.is_available => {
-                        piece.role = if content.layout.has_segments() {
-                            Role::Whole
-                        } else {
-                            Role::InClip
-                        };
-                    }
-                    _ => {}
+                let known = &mut piece.segment;
+                if piece.held.is_none() {
+                    piece.role = Role::Absent;
+                    // What may only reach into the window by the inexactness of its name is not missed.
+                    let is_wanted = trim_to.is_none_or(|window| {
+                        role_in(window, known.start_time, known.end_time) != Role::Absent
+                    });
+                    piece.finding = piece.finding.take().filter(|_| is_wanted);
+                } else if !known.is_available {
+                    // It had vanished and is there again.
+                    known.is_available = true;
+                    piece.role = role_of(known, &content);
                 }
             }
             Ok(parts)
