@@ -11,6 +11,7 @@
 #[path = "../tests/support/footage.rs"]
 #[allow(dead_code, reason = "only the harness uses it here")]
 mod footage;
+mod hour;
 #[path = "../tests/service/server.rs"]
 #[allow(dead_code, reason = "the tests use more of the harness")]
 mod server;
@@ -25,12 +26,9 @@ use heldar_footage::domain::catalog::{Container, MediaFacts, NewSegment, VideoFo
 use heldar_footage::domain::source::Source;
 use heldar_footage::proto;
 use heldar_footage::repository::Store;
+use hour::{HOUR_S, SEGMENT_S, make_hour, median, ms};
 use server::{Server, Site, clip_of, seconds, time};
 
-const SEGMENT_S: i64 = 10;
-const HOUR_S: i64 = 3600;
-/// Different segments that are encoded; the hour is made of copies of them.
-const ENCODED: i64 = 6;
 const SYNTHETIC_SEGMENTS: i64 = 1_000_000;
 
 fn main() {
@@ -364,77 +362,6 @@ fn concat_list(site: &Site) -> PathBuf {
     list
 }
 
-fn make_hour(folder: &Path, first: DateTime<Utc>) {
-    std::fs::create_dir_all(folder).unwrap();
-    let encoded = folder.with_file_name("encoded");
-    std::fs::create_dir(&encoded).unwrap();
-    let status = Command::new("ffmpeg")
-        .args([
-            "-nostdin",
-            "-v",
-            "error",
-            "-f",
-            "lavfi",
-            "-i",
-            "testsrc2=size=1920x1080:rate=25",
-        ])
-        .args(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"])
-        .args([
-            "-t",
-            &(ENCODED * SEGMENT_S).to_string(),
-            "-pix_fmt",
-            "yuv420p",
-        ])
-        .args([
-            "-c:v",
-            "libx264",
-            "-preset",
-            "ultrafast",
-            "-b:v",
-            "4M",
-            "-maxrate",
-            "4M",
-            "-bufsize",
-            "4M",
-        ])
-        .args([
-            "-g",
-            "50",
-            "-sc_threshold",
-            "0",
-            "-c:a",
-            "aac",
-            "-b:a",
-            "64k",
-        ])
-        .args([
-            "-f",
-            "segment",
-            "-segment_time",
-            &SEGMENT_S.to_string(),
-            "-reset_timestamps",
-            "1",
-        ])
-        .args([
-            "-segment_format_options",
-            "movflags=+frag_keyframe+empty_moov+default_base_moof",
-        ])
-        .arg(encoded.join("%d.mp4"))
-        .status()
-        .unwrap();
-    assert!(status.success());
-    for number in 0..HOUR_S / SEGMENT_S {
-        let start = first + TimeDelta::seconds(number * SEGMENT_S);
-        let name = start.format("%Y%m%d_%H%M%S.mp4").to_string();
-        std::fs::copy(
-            encoded.join(format!("{}.mp4", number % ENCODED)),
-            folder.join(name),
-        )
-        .unwrap();
-    }
-    std::fs::remove_dir_all(encoded).unwrap();
-}
-
 fn synthetic_start() -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000, 0).unwrap()
 }
@@ -505,13 +432,4 @@ fn hash(path: &Path) {
         hasher.update(&buffer[..count]);
     }
     std::hint::black_box(hasher.finalize());
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
 }

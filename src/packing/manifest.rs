@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::hex;
 use super::lane::Sha256;
+use super::sums::hex;
 use crate::domain::archive::{
     ArchiveCamera, ArchiveContent, ArchiveFault, ArchiveFaultKind, ArchiveLayout, ArchiveSegment,
 };

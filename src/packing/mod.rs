@@ -9,8 +9,11 @@ mod known_keys;
 mod lane;
 mod manifest;
 mod packer;
+mod pool;
 mod readme;
 mod signing;
+mod sums;
+mod verify;
 mod zip;
 
 pub use known_keys::{KnownKeys, KnownKeysError};
@@ -21,6 +24,8 @@ pub use readme::readme;
 pub use signing::{
     KeyError, SIGNATURE_NAMESPACE, SIGNER, SignatureError, SignedBy, SigningKey, check_signature,
 };
+pub use sums::{SIGNATURE_NAME, SUMS_NAME, SumsError, hex, sums_line};
+pub use verify::{Findings, VerifyError, verify};
 pub use zip::{EntryHead, zip_size};
 
 /// Entry with everything about the archive.
@@ -29,16 +34,3 @@ pub const MANIFEST: &str = "manifest.json";
 pub const README: &str = "README.txt";
 /// Entry with the key that the signature is checked with, as `ssh-keygen -Y verify -f` reads it.
 pub const ALLOWED_SIGNERS: &str = "allowed_signers";
-/// Entry with the SHA-256 of every entry before it, as `sha256sum -c` reads it.
-pub const SUMS: &str = "SHA256SUMS";
-/// Entry with the signature of [`SUMS`].
-pub const SIGNATURE: &str = "SHA256SUMS.sig";
-/// One line of [`SUMS`].
-pub fn sums_line(digest: &Sha256, name: &str) -> String {
-    format!("{}  {name}\n", hex(digest))
-}
-
-/// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

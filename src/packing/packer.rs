@@ -6,18 +6,13 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt as _;
 use std::rc::Rc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bytes::Bytes;
 
 use super::lane::{Lane, Sha256};
+use super::pool::{Buffer, CHUNK_BYTES, Pool, read_some};
 use super::zip::{EntryHead, ZipWriter};
-
-/// Large enough that a call of the system costs little beside it, small enough to stay in the cache of a core.
-const CHUNK_BYTES: usize = 512 * 1024;
-const CHUNKS: usize = 16;
 
 /// Told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,16 +231,6 @@ pub fn sha256(
     Ok(Some(digest))
 }
 
-/// As much as one call gives, from `offset` on.
-fn read_some(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    loop {
-        match file.read_at(buffer, offset) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            read => return read,
-        }
-    }
-}
-
 /// Writes a chunk through the zip's records without a copy of it.
 fn pass(passing: &RefCell<Option<Bytes>>, out: &mut dyn Write, chunk: Bytes) -> io::Result<()> {
     *passing.borrow_mut() = Some(chunk.clone());
@@ -317,60 +302,5 @@ impl Write for Chunked<'_> {
         self.size_bytes += chunk.len() as u64;
         self.lane.add(chunk.clone());
         pass(self.passing, self.out, chunk)
-    }
-}
-
-/// Buffers that come back when nobody needs them any more. When all are out, the reader waits: so nothing runs ahead.
-struct Pool {
-    home: SyncSender<Vec<u8>>,
-    free: Receiver<Vec<u8>>,
-    made: usize,
-}
-
-impl Pool {
-    fn new() -> Self {
-        let (home, free) = sync_channel(CHUNKS);
-        Self {
-            home,
-            free,
-            made: 0,
-        }
-    }
-
-    fn take(&mut self) -> Buffer {
-        let waiting = self.free.try_recv().ok();
-        let bytes = match waiting {
-            Some(bytes) => bytes,
-            None if self.made < CHUNKS => {
-                self.made += 1;
-                vec![0; CHUNK_BYTES]
-            }
-            // The pool holds a sender itself, so the channel cannot be closed.
-            None => self.free.recv().unwrap_or_else(|_| vec![0; CHUNK_BYTES]),
-        };
-        Buffer {
-            bytes,
-            length: 0,
-            home: self.home.clone(),
-        }
-    }
-}
-
-struct Buffer {
-    bytes: Vec<u8>,
-    length: usize,
-    home: SyncSender<Vec<u8>>,
-}
-
-impl AsRef<[u8]> for Buffer {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        // There is room for every buffer; a pool that is gone needs none back.
-        let _ = self.home.try_send(std::mem::take(&mut self.bytes));
     }
 }

@@ -200,23 +200,22 @@ impl ArchiveWork {
 
     /// Opens a finished archive's file, after a look at its size.
     pub async fn open(&self, archive: &Archive) -> Result<File, ArchiveError> {
-        let (folder, name, size_bytes) = (
-            self.settings.folder.clone(),
-            archive.file_name.clone(),
-            archive.size_bytes,
-        );
+        let file = self.open_as_it_is(archive).await?;
+        let metadata = file.metadata().map_err(ArchiveError::Folder)?;
+        if metadata.len() != archive.size_bytes {
+            return Err(ArchiveError::Corrupted("no longer has its size"));
+        }
+        Ok(file)
+    }
+
+    /// Opens the file of an archive, whatever has become of it.
+    async fn open_as_it_is(&self, archive: &Archive) -> Result<File, ArchiveError> {
+        let (folder, name) = (self.settings.folder.clone(), archive.file_name.clone());
         blocking(move || {
-            let file = match open_beneath(&folder, Path::new(&name)) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(ArchiveError::Corrupted("is gone"));
-                }
-                Err(error) => return Err(ArchiveError::Folder(error)),
-            };
-            if file.metadata().map_err(ArchiveError::Folder)?.len() != size_bytes {
-                return Err(ArchiveError::Corrupted("no longer has its size"));
-            }
-            Ok(file)
+            open_beneath(&folder, Path::new(&name)).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => ArchiveError::Corrupted("is gone"),
+                _ => ArchiveError::Folder(error),
+            })
         })
         .await
     }

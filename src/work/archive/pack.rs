@@ -11,8 +11,8 @@ use super::outline;
 use crate::domain::archive::ArchiveFaultKind;
 use crate::packing::{
     ALLOWED_SIGNERS, EntryHead, MANIFEST, Manifest, ManifestCut, ManifestSource, PackError, Packed,
-    Packer, README, SIGNATURE, SUMS, Sha256, SigningKey, Sink, Stop, readme, sha256, sums_line,
-    zip_size,
+    Packer, README, SIGNATURE_NAME, SUMS_NAME, Sha256, SigningKey, Sink, Stop, readme, sha256,
+    sums_line, zip_size,
 };
 use crate::work::roots::Roots;
 
@@ -60,10 +60,10 @@ pub(super) fn size(contents: &Contents, seal: Seal<'_>) -> Result<u64, ArchiveEr
     let readme = readme(seal.key.fingerprint());
     let signers = seal.key.allowed_signers();
     let names = contents.entries.iter().map(|entry| entry.name.as_str());
-    let sums_bytes: usize = names
-        .chain([MANIFEST, README, ALLOWED_SIGNERS])
-        .map(|name| sums_line(&nothing, name).len())
-        .sum();
+    let mut sums = String::new();
+    for name in names.chain([MANIFEST, README, ALLOWED_SIGNERS]) {
+        sums_line(&mut sums, &nothing, name);
+    }
     // A signature is as long whatever was signed.
     let signature = seal.key.sign(b"").map_err(ArchiveError::Sign)?;
     let modified = contents.newest();
@@ -71,8 +71,8 @@ pub(super) fn size(contents: &Contents, seal: Seal<'_>) -> Result<u64, ArchiveEr
         (MANIFEST, manifest.0),
         (README, readme.len() as u64),
         (ALLOWED_SIGNERS, signers.len() as u64),
-        (SUMS, sums_bytes as u64),
-        (SIGNATURE, signature.len() as u64),
+        (SUMS_NAME, sums.len() as u64),
+        (SIGNATURE_NAME, signature.len() as u64),
     ];
     let heads = contents
         .entries
@@ -249,15 +249,17 @@ fn seal_zip<S: Sink>(
 
     let mut sums = String::new();
     for (entry, digest) in contents.entries.iter().zip(&digests) {
-        sums.push_str(&sums_line(digest, &entry.name));
+        sums_line(&mut sums, digest, &entry.name);
     }
     for name in [MANIFEST, README, ALLOWED_SIGNERS] {
         let digest = packer.next_digest().map_err(ArchiveError::Folder)?;
-        sums.push_str(&sums_line(&digest, name));
+        sums_line(&mut sums, &digest, name);
     }
-    packer.add_written(&head(SUMS), |out| out.write_all(sums.as_bytes()))?;
+    packer.add_written(&head(SUMS_NAME), |out| out.write_all(sums.as_bytes()))?;
     let signature = seal.key.sign(sums.as_bytes()).map_err(ArchiveError::Sign)?;
-    packer.add_written(&head(SIGNATURE), |out| out.write_all(signature.as_bytes()))?;
+    packer.add_written(&head(SIGNATURE_NAME), |out| {
+        out.write_all(signature.as_bytes())
+    })?;
     Ok(packer.finish()?)
 }
 

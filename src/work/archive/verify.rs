@@ -6,8 +6,11 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::making::work_error;
-use super::{ArchiveError, ArchiveWork};
-use crate::domain::job::{JobSpec, Notice, Reason};
+use super::{ArchiveError, ArchiveWork, blocking};
+use crate::clock;
+use crate::domain::archive::{ArchiveVerification, ExportAction, ExportRecord};
+use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
+use crate::packing::{self, Stop, VerifyError};
 use crate::work::{Attempt, Done, Work, WorkError};
 
 /// Verifies archives.
@@ -28,10 +31,9 @@ impl VerifyWork {
                 "not a verification",
             )));
         };
+        let store = &self.archives.store;
         let store_failed = |error| work_error(ArchiveError::Store(error));
-        let archive = self
-            .archives
-            .store
+        let archive = store
             .archive(&spec.archive_id)
             .await
             .map_err(store_failed)?
@@ -41,8 +43,58 @@ impl VerifyWork {
                     format!("archive {} not found", spec.archive_id),
                 ))
             })?;
-        let _file = self.archives.open(&archive).await.map_err(work_error)?;
-        todo!()
+        let file = self
+            .archives
+            .open_as_it_is(&archive)
+            .await
+            .map_err(work_error)?;
+        let (archives, here) = (Arc::clone(&self.archives), attempt.clone());
+        let findings = blocking(move || {
+            let on_bytes = |done: u64, total: u64| {
+                if here.cancel.is_cancelled() {
+                    return Err(Stop);
+                }
+                here.report(Progress {
+                    phase: "verifying".to_owned(),
+                    bytes_done: done,
+                    bytes_total: total,
+                    fraction: Some(done as f64 / total.max(1) as f64),
+                    ..Progress::default()
+                });
+                Ok(())
+            };
+            packing::verify(&file, &archives.signer.known, on_bytes).map_err(|error| match error {
+                VerifyError::Stopped => ArchiveError::Cancelled,
+                VerifyError::Read(error) => ArchiveError::Folder(error),
+                VerifyError::NotAZip => ArchiveError::Corrupted("is no zip any more"),
+            })
+        })
+        .await
+        .map_err(work_error)?;
+        let verification = ArchiveVerification {
+            archive_id: archive.id.clone(),
+            signature: findings.signature,
+            signing_key_fingerprint: findings.signing_key_fingerprint,
+            entries_checked: findings.entries_checked,
+            bytes_checked: findings.bytes_checked,
+            defects: findings.defects,
+            defect_count: findings.defect_count,
+            verify_time: clock::now(),
+        };
+        let verdict = if verification.is_intact() {
+            "intact"
+        } else {
+            "damaged"
+        };
+        let record = ExportRecord::of(&archive, ExportAction::Verified, verification.verify_time);
+        store
+            .record_export(&record.by("", verdict))
+            .await
+            .map_err(store_failed)?;
+        Ok(Done {
+            result: JobResult::ArchiveVerification(Box::new(verification)),
+            warnings: Vec::new(),
+        })
     }
 }
 

@@ -1,0 +1,177 @@
+//! SHA256SUMS: the hashes of all entries before it, in the format of `sha256sum` (GNU coreutils manual, "md5sum
+//! invocation"): 64 hexadecimal digits, two spaces, the name, a line break.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use super::lane::Sha256;
+
+/// Name of the entry with the hashes.
+pub const SUMS_NAME: &str = "SHA256SUMS";
+
+/// Name of the entry with the signature of the hashes.
+pub const SIGNATURE_NAME: &str = "SHA256SUMS.sig";
+
+/// Room for some two million entries.
+pub(super) const SUMS_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+const DIGITS: usize = 64;
+
+/// Appends the line of an entry. The name is one of `domain::entry_name`, so that nothing in it must be escaped.
+pub fn sums_line(sums: &mut String, sha256: &Sha256, name: &str) {
+    sums.push_str(&hex(sha256));
+    sums.push_str("  ");
+    sums.push_str(name);
+    sums.push('\n');
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // A string takes everything.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+/// Why a text is not SHA256SUMS.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SumsError {
+    /// A line without digest and name.
+    #[error("line {line} is not a hash and a name")]
+    Line {
+        /// Number of the line, from 1.
+        line: usize,
+    },
+    /// A name has two hashes.
+    #[error("line {line} names an entry for the second time")]
+    Twice {
+        /// Number of the line, from 1.
+        line: usize,
+    },
+    /// Bytes that are no text, or a last line that was cut off.
+    #[error("it is no text of whole lines")]
+    NoText,
+}
+
+/// The hashes by name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Sums<'a> {
+    by_name: HashMap<&'a str, Sha256>,
+}
+
+impl<'a> Sums<'a> {
+    /// Reads what [`sums_line`] wrote, and nothing else that `sha256sum` would take.
+    pub(super) fn parse(text: &'a [u8]) -> Result<Self, SumsError> {
+        let text = std::str::from_utf8(text).map_err(|_| SumsError::NoText)?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            return Err(SumsError::NoText);
+        }
+        let mut by_name = HashMap::new();
+        for (index, line) in text.split_terminator('\n').enumerate() {
+            let line_number = index + 1;
+            let (name, sha256) = parse_line(line).ok_or(SumsError::Line { line: line_number })?;
+            if by_name.insert(name, sha256).is_some() {
+                return Err(SumsError::Twice { line: line_number });
+            }
+        }
+        Ok(Self { by_name })
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Sha256> {
+        self.by_name.get(name)
+    }
+
+    /// All names, in no order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.by_name.keys().copied()
+    }
+}
+
+fn parse_line(line: &str) -> Option<(&str, Sha256)> {
+    let (digits, rest) = line.split_at_checked(DIGITS)?;
+    let name = rest.strip_prefix("  ")?;
+    let is_plain = !name.is_empty() && !name.chars().any(|c| c.is_control() || c == '\\');
+    let mut sha256 = Sha256::default();
+    for (byte, pair) in sha256.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    }
+    is_plain.then_some((name, sha256))
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Sums, SumsError, hex, sums_line};
+
+    const HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut text = String::new();
+        sums_line(&mut text, &[0xab; 32], "gate/a b.mp4");
+        sums_line(&mut text, &[1; 32], "ü");
+        assert!(text.starts_with("abababab"));
+        let sums = Sums::parse(text.as_bytes()).unwrap();
+        assert_eq!(sums.get("gate/a b.mp4"), Some(&[0xab; 32]));
+        assert_eq!(sums.get("ü"), Some(&[1; 32]));
+        assert_eq!(sums.names().count(), 2);
+    }
+
+    #[test]
+    fn other_forms_are_refused_by_line() {
+        let good = format!("{HASH}  a\n");
+        for bad in [
+            format!("\\{HASH}  a\\nb\n"),
+            format!("{HASH}  a\\b\n"),
+            format!("{HASH} *b\n"),
+            format!("{HASH}  \n"),
+            format!("{HASH}  b\r\n"),
+            format!("{}  b\n", HASH.to_uppercase()),
+            format!("{}  b\n", &HASH[1..]),
+            format!("{}ü  b\n", &HASH[1..]),
+            "\n".to_owned(),
+        ] {
+            let text = format!("{good}{bad}");
+            assert_eq!(
+                Sums::parse(text.as_bytes()),
+                Err(SumsError::Line { line: 2 }),
+                "{bad}"
+            );
+        }
+        let twice = format!("{good}{good}");
+        assert_eq!(
+            Sums::parse(twice.as_bytes()),
+            Err(SumsError::Twice { line: 2 })
+        );
+        assert_eq!(
+            Sums::parse(good.trim_end().as_bytes()),
+            Err(SumsError::NoText)
+        );
+        assert_eq!(Sums::parse(&[0xff, b'\n']), Err(SumsError::NoText));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_can_be_written_again(text in "([0-9a-f]{64}  [a-z/.ü]{0,4}\n){0,3}|\\PC*") {
+            if let Ok(sums) = Sums::parse(text.as_bytes()) {
+                let lines = text.lines().count();
+                prop_assert_eq!(sums.names().count(), lines);
+                for line in text.lines() {
+                    let (digits, name) = line.split_once("  ").unwrap();
+                    prop_assert_eq!(hex(sums.get(name).unwrap()), digits);
+                }
+            }
+        }
+    }
+}
