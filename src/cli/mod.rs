@@ -1,7 +1,7 @@
 //! The command line: settings, wiring, signals, commands. No logic of the service is here.
 //!
 //! Client commands (`clip`, `archive`, `jobs`, `watch`, `cameras`, `timeline`) talk to a server over gRPC, as any other client
-//! does. `serve`, `import` and `doctor` work on the data folder of this machine. Results go to standard output,
+//! does. `serve`, `import` and `doctor` work on the data folder of this machine, `verify` on files. Results go to standard output,
 //! progress and errors to standard error.
 
 mod archive;
@@ -41,6 +41,7 @@ mod sources;
 mod table;
 mod time_argument;
 mod variables;
+mod verify;
 mod words;
 
 use std::process::ExitCode;
@@ -70,6 +71,7 @@ enum Command {
     Import(import::ImportArgs),
     Clip(clip::ClipArgs),
     Archive(archive::ArchiveArgs),
+    Verify(verify::VerifyArgs),
     Jobs(jobs::JobsArgs),
     Watch(jobs::WatchArgs),
     Cameras(catalog::CamerasArgs),
@@ -134,6 +136,7 @@ async fn command(command: Command) -> Result<ExitCode, CliError> {
             import::run(&settings, &args).await.map(done)
         }
         Command::Clip(args) => clip::run(args).await.map(done),
+        Command::Verify(args) => verify::run(args).await,
         Command::Archive(args) => archive::run(args).await.map(done),
         Command::Jobs(args) => jobs::run(args).await.map(done),
         Command::Watch(args) => jobs::watch(args).await.map(done),

@@ -21,7 +21,7 @@ use crate::domain::archive::{
 };
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::media::CutError;
-use crate::packing::{Packed, Stop, hex};
+use crate::packing::{DiskFile, Packed, Stop, hex};
 use crate::work::output::Draft;
 use crate::work::roots::Roots;
 use crate::work::{Attempt, Done, Work, WorkError};
@@ -113,7 +113,8 @@ impl ArchiveWork {
                 });
                 Ok(())
             };
-            let (file, packed) = pack::pack(&mut contents, work.seal(), file, on_broken, on_step)?;
+            let sink = DiskFile::new(file);
+            let (sink, packed) = pack::pack(&mut contents, work.seal(), sink, on_broken, on_step)?;
             attempt_here.report(Progress {
                 files_done: files_total,
                 files_total,
@@ -123,9 +124,7 @@ impl ArchiveWork {
                 ..phase("writing to the disk")
             });
             // A source that broke makes the zip shorter than the room that was taken for it.
-            file.set_len(packed.size_bytes)
-                .and_then(|()| file.sync_all())
-                .map_err(ArchiveError::written)?;
+            sink.finish().map_err(ArchiveError::written)?;
             if cancel.is_cancelled() {
                 return Err(ArchiveError::Cancelled);
             }
