@@ -20,7 +20,8 @@ const INSERT: &str = "
 const INSERT_CAMERA: &str = "INSERT INTO archive_cameras (archive_id, camera_id) VALUES ($1, $2)";
 const GET: &str = "SELECT id, create_time_us, details FROM archives WHERE id = $1";
 const GET_BY_FILE: &str = "SELECT id, create_time_us, details FROM archives WHERE file_name = $1";
-const DELETE: &str = "DELETE FROM archives WHERE id = $1";
+/// An id can be used again, so that it alone does not say which archive is meant.
+const DELETE: &str = "DELETE FROM archives WHERE id = $1 AND create_time_us = $2";
 const EXPIRED: &str = "
     SELECT id, create_time_us, details FROM archives WHERE expire_time_us <= $1 ORDER BY expire_time_us LIMIT $2";
 const HELD_BYTES: &str = "SELECT COALESCE(SUM(size_bytes), 0) FROM archives";
@@ -191,12 +192,13 @@ impl Store {
     /// afterwards: a row without a file is noticed, a file without a row is only swept.
     pub async fn delete_archive(
         &self,
-        id: &str,
+        archive: &Archive,
         record: &ExportRecord,
     ) -> Result<bool, StoreError> {
         let mut transaction = self.write().await?;
         let gone = sqlx::query(DELETE)
-            .bind(id)
+            .bind(&archive.id)
+            .bind(us(archive.create_time))
             .execute(&mut *transaction)
             .await?;
         if gone.rows_affected() == 0 {

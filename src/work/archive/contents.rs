@@ -65,12 +65,12 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Puts parts and their cuts in order.
+    /// Puts parts and their cuts in order; `None` before anything was cut, when the catalog says what will be there.
     pub(super) async fn assemble(
         store: &Store,
         content: ArchiveContent,
         parts: Vec<Part>,
-        cuts: Vec<Cut>,
+        cuts: Option<Vec<Cut>>,
         roots: Arc<Roots>,
     ) -> Result<Self, ArchiveError> {
         let mut contents = Self {
@@ -83,12 +83,15 @@ impl Contents {
             source_bytes: 0,
             roots,
         };
-        let mut cuts = cuts.into_iter().peekable();
+        let mut cuts = cuts.map(|cuts| cuts.into_iter().peekable());
         for (at, part) in parts.into_iter().enumerate() {
-            let mut own = Vec::new();
-            while let Some(cut) = cuts.next_if(|cut| cut.part == at) {
-                own.push(cut);
-            }
+            let own = cuts.as_mut().map(|cuts| {
+                let mut own = Vec::new();
+                while let Some(cut) = cuts.next_if(|cut| cut.part == at) {
+                    own.push(cut);
+                }
+                own
+            });
             contents.add(store, part, own).await?;
         }
         contents.delivered = contents
@@ -111,8 +114,14 @@ impl Contents {
             .unwrap_or_default()
     }
 
-    async fn add(&mut self, store: &Store, part: Part, cuts: Vec<Cut>) -> Result<(), ArchiveError> {
-        let account = Account::of(&part, &cuts, &self.content);
+    async fn add(
+        &mut self,
+        store: &Store,
+        part: Part,
+        cuts: Option<Vec<Cut>>,
+    ) -> Result<(), ArchiveError> {
+        let account = Account::of(&part, cuts.as_deref(), &self.content);
+        let cuts = cuts.unwrap_or_default();
         let extension_of = |piece| {
             let own = cuts.iter().find(|cut| cut.piece == Some(piece))?;
             Some(own.outcome.format.extension())
@@ -237,10 +246,13 @@ struct Account {
 }
 
 impl Account {
-    fn of(part: &Part, cuts: &[Cut], content: &ArchiveContent) -> Self {
+    fn of(part: &Part, cuts: Option<&[Cut]>, content: &ArchiveContent) -> Self {
         let only_clips = !content.layout.has_segments();
         let mut there: Vec<TimeRange> = Vec::new();
         let mut found_by_cuts = Vec::new();
+        let Some(cuts) = cuts else {
+            return Self::sum(part, expected(part, content), found_by_cuts);
+        };
         if only_clips {
             found_by_cuts.extend(part.without_clip.iter().cloned());
             for cut in cuts {
@@ -265,6 +277,10 @@ impl Account {
                 }
             }
         }
+        Self::sum(part, there, found_by_cuts)
+    }
+
+    fn sum(part: &Part, mut there: Vec<TimeRange>, found_by_cuts: Vec<Gap>) -> Self {
         there.sort_by_key(TimeRange::start);
         let missing = part
             .pieces
@@ -340,6 +356,25 @@ impl Account {
         }
         Ok(gaps)
     }
+}
+
+/// What will be there of a part, as far as the catalog knows.
+fn expected(part: &Part, content: &ArchiveContent) -> Vec<TimeRange> {
+    let window = content.window().filter(|_| content.trim);
+    let used = part
+        .pieces
+        .iter()
+        .filter(|piece| piece.held.is_some() && piece.role != Role::Absent);
+    used.filter_map(|piece| {
+        let whole = piece.segment.range()?;
+        match window {
+            Some(window) if piece.role != Role::Whole || !content.layout.has_segments() => {
+                whole.intersect(&window)
+            }
+            _ => Some(whole),
+        }
+    })
+    .collect()
 }
 
 /// `whole` less `holes`, which are in order.

@@ -76,13 +76,12 @@ impl ArchiveWork {
         };
         let planned = planned(&parts, content);
         let cut_entries = planned.cut_entries;
-        let contents =
-            Contents::assemble(&self.store, content.clone(), parts, Vec::new(), roots).await?;
+        let contents = Contents::assemble(&self.store, content.clone(), parts, None, roots).await?;
         if contents.source_bytes == 0 {
             return Err(ArchiveError::NothingMatches);
         }
         let zip_bytes = pack::size(&contents, self.seal())?.saturating_add(cut_bytes);
-        self.check_disk(zip_bytes, cut_bytes)?;
+        self.check_disks(zip_bytes, cut_bytes)?;
         drop(self.reserve(zip_bytes).await?);
         Ok(Preview {
             entry_count: pack::entry_count(&contents) + cut_entries,

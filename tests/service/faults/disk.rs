@@ -1,45 +1,7 @@
 //! Disks that are full.
 
 use super::*;
-
-/// A small disk, where the tests may mount one.
-struct SmallDisk {
-    at: PathBuf,
-}
-
-impl SmallDisk {
-    fn mount(at: PathBuf, size_bytes: u64) -> Option<Self> {
-        std::fs::create_dir_all(&at).unwrap();
-        let size = format!("size={size_bytes}");
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", &size, "none"])
-            .arg(&at)
-            .stderr(Stdio::null());
-        if mount.status().is_ok_and(|status| status.success()) {
-            return Some(Self { at });
-        }
-        eprintln!("not tested: only root may mount a small disk");
-        None
-    }
-
-    /// Takes all the room that is left.
-    fn fill(&self) {
-        use std::io::Write as _;
-        let mut file = std::fs::File::create(self.at.join("filler")).unwrap();
-        while file.write_all(&[0; 4096]).is_ok() {}
-    }
-
-    fn make_room(&self) {
-        std::fs::remove_file(self.at.join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
-    }
-}
+use crate::small_disk::SmallDisk;
 
 #[tokio::test]
 async fn a_disk_with_too_little_room_refuses_a_clip_before_any_work() {
