@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use heldar_footage::clock;
+use heldar_footage::packing::SigningKey;
 use heldar_footage::process::{Job, ProcessError};
 use heldar_footage::repository::Store;
 use rustix::fs::{Access, CWD, Mode, OFlags, ResolveFlags};
@@ -33,6 +34,12 @@ pub async fn all(settings: &Settings) -> Vec<Check> {
     let mut checks = vec![
         kept_folder("data folder", &settings.data_dir, "HELDAR_DATA_DIR"),
         kept_folder("clips folder", &settings.clips_dir, "HELDAR_CLIPS_DIR"),
+        kept_folder(
+            "archive folder",
+            &settings.archive_dir,
+            "HELDAR_ARCHIVE_DIR",
+        ),
+        signing_key(settings),
         recordings(settings),
     ];
     checks.extend(settings.sources.iter().skip(1).map(|source| {
@@ -102,6 +109,23 @@ fn kept_folder(name: &'static str, path: &Path, variable: &str) -> Check {
         );
     }
     Check::ok(name, found)
+}
+
+/// The key that signs archives. The fingerprint is what the operator tells those who verify them.
+fn signing_key(settings: &Settings) -> Check {
+    const NAME: &str = "signing key";
+    let path = settings.signing_key_path();
+    if settings.signing_key.is_none() && path.symlink_metadata().is_err() {
+        return Check::ok(NAME, format!("{}: will be made at start", shown(&path)));
+    }
+    match SigningKey::load(&path) {
+        Ok(key) => Check::ok(NAME, format!("{}: {}", shown(&path), key.fingerprint())),
+        Err(error) => Check::fail(
+            NAME,
+            chain(&error),
+            "put it right as it says, or name another key in HELDAR_SIGNING_KEY",
+        ),
+    }
 }
 
 fn recordings(settings: &Settings) -> Check {

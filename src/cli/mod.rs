@@ -14,6 +14,7 @@ mod clip;
 mod clip_report;
 mod colour;
 mod connection;
+mod data_folder;
 mod delivery;
 mod description;
 mod doctor;

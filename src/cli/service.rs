@@ -1,19 +1,18 @@
 //! Putting the service together: folders, database, jobs, followers, server; and taking it apart again.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::data_folder::{lock_data_folder, lock_path, make_folder, signer, write_owner};
 use super::settings::Settings;
 use heldar_footage::api::{ServeError, Server, Services};
 use heldar_footage::domain::job::{Job, JobKind, JobSpec};
@@ -22,9 +21,9 @@ use heldar_footage::jobs::{
     JobChange, JobSettings, Jobs, JobsError, PRIORITY_BACKGROUND, Registry, Runner, Submission,
 };
 use heldar_footage::media::{self, Engine};
-use heldar_footage::packing::{KeyError, KnownKeys, KnownKeysError, SigningKey};
+use heldar_footage::packing::{KeyError, KnownKeysError};
 use heldar_footage::repository::{OpenError, Store, StoreError};
-use heldar_footage::work::archive::{ArchiveSettings, ArchiveWork, Signer, VerifyWork};
+use heldar_footage::work::archive::{ArchiveSettings, ArchiveWork, VerifyWork};
 use heldar_footage::work::clip::{ClipSettings, ClipWork};
 use heldar_footage::work::follow::follow;
 use heldar_footage::work::housekeeping::Housekeeping;
@@ -212,24 +211,6 @@ fn archive_settings(settings: &Settings) -> ArchiveSettings {
         timeout: settings.archive_timeout,
         cut_timeout: settings.clip_timeout,
     }
-}
-
-/// The key that signs archives, and all that ever did.
-fn signer(settings: &Settings) -> Result<Signer, ServiceError> {
-    let key = match &settings.signing_key {
-        Some(given) => SigningKey::load(given)?,
-        None => SigningKey::load_or_create(&settings.data_dir.join("signing_key"))?,
-    };
-    let known = settings.data_dir.join("signing_keys.pub");
-    KnownKeys::remember(&known, &key)?;
-    Ok(Signer {
-        known: KnownKeys::read(&known)?,
-        key,
-        host: rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned(),
-    })
 }
 
 /// An archive holds all of its sources open: as many files as the system lets this process have.
@@ -496,54 +477,7 @@ fn sources(settings: &Settings) -> Result<Vec<Source>, ServiceError> {
         .collect()
 }
 
-fn make_folder(path: &Path) -> Result<(), ServiceError> {
-    std::fs::create_dir_all(path).map_err(|source| ServiceError::Folder {
-        path: path.to_owned(),
-        source,
-    })
-}
-
 /// The path without links, as far as it is there.
 fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
-}
-
-fn lock_path(data_dir: &Path) -> PathBuf {
-    data_dir.join("footage.lock")
-}
-
-/// Takes the data folder for this process and tells which process had it before. The lock ends with the process,
-/// however it ends, so whoever gets it knows that the owner before is gone.
-fn lock_data_folder(data_dir: &Path) -> Result<(File, String), ServiceError> {
-    let path = lock_path(data_dir);
-    let failed = |source| ServiceError::Lock {
-        path: path.clone(),
-        source,
-    };
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            return Err(ServiceError::InUse {
-                path: data_dir.to_owned(),
-            });
-        }
-        Err(error) => return Err(failed(error.into())),
-    }
-    let mut owner = String::new();
-    file.read_to_string(&mut owner).map_err(failed)?;
-    Ok((file, owner.trim().to_owned()))
-}
-
-fn write_owner(lock: &mut File, owner: &str) -> std::io::Result<()> {
-    lock.rewind()?;
-    lock.set_len(0)?;
-    lock.write_all(owner.as_bytes())?;
-    lock.sync_data()
 }

@@ -155,6 +155,13 @@ impl Settings {
         Ok((settings, variables::unknown(names)))
     }
 
+    /// The file of the key that signs archives.
+    pub fn signing_key_path(&self) -> PathBuf {
+        self.signing_key
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("signing_key"))
+    }
+
     /// The database's file.
     pub fn database_path(&self) -> PathBuf {
         percent_decoded(database_part(&self.database_url).unwrap_or_default())

@@ -16,6 +16,7 @@ use crate::server::{
     PATIENCE, Server, Site, children_of, clip_of, ended, eventually, is_running, next_job,
     nothing_left, notice_reason, reason,
 };
+use crate::small_disk::SmallDisk;
 use crate::stand_in::{Gate, installed, script};
 
 /// A site with thirty seconds of footage of one camera in its catalog.
@@ -551,45 +552,6 @@ async fn a_database_that_is_none_stops_the_start_and_is_left_as_it_is() {
     assert_eq!(code, 1, "{told}");
     assert!(told.contains(database.to_str().unwrap()), "{told}");
     assert_eq!(std::fs::read_to_string(&database).unwrap(), rubbish);
-}
-
-/// A small disk, where the tests may mount one.
-struct SmallDisk {
-    at: PathBuf,
-}
-
-impl SmallDisk {
-    fn mount(at: PathBuf, size_bytes: u64) -> Option<Self> {
-        std::fs::create_dir_all(&at).unwrap();
-        let size = format!("size={size_bytes}");
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", &size, "none"])
-            .arg(&at)
-            .stderr(Stdio::null());
-        if mount.status().is_ok_and(|status| status.success()) {
-            return Some(Self { at });
-        }
-        eprintln!("not tested: only root may mount a small disk");
-        None
-    }
-
-    /// Takes all the room that is left.
-    fn fill(&self) {
-        use std::io::Write as _;
-        let mut file = std::fs::File::create(self.at.join("filler")).unwrap();
-        while file.write_all(&[0; 4096]).is_ok() {}
-    }
-
-    fn make_room(&self) {
-        std::fs::remove_file(self.at.join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
-    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 mod files;
 mod names;
-mod requests;
+pub mod requests;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;

@@ -11,27 +11,27 @@ use tower::{Service as _, ServiceExt as _};
 use super::server::{PATIENCE, Server, Site, clip_of, clip_request, seconds, twelve_seconds};
 
 /// An answer over HTTP/1.1.
-struct Answer {
-    status: u16,
+pub struct Answer {
+    pub status: u16,
     headers: Vec<(String, String)>,
-    body: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
             .find(|(known, _)| known == name)
             .map(|(_, value)| value.as_str())
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
 /// Calls with a request that is written here byte by byte, so that nothing is changed on its way.
-fn call(
+pub fn call(
     server: &Server,
     method: &str,
     path: &str,

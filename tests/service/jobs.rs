@@ -554,7 +554,7 @@ async fn methods_of_later_versions_say_that_they_are_not_in_this_one() {
     let contract = prost_types::FileDescriptorSet::decode(proto::FILE_DESCRIPTOR_SET).unwrap();
     let services = contract.file.iter().flat_map(|file| &file.service);
     let later: Vec<_> = services
-        .filter(|service| ["ArchiveService", "BackupService"].contains(&service.name()))
+        .filter(|service| service.name() == "BackupService")
         .flat_map(|service| {
             service
                 .method
@@ -562,12 +562,7 @@ async fn methods_of_later_versions_say_that_they_are_not_in_this_one() {
                 .map(move |method| (service.name(), method.name()))
         })
         .collect();
-    for service in ["ArchiveService", "BackupService"] {
-        assert!(
-            later.iter().any(|(name, _)| *name == service),
-            "{service} is in the contract"
-        );
-    }
+    assert!(!later.is_empty(), "the service is in the contract");
     for (service, method) in later {
         let mut client = tonic::client::Grpc::new(server.channel());
         client.ready().await.unwrap();

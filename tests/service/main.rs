@@ -5,6 +5,7 @@
     reason = "the tests start the server and stock tools by themselves, and read the clock as a caller does"
 )]
 
+mod archives;
 mod catalog;
 mod clips;
 mod faults;
@@ -20,5 +21,6 @@ mod http;
 mod jobs;
 mod recorder;
 mod server;
+mod small_disk;
 mod stand_in;
 mod tools;

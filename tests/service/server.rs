@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::footage::{Recipe, Recording, epoch, ms};
 use heldar_footage::proto;
+use heldar_footage::proto::archive_service_client::ArchiveServiceClient;
 use heldar_footage::proto::catalog_service_client::CatalogServiceClient;
 use heldar_footage::proto::clip_service_client::ClipServiceClient;
 use heldar_footage::proto::job_service_client::JobServiceClient;
@@ -74,6 +75,10 @@ impl Site {
 
     pub fn clips(&self) -> PathBuf {
         self.data().join("clips")
+    }
+
+    pub fn archives(&self) -> PathBuf {
+        self.data().join("archives")
     }
 
     /// The command with this site's settings and nothing else of the caller's environment but `PATH`.
@@ -201,6 +206,10 @@ impl Server {
 
     pub fn clips(&self) -> ClipServiceClient<Channel> {
         ClipServiceClient::new(self.channel.clone())
+    }
+
+    pub fn archives(&self) -> ArchiveServiceClient<Channel> {
+        ArchiveServiceClient::new(self.channel.clone())
     }
 
     pub fn jobs(&self) -> JobServiceClient<Channel> {
@@ -375,7 +384,12 @@ impl Server {
 /// Checks that no server of this site runs and that it left nothing behind but the files of these clips: no other
 /// file beside them, nothing in the scratch folder, no process that was started for it.
 pub fn nothing_left(site: &Site, clips: &[&proto::Clip]) {
-    site.check_left(clips);
+    nothing_left_but(site, clips, &[]);
+}
+
+/// The same with the files of archives.
+pub fn nothing_left_but(site: &Site, clips: &[&proto::Clip], archives: &[&proto::Archive]) {
+    site.check_left_with(clips, archives);
     assert_eq!(
         processes_of(site),
         Vec::<String>::new(),
@@ -480,13 +494,29 @@ impl Site {
 
     /// Checks that the clips folder holds these clips and that nothing unfinished lies anywhere.
     pub fn check_left(&self, clips: &[&proto::Clip]) {
+        self.check_left_with(clips, &[]);
+    }
+
+    /// The same with what the archive folder holds.
+    pub fn check_left_with(&self, clips: &[&proto::Clip], archives: &[&proto::Archive]) {
+        let mut zips: Vec<_> = archives.iter().map(|made| made.file_name.as_str()).collect();
+        zips.sort_unstable();
+        assert_eq!(files_in(&self.archives()), zips, "files in the archive folder");
         let mut known: Vec<_> = clips.iter().map(|clip| clip.file_name.as_str()).collect();
         known.sort_unstable();
         assert_eq!(self.clip_files(), known, "files in the clips folder");
         let scratch = files_in(&self.data().join("scratch"));
         assert_eq!(scratch, Vec::<String>::new(), "files in the scratch folder");
         for name in files_in(&self.data()) {
-            let is_known = ["clips", "scratch", "footage.lock"].contains(&name.as_str())
+            let is_known = [
+                "archives",
+                "clips",
+                "scratch",
+                "footage.lock",
+                "signing_key",
+                "signing_keys.pub",
+            ]
+            .contains(&name.as_str())
                 || name.starts_with("heldar.db");
             assert!(is_known, "{name} in the data folder");
         }

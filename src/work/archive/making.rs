@@ -13,6 +13,7 @@ use super::contents::Contents;
 use super::cuts::Cutter;
 use super::outline::{Part, Role};
 use super::pack::{self, OnBroken, Step};
+use super::preview::listed;
 use super::{ArchiveError, ArchiveWork, blocking, hold, selection};
 use crate::clock;
 use crate::domain::archive::{
@@ -232,16 +233,12 @@ impl ArchiveWork {
         packed: Packed,
         create_time: DateTime<Utc>,
     ) -> Archive {
-        let mut cameras = contents.cameras.clone();
-        for camera in &mut cameras {
-            camera.gaps.truncate(LISTED_MAX);
-        }
         Archive {
             id: String::new(),
             job_id: String::new(),
             content: contents.content.clone(),
             delivered_window: contents.delivered,
-            cameras,
+            cameras: listed(contents.cameras.clone()),
             faults: contents.faults.iter().take(LISTED_MAX).cloned().collect(),
             fault_count: contents.faults.len() as u64,
             entry_count: pack::entry_count(contents),

@@ -154,9 +154,13 @@ impl Preview {
     }
 }
 
-fn listed(mut cameras: Vec<ArchiveCamera>) -> Vec<ArchiveCamera> {
+/// The cameras with as many of their gaps as a record lists: so many of each, and not too many of all together,
+/// because a record has to fit into a message.
+pub(super) fn listed(mut cameras: Vec<ArchiveCamera>) -> Vec<ArchiveCamera> {
+    let mut left = 10 * LISTED_MAX;
     for camera in &mut cameras {
-        camera.gaps.truncate(LISTED_MAX);
+        camera.gaps.truncate(LISTED_MAX.min(left));
+        left -= camera.gaps.len();
     }
     cameras
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Texts that are no id of anything.
-fn bad_ids() -> Vec<String> {
+pub fn bad_ids() -> Vec<String> {
     let ids = [
         "..",
         ".",
@@ -35,7 +35,7 @@ fn bad_ids() -> Vec<String> {
     ids
 }
 
-fn check_told(status: &Status) {
+pub fn check_told(status: &Status) {
     assert!(
         !status.message().chars().any(char::is_control),
         "control characters are told: {:?}",
@@ -48,7 +48,7 @@ fn check_told(status: &Status) {
     );
 }
 
-fn check_invalid(what: &str, answer: Result<(), Status>, field: &str) {
+pub fn check_invalid(what: &str, answer: Result<(), Status>, field: &str) {
     let status = answer.expect_err(what);
     assert_eq!(
         (status.code(), reason(&status).as_str()),
@@ -59,7 +59,7 @@ fn check_invalid(what: &str, answer: Result<(), Status>, field: &str) {
     check_told(&status);
 }
 
-fn check_missing(what: &str, answer: Result<(), Status>, why: &str) {
+pub fn check_missing(what: &str, answer: Result<(), Status>, why: &str) {
     let status = answer.expect_err(what);
     assert_eq!(
         (status.code(), reason(&status).as_str()),

@@ -46,7 +46,7 @@ fn a_changed_byte_anywhere_is_noticed_and_blamed_on_its_place_only() {
     let file = file(&bytes);
     for (name, range) in places(&bytes) {
         for at in range {
-            for change in [0x01, 0x80, 0xff] {
+            for change in [0x01, 0x80] {
                 file.write_all_at(&[bytes[at] ^ change], at as u64).unwrap();
                 let found = look(&file, &known).unwrap();
                 let place = format!("byte {at} of `{name}` by {change:#x}: {found:?}");
