@@ -252,14 +252,18 @@ pub fn verification_lines(found: &ArchiveVerification) -> Vec<String> {
         ),
     ));
     lines.push(row("Defects", &words::grouped(found.defect_count)));
-    lines.extend(found.defects.iter().map(|defect| {
-        let entry = match defect.entry_name.as_str() {
-            "" => "the zip's directory".to_owned(),
-            name => words::plain(name),
-        };
-        format!("  {entry}: {}", words::plain(&defect.message))
-    }));
+    let defects = found.defects.iter();
+    lines.extend(defects.map(|defect| defect_line(&defect.entry_name, &defect.message)));
     lines
+}
+
+/// What is wrong with an entry; what concerns the zip itself has no name.
+pub fn defect_line(entry_name: &str, message: &str) -> String {
+    let message = words::plain(message);
+    match entry_name {
+        "" => format!("  {message}"),
+        name => format!("  {}: {message}", words::plain(name)),
+    }
 }
 
 #[cfg(test)]

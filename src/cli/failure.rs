@@ -15,6 +15,8 @@ use super::words::plain;
 
 /// A person pressed Ctrl-C, or the process was told to stop.
 pub const EXIT_INTERRUPTED: u8 = 130;
+/// An archive is not as it was made.
+pub const EXIT_NOT_INTACT: u8 = 5;
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 const EXIT_UNREACHABLE: u8 = 3;
@@ -28,6 +30,7 @@ Exit codes:
   2    wrong command line or settings
   3    the server cannot be reached
   4    the job was cancelled
+  5    an archive is not intact
   130  ended by Ctrl-C";
 
 /// Why a command failed.

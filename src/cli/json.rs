@@ -82,6 +82,14 @@ pub fn print_plain(value: &impl Serialize) -> Result<(), CliError> {
     write_line(&text.map_err(unwritable)?)
 }
 
+/// Prints what is not part of the contract as one of several: always on one line.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn print_plain_line(value: &impl Serialize) -> Result<(), CliError> {
+    write_line(&serde_json::to_string(value).map_err(unwritable)?)
+}
+
 fn write_line(text: &str) -> Result<(), CliError> {
     writeln!(std::io::stdout().lock(), "{text}").map_err(CliError::output)
 }

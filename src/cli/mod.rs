@@ -1,8 +1,8 @@
 //! The command line: settings, wiring, signals, commands. No logic of the service is here.
 //!
-//! Client commands (`clip`, `archive`, `jobs`, `watch`, `cameras`, `timeline`) talk to a server over gRPC, as any other client
-//! does. `serve`, `import` and `doctor` work on the data folder of this machine. Results go to standard output,
-//! progress and errors to standard error.
+//! Client commands (`clip`, `archive`, `jobs`, `watch`, `cameras`, `timeline`) talk to a server over gRPC, as any other
+//! client does. `serve`, `import`, `exports` and `doctor` work on the data folder of this machine, `verify` on files.
+//! Results go to standard output, progress and errors to standard error.
 
 mod archive;
 mod archive_report;
@@ -20,6 +20,7 @@ mod description;
 mod doctor;
 mod doctor_checks;
 mod download;
+mod exports;
 mod failure;
 mod follow;
 mod import;
@@ -41,6 +42,7 @@ mod sources;
 mod table;
 mod time_argument;
 mod variables;
+mod verify;
 mod words;
 
 use std::process::ExitCode;
@@ -70,10 +72,12 @@ enum Command {
     Import(import::ImportArgs),
     Clip(clip::ClipArgs),
     Archive(archive::ArchiveArgs),
+    Verify(verify::VerifyArgs),
     Jobs(jobs::JobsArgs),
     Watch(jobs::WatchArgs),
     Cameras(catalog::CamerasArgs),
     Timeline(catalog::TimelineArgs),
+    Exports(exports::ExportsArgs),
     Doctor(doctor::DoctorArgs),
     /// List the variables of the environment: meaning, default, present value
     #[command(after_help = sources::SYNTAX)]
@@ -134,11 +138,18 @@ async fn command(command: Command) -> Result<ExitCode, CliError> {
             import::run(&settings, &args).await.map(done)
         }
         Command::Clip(args) => clip::run(args).await.map(done),
+        Command::Verify(args) => verify::run(args).await,
         Command::Archive(args) => archive::run(args).await.map(done),
         Command::Jobs(args) => jobs::run(args).await.map(done),
         Command::Watch(args) => jobs::watch(args).await.map(done),
         Command::Cameras(args) => catalog::cameras(args).await.map(done),
         Command::Timeline(args) => catalog::timeline(args).await.map(done),
+        Command::Exports(args) => {
+            let (settings, unknown) =
+                Settings::of_process(&[("HELDAR_DATA_DIR", args.data_dir())])?;
+            warn_of_unknown(&unknown);
+            exports::run(&settings, &args).await.map(done)
+        }
         Command::Doctor(args) => doctor::run(&args).await.map(done),
         Command::Settings { json } => variables::print(json).map(done),
     }

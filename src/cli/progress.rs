@@ -63,7 +63,12 @@ impl ProgressView {
 
     /// Shows how much of a file has arrived.
     pub fn show_download(&mut self, done_bytes: u64, total_bytes: u64, elapsed: Duration) {
-        self.show_line(&download_line(done_bytes, total_bytes, elapsed));
+        self.show_line(&bytes_line("downloading", done_bytes, total_bytes, elapsed));
+    }
+
+    /// Shows how much of a file has been verified.
+    pub fn show_verification(&mut self, done_bytes: u64, total_bytes: u64, elapsed: Duration) {
+        self.show_line(&bytes_line("verifying", done_bytes, total_bytes, elapsed));
     }
 
     fn show_line(&mut self, line: &Line) {
@@ -236,7 +241,7 @@ fn speed(job: &Job) -> Option<String> {
         .then(|| format!("{}x", media_ms / elapsed_ms))
 }
 
-fn download_line(done_bytes: u64, total_bytes: u64, elapsed: Duration) -> Line {
+fn bytes_line(label: &str, done_bytes: u64, total_bytes: u64, elapsed: Duration) -> Line {
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     #[allow(clippy::cast_precision_loss, reason = "a part of a whole, for a bar")]
     let fraction = (total_bytes > 0).then(|| done_bytes as f64 / total_bytes as f64);
@@ -262,7 +267,7 @@ fn download_line(done_bytes: u64, total_bytes: u64, elapsed: Duration) -> Line {
         }
     }
     Line {
-        label: "downloading".to_owned(),
+        label: label.to_owned(),
         fraction,
         text: parts.join(" · "),
     }
@@ -309,7 +314,7 @@ mod tests {
 
     use heldar_footage::proto::{Job, JobKind, JobProgress, JobState};
 
-    use super::{download_line, line};
+    use super::{bytes_line, line};
 
     fn seconds(seconds: i64) -> prost_types::Duration {
         prost_types::Duration { seconds, nanos: 0 }
@@ -395,12 +400,13 @@ mod tests {
 
     #[test]
     fn a_download_knows_its_speed_after_half_a_second() {
-        let shown = download_line(5_000_000, 10_000_000, Duration::from_secs(1)).to_string();
+        let shown =
+            bytes_line("downloading", 5_000_000, 10_000_000, Duration::from_secs(1)).to_string();
         assert_eq!(
             shown,
             "downloading: 50% · 5.00 MB of 10.0 MB · 5.00 MB/s · 1 s left"
         );
-        let shown = download_line(0, 10, Duration::ZERO).to_string();
+        let shown = bytes_line("downloading", 0, 10, Duration::ZERO).to_string();
         assert_eq!(shown, "downloading: 0% · 0 B of 10 B");
     }
 }

@@ -304,6 +304,21 @@ pub enum ExportAction {
 }
 
 impl ExportAction {
+    /// Every action.
+    pub const ALL: [Self; 6] = [
+        Self::Created,
+        Self::Streamed,
+        Self::Downloaded,
+        Self::Verified,
+        Self::Deleted,
+        Self::Expired,
+    ];
+
+    /// The action with this name in the database.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.as_str() == name)
+    }
+
     /// The action's name in the database.
     pub fn as_str(self) -> &'static str {
         match self {

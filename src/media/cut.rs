@@ -125,6 +125,7 @@ pub async fn cut(
             draft: &draft.path,
             title: &order.title,
             deadline: order.deadline,
+            is_durable: order.is_durable,
         };
         match attempt.run(cancel, &mut on_progress).await {
             Ok(finished) => {
@@ -183,6 +184,7 @@ struct Attempt<'a> {
     draft: &'a Path,
     title: &'a str,
     deadline: Duration,
+    is_durable: bool,
 }
 
 /// Why an attempt failed, by what to do next.
@@ -242,6 +244,7 @@ impl Attempt<'_> {
             self.with_sound,
             self.label(),
             header_bytes,
+            self.is_durable,
         )
         .ok();
         let media_total = self.plan.duration_shown;
@@ -328,8 +331,9 @@ impl Attempt<'_> {
     /// Seals the file while the rest of it is hashed.
     async fn finish(&self, follower: Option<Follower>) -> Result<Finished, Failure> {
         let (path, plan, label) = (self.draft.to_owned(), Arc::clone(self.plan), self.label());
-        let with_sound = self.with_sound;
-        let sealing = tokio::task::spawn_blocking(move || seal(&path, &plan, with_sound, &label));
+        let (with_sound, is_durable) = (self.with_sound, self.is_durable);
+        let sealing =
+            tokio::task::spawn_blocking(move || seal(&path, &plan, with_sound, &label, is_durable));
         let following = async {
             match follower {
                 Some(follower) => follower.finish().await,

@@ -30,19 +30,20 @@ pub(super) enum FinishError {
     Io(#[from] io::Error),
 }
 
-/// A file that is complete and on disk, but for its hash.
+/// A file that is complete, but for its hash.
 pub(super) struct Sealed {
     pub(super) size_bytes: u64,
     /// Everything in front of the media, read back.
     pub(super) head: Vec<u8>,
 }
 
-/// Measures the file that ffmpeg wrote, gives it its header and puts it on disk. Blocks.
+/// Measures the file that ffmpeg wrote, gives it its header and, if it is to be durable, puts it on disk. Blocks.
 pub(super) fn seal(
     path: &Path,
     plan: &Plan,
     with_sound: bool,
     label: &Label,
+    is_durable: bool,
 ) -> Result<Sealed, FinishError> {
     let file = File::options().read(true).write(true).open(path)?;
     let written = SourceIndex::read(&file)?;
@@ -58,7 +59,9 @@ pub(super) fn seal(
     let tracks = placed(plan, with_sound, &video, &sound);
     let moov = movie::encode(&tracks, Times::Shown, Some(label))?;
     replace_header(&file, moov)?;
-    file.sync_data()?;
+    if is_durable {
+        file.sync_data()?;
+    }
     let media_start = video.iter().chain(&sound).copied().min().unwrap_or(0);
     let mut head = vec![0; usize::try_from(media_start).unwrap_or(0)];
     file.read_exact_at(&mut head, 0)?;

@@ -64,6 +64,7 @@ impl Follower {
         with_sound: bool,
         label: Label,
         room_bytes: usize,
+        is_durable: bool,
     ) -> io::Result<Self> {
         let file = Arc::new(File::open(path)?);
         let stop = Stop::default();
@@ -71,10 +72,10 @@ impl Follower {
             let (file, stop, plan) = (Arc::clone(&file), stop.clone(), Arc::clone(plan));
             move || hash_growing(&file, &stop, &plan, with_sound, &label, room_bytes)
         });
-        tokio::task::spawn_blocking({
+        if is_durable {
             let stop = stop.clone();
-            move || sync_growing(&file, &stop)
-        });
+            tokio::task::spawn_blocking(move || sync_growing(&file, &stop));
+        }
         Ok(Self {
             stop,
             hashing: Some(hashing),

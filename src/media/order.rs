@@ -48,6 +48,8 @@ pub struct CutOrder {
     pub title: String,
     /// How long ffmpeg may take.
     pub deadline: Duration,
+    /// Whether the clip must survive a loss of power. One that is only made to be packed need not.
+    pub is_durable: bool,
 }
 
 /// How far a cut is.

@@ -1,9 +1,10 @@
 //! Archives as files: the zip, its manifest, its hashes and their signature, and the check of all of them.
 //!
-//! [`Packer`] writes an archive in one pass over its sources; [`zip`] is the form of the zip, which is fixed to the byte,
+//! [`Packer`] writes an archive in one pass over its sources; `zip.rs` is the form of the zip, which is fixed to the byte,
 //! so that its size is known before it is written and a verification can compare every byte of it. This room knows no
 //! catalog row and no gRPC, and never names a path of the server.
 
+mod disk;
 mod durable;
 mod known_keys;
 mod lane;
@@ -16,6 +17,7 @@ mod sums;
 mod verify;
 mod zip;
 
+pub use disk::DiskFile;
 pub use known_keys::{KnownKeys, KnownKeysError};
 pub use lane::Sha256;
 pub use manifest::{Manifest, ManifestCut, ManifestSource};

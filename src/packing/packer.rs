@@ -44,12 +44,6 @@ pub trait Sink {
     fn put(&mut self, bytes: &Bytes) -> io::Result<()>;
 }
 
-impl Sink for File {
-    fn put(&mut self, bytes: &Bytes) -> io::Result<()> {
-        self.write_all(bytes)
-    }
-}
-
 /// What became of a source.
 #[derive(Debug)]
 pub struct Added {

@@ -1,4 +1,4 @@
-//! Archives: one row per finished zip, the segments that one would hold, and the record of exports.
+//! Archives: one row per finished zip, and the segments that one would hold.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use sqlx::{Sqlite, SqliteConnection};
 
 use super::error::{count, inconsistent, json, stored, time, to_json, us};
 use super::segments::longest_segment_us;
-use super::{Page, Store, StoreError};
+use super::{Page, Store, StoreError, exports};
 use crate::domain::archive::{Archive, ArchiveContent, ArchiveSegment, ExportAction, ExportRecord};
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::SegmentState;
@@ -18,10 +18,6 @@ const INSERT: &str = "
         delivered_start_us, delivered_end_us, job_id, labels, details)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 const INSERT_CAMERA: &str = "INSERT INTO archive_cameras (archive_id, camera_id) VALUES ($1, $2)";
-const RECORD: &str = "
-    INSERT INTO export_records (time_us, action, archive_id, sha256, size_bytes, created_by, operator, case_id, reason,
-        peer, note)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const GET: &str = "SELECT id, create_time_us, details FROM archives WHERE id = $1";
 const GET_BY_FILE: &str = "SELECT id, create_time_us, details FROM archives WHERE file_name = $1";
 const DELETE: &str = "DELETE FROM archives WHERE id = $1";
@@ -206,7 +202,7 @@ impl Store {
         if gone.rows_affected() == 0 {
             return Ok(false);
         }
-        write_record(&mut transaction, record).await?;
+        exports::write(&mut transaction, record).await?;
         transaction.commit().await?;
         Ok(true)
     }
@@ -240,12 +236,6 @@ impl Store {
             .fetch_one(&self.readers)
             .await?;
         Ok(rows > 0)
-    }
-
-    /// Adds to the record of exports.
-    pub async fn record_export(&self, record: &ExportRecord) -> Result<(), StoreError> {
-        let mut connection = self.writer.acquire().await?;
-        write_record(&mut connection, record).await
     }
 
     /// Id and display name of every camera, in order of id.
@@ -360,26 +350,5 @@ pub(super) async fn insert(
             .await?;
     }
     let record = ExportRecord::of(archive, ExportAction::Created, archive.create_time);
-    write_record(connection, &record).await
-}
-
-async fn write_record(
-    connection: &mut SqliteConnection,
-    record: &ExportRecord,
-) -> Result<(), StoreError> {
-    sqlx::query(RECORD)
-        .bind(us(record.time))
-        .bind(record.action.as_str())
-        .bind(&record.archive_id)
-        .bind(&record.sha256)
-        .bind(stored(record.size_bytes))
-        .bind(&record.created_by)
-        .bind(&record.operator)
-        .bind(&record.case_id)
-        .bind(&record.reason)
-        .bind(&record.peer)
-        .bind(&record.note)
-        .execute(connection)
-        .await?;
-    Ok(())
+    exports::write(connection, &record).await
 }

@@ -10,6 +10,7 @@ mod cameras;
 mod clips;
 mod error;
 mod evidence;
+mod exports;
 mod job_rows;
 mod jobs;
 mod page;

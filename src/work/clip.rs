@@ -297,6 +297,7 @@ impl ClipWork {
             output: part.clone(),
             title: spec.camera_id.to_string(),
             deadline: self.settings.timeout,
+            is_durable: true,
         };
         let outcome = media::cut(&self.engine, order, &attempt.cancel, |progress| {
             attempt.report(cutting(progress));

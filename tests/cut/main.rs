@@ -50,6 +50,7 @@ fn order(sources: Vec<Source>, from: TimeDelta, to: TimeDelta) -> CutOrder {
         output: PathBuf::new(),
         title: "gate_a_01".to_owned(),
         deadline: Duration::from_secs(60),
+        is_durable: true,
     }
 }
 

@@ -128,10 +128,9 @@ fn foreign() -> Findings {
             kind: ArchiveDefectKind::Missing,
             expected_sha256: String::new(),
             found_sha256: String::new(),
-            message: format!(
-                "there is no {SUMS_NAME} in this zip: it is not an archive of footage, or it was packed again without \
-                 what proves its contents; nothing can be said of them"
-            ),
+            message: "it is not in this zip: this is not an archive of footage, or it was packed again without what \
+                      proves its contents"
+                .to_owned(),
         }],
         defect_count: 1,
     }

@@ -175,6 +175,10 @@ impl Report {
                     return Some(changed(Some(*expected)));
                 }
             }
+            None if piece.is_cut_off => {
+                let message = "the zip ends before it does";
+                return Some(Verdict::new(ArchiveDefectKind::Unreadable, message));
+            }
             None if !piece.is_data_sound => return Some(changed(None)),
             None => {}
         }

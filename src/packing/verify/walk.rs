@@ -38,6 +38,8 @@ pub(super) struct Piece {
     /// Size and CRC-32 that the directory should have.
     pub(super) recorded_bytes: u64,
     pub(super) recorded_crc32: u32,
+    /// Whether the file ends before the entry does.
+    pub(super) is_cut_off: bool,
     /// Whether the data has a CRC-32 that is recorded for it.
     pub(super) is_data_sound: bool,
     /// What is wrong with the records around the data.
@@ -221,6 +223,7 @@ impl<'a> Walk<'a> {
                 format!("the zip's directory has another time for {name} than the entry itself")
             });
         }
+        let end = extent.end() + descriptor_bytes(extent.recorded_bytes);
         let local_name = local
             .map(|local| local.name.into_boxed_str())
             .filter(|local| *local != name);
@@ -231,10 +234,10 @@ impl<'a> Walk<'a> {
             announces_zip64: extent.announces_zip64,
             recorded_bytes: extent.recorded_bytes,
             recorded_crc32,
+            is_cut_off: end > self.source.size_bytes(),
             is_data_sound,
             complaint,
         });
-        let end = extent.end() + descriptor_bytes(extent.recorded_bytes);
         Ok(end.min(self.limit))
     }
 

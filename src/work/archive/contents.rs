@@ -242,6 +242,7 @@ impl Account {
         let mut there: Vec<TimeRange> = Vec::new();
         let mut found_by_cuts = Vec::new();
         if only_clips {
+            found_by_cuts.extend(part.without_clip.iter().cloned());
             for cut in cuts {
                 let outcome = &cut.outcome;
                 let missing = outcome.gaps.iter().map(|gap| gap.range);

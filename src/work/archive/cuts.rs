@@ -6,10 +6,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -18,8 +20,9 @@ use super::hold::Finding;
 use super::outline::{Part, Piece, Role, role_in};
 use crate::domain::archive::{ArchiveContent, ArchiveFaultKind};
 use crate::domain::clip::LONGEST_CLIP;
-use crate::domain::coverage::{GAP_TOLERANCE, GapReason};
+use crate::domain::coverage::{GAP_TOLERANCE, Gap, GapReason};
 use crate::domain::time::TimeRange;
+use crate::media::plan::PlanError;
 use crate::media::{self, CUT_PREFIX, CutError, CutOrder, CutOutcome, Engine, Prepared, Source};
 use crate::repository::Store;
 use crate::work::clip::LOOK_AROUND;
@@ -27,6 +30,9 @@ use crate::work::roots::Roots;
 
 /// Windows longer than the longest clip are refined near their ends only: further names make no difference there.
 const EDGE: TimeDelta = TimeDelta::minutes(30);
+
+/// Cuts made at the same time: one waits for its process to start and to end while another copies.
+const AT_ONCE: usize = 2;
 
 /// A finished cut.
 #[derive(Debug)]
@@ -85,42 +91,48 @@ impl Cutter<'_> {
                 });
             }
         }
-        let total: TimeDelta = orders.iter().map(|order| order.window.duration()).sum();
-        let mut done = TimeDelta::zero();
+        let progress = Mutex::new(Progress {
+            total: orders.iter().map(|order| order.window.duration()).sum(),
+            done: Vec::new(),
+            tell: &mut on_progress,
+        });
+        let cut = |number: usize, order: Order| {
+            let progress = &progress;
+            async move {
+                let tell = move |cut| lock(progress).report(number, cut);
+                let made = self.cut(&order, tell).await;
+                lock(progress).report(number, order.window.duration());
+                (order, made)
+            }
+        };
         let mut cuts = Vec::new();
-        while let Some(order) = orders.pop_front() {
-            let (part, piece, window) = (order.part, order.piece, order.window);
-            let (sources, title) = (order.sources.clone(), order.title.clone());
-            let made = self.cut(order, |cut| on_progress(done + cut, total)).await;
-            done += window.duration();
+        let mut number = 0;
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < AT_ONCE
+                && let Some(order) = orders.pop_front()
+            {
+                running.push(cut(number, order));
+                number += 1;
+            }
+            let Some((order, made)) = running.next().await else {
+                break;
+            };
+            let part = order.part;
             match made {
                 Ok((file, outcome)) => {
-                    // One file has one set of parameters; what the others cover becomes clips of its own. Each of
-                    // these windows is shorter than the one before, so this ends.
-                    let others = outcome.gaps.iter().filter(|gap| {
-                        piece.is_none()
-                            && gap.reason == GapReason::CodecChange
-                            && gap.range.duration() > GAP_TOLERANCE
-                            && gap.range != window
-                    });
-                    for gap in others {
-                        orders.push_back(Order {
-                            part,
-                            piece: None,
-                            sources: near(&sources, gap.range),
-                            window: gap.range,
-                            title: title.clone(),
-                        });
-                    }
+                    orders.extend(order.others(&outcome));
                     cuts.push(Cut {
                         part,
-                        piece,
+                        piece: order.piece,
                         file,
                         outcome,
                     });
                 }
-                Err(ArchiveError::Cut(CutError::NoFootage(_))) => {
-                    if let Some(piece) = piece {
+                Err(ArchiveError::Cut(CutError::NoFootage(PlanError::NoFootage {
+                    gaps, ..
+                }))) => match order.piece {
+                    Some(piece) => {
                         let piece = &mut parts[part].pieces[piece];
                         piece.role = Role::Absent;
                         piece.finding.get_or_insert_with(|| Finding {
@@ -128,10 +140,12 @@ impl Cutter<'_> {
                             message: "no picture of the window can be decoded".to_owned(),
                         });
                     }
-                }
+                    None => parts[part].without_clip.extend(gaps),
+                },
                 Err(error) => return Err(error),
             }
         }
+        drop(running);
         cuts.sort_by_key(|cut| {
             let start = cut.outcome.delivered.start();
             (cut.part, cut.piece.is_none(), cut.piece, start)
@@ -199,7 +213,7 @@ impl Cutter<'_> {
             if piece.role == Role::Absent && piece.held.is_none() {
                 continue;
             }
-            piece.role = role_in(Some(window), start, end);
+            piece.role = role_in(window, start, end);
             if piece.role != Role::Trimmed {
                 continue;
             }
@@ -290,7 +304,7 @@ impl Cutter<'_> {
     /// Cuts into a file that has no name any more when it is returned.
     async fn cut(
         &self,
-        order: Order,
+        order: &Order,
         mut on_progress: impl FnMut(TimeDelta) + Send,
     ) -> Result<(File, CutOutcome), ArchiveError> {
         let scratch = std::path::absolute(&self.engine.scratch).map_err(ArchiveError::Folder)?;
@@ -298,11 +312,12 @@ impl Cutter<'_> {
         let output = scratch.join(format!("{CUT_PREFIX}{}.part", Uuid::now_v7().simple()));
         let hours = order.window.duration().num_hours().unsigned_abs() + 1;
         let order = CutOrder {
-            sources: order.sources,
+            sources: order.sources.clone(),
             requested: order.window,
             gap_tolerance: GAP_TOLERANCE,
             output: output.clone(),
-            title: order.title,
+            title: order.title.clone(),
+            is_durable: false,
             deadline: self
                 .timeout
                 .saturating_mul(u32::try_from(hours).unwrap_or(u32::MAX)),
@@ -314,6 +329,56 @@ impl Cutter<'_> {
         let file = take(&output).map_err(ArchiveError::Folder)?;
         Ok((file, outcome))
     }
+}
+
+impl Order {
+    /// One file has one set of parameters; what the others cover becomes clips of its own. Each of these windows is
+    /// shorter than this one, so there is an end to them.
+    fn others(&self, outcome: &CutOutcome) -> Vec<Self> {
+        let is_other = |gap: &&Gap| {
+            self.piece.is_none()
+                && gap.reason == GapReason::CodecChange
+                && gap.range.duration() > GAP_TOLERANCE
+                && gap.range != self.window
+        };
+        outcome
+            .gaps
+            .iter()
+            .filter(is_other)
+            .map(|gap| Self {
+                part: self.part,
+                piece: None,
+                sources: near(&self.sources, gap.range),
+                window: gap.range,
+                title: self.title.clone(),
+            })
+            .collect()
+    }
+}
+
+/// How much footage is cut, over all cuts.
+struct Progress<'a> {
+    total: TimeDelta,
+    /// By the number of the cut.
+    done: Vec<TimeDelta>,
+    tell: &'a mut (dyn FnMut(TimeDelta, TimeDelta) + Send),
+}
+
+impl Progress<'_> {
+    fn report(&mut self, number: usize, done: TimeDelta) {
+        if self.done.len() <= number {
+            self.done.resize(number + 1, TimeDelta::zero());
+        }
+        self.done[number] = done;
+        (self.tell)(
+            self.done.iter().sum::<TimeDelta>().min(self.total),
+            self.total,
+        );
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A window, and as much on both sides as a clip of it looks at.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::contents::Contents;
 use super::cuts::Cutter;
-use super::outline::{Part, Role};
+use super::outline::{Part, Role, role_in, role_of};
 use super::pack::{self, OnBroken, Step};
 use super::preview::listed;
 use super::{ArchiveError, ArchiveWork, blocking, hold, selection};
@@ -21,7 +21,7 @@ use crate::domain::archive::{
 };
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::media::CutError;
-use crate::packing::{Packed, Stop, hex};
+use crate::packing::{DiskFile, Packed, Stop, hex};
 use crate::work::output::Draft;
 use crate::work::roots::Roots;
 use crate::work::{Attempt, Done, Work, WorkError};
@@ -113,7 +113,8 @@ impl ArchiveWork {
                 });
                 Ok(())
             };
-            let (file, packed) = pack::pack(&mut contents, work.seal(), file, on_broken, on_step)?;
+            let sink = DiskFile::new(file);
+            let (sink, packed) = pack::pack(&mut contents, work.seal(), sink, on_broken, on_step)?;
             attempt_here.report(Progress {
                 files_done: files_total,
                 files_total,
@@ -123,9 +124,7 @@ impl ArchiveWork {
                 ..phase("writing to the disk")
             });
             // A source that broke makes the zip shorter than the room that was taken for it.
-            file.set_len(packed.size_bytes)
-                .and_then(|()| file.sync_all())
-                .map_err(ArchiveError::written)?;
+            sink.finish().map_err(ArchiveError::written)?;
             if cancel.is_cancelled() {
                 return Err(ArchiveError::Cancelled);
             }
@@ -200,6 +199,7 @@ impl ArchiveWork {
         let (content, cancel) = (content.clone(), cancel.clone());
         let (places, opening) = (Arc::clone(&self.places), Arc::clone(&roots));
         let parts = blocking(move || {
+            let trim_to = content.window().filter(|_| content.trim);
             let mut parts: Vec<Part> = selected
                 .into_iter()
                 .map(|camera| Part::of(camera, &content))
@@ -207,17 +207,18 @@ impl ArchiveWork {
             for piece in parts.iter_mut().flat_map(|part| &mut part.pieces) {
                 hold::go_on(&cancel)?;
                 (piece.held, piece.finding) = hold::hold(&piece.segment, &opening, &places);
-                match (&piece.held, piece.role) {
-                    (None, _) => piece.role = Role::Absent,
-                    // One that had vanished and is there again.
-                    (Some(_), Role::Absent) if !piece.segment.is_available => {
-                        piece.role = if content.layout.has_segments() {
-                            Role::Whole
-                        } else {
-                            Role::InClip
-                        };
-                    }
-                    _ => {}
+                let known = &mut piece.segment;
+                if piece.held.is_none() {
+                    piece.role = Role::Absent;
+                    // What may only reach into the window by the inexactness of its name is not missed.
+                    let is_wanted = trim_to.is_none_or(|window| {
+                        role_in(window, known.start_time, known.end_time) != Role::Absent
+                    });
+                    piece.finding = piece.finding.take().filter(|_| is_wanted);
+                } else if !known.is_available {
+                    // It had vanished and is there again.
+                    known.is_available = true;
+                    piece.role = role_of(known, &content);
                 }
             }
             Ok(parts)

@@ -6,6 +6,7 @@ use super::hold::{Finding, Held};
 use super::selection::SelectedCamera;
 use crate::domain::archive::{ArchiveContent, ArchiveFault, ArchiveSegment};
 use crate::domain::camera::CameraId;
+use crate::domain::coverage::Gap;
 use crate::domain::entry_name;
 use crate::domain::time::TimeRange;
 
@@ -40,23 +41,18 @@ pub(super) struct Part {
     pub(super) pieces: Vec<Piece>,
     /// The window of its clip, if it gets one.
     pub(super) clip: Option<TimeRange>,
+    /// Why there is no clip, where one was wanted and nothing could be shown.
+    pub(super) without_clip: Vec<Gap>,
 }
 
 impl Part {
     /// What is to become of the segments of a camera, as far as the catalog knows.
     pub(super) fn of(camera: SelectedCamera, content: &ArchiveContent) -> Self {
-        let trim_to = content.window().filter(|_| content.trims_segments());
         let pieces: Vec<Piece> = camera
             .segments
             .into_iter()
             .map(|segment| Piece {
-                role: if !segment.is_available {
-                    Role::Absent
-                } else if !content.layout.has_segments() {
-                    Role::InClip
-                } else {
-                    role_in(trim_to, segment.start_time, segment.end_time)
-                },
+                role: role_of(&segment, content),
                 segment,
                 held: None,
                 finding: None,
@@ -76,6 +72,7 @@ impl Part {
             display_name: camera.display_name,
             pieces,
             clip,
+            without_clip: Vec::new(),
         }
     }
 
@@ -113,17 +110,33 @@ impl Part {
     }
 }
 
-/// What trimming makes of a recording from `start` to `end`.
-pub(super) fn role_in(
-    trim_to: Option<TimeRange>,
-    start: DateTime<Utc>,
-    end: DateTime<Utc>,
-) -> Role {
+/// What becomes of a segment, as far as the catalog knows.
+pub(super) fn role_of(segment: &ArchiveSegment, content: &ArchiveContent) -> Role {
+    if !segment.is_available {
+        return Role::Absent;
+    }
+    let trim_to = content.window().filter(|_| content.trim);
     match trim_to {
-        None => Role::Whole,
-        Some(window) if window.start() <= start && end <= window.end() => Role::Whole,
-        Some(window) if end <= window.start() || window.end() <= start => Role::Absent,
-        Some(_) => Role::Trimmed,
+        _ if !content.layout.has_segments() => Role::InClip,
+        Some(window) if content.trims_segments() => {
+            role_in(window, segment.start_time, segment.end_time)
+        }
+        // One that may reach into the window by the inexactness of its name serves the clip only.
+        Some(window) if role_in(window, segment.start_time, segment.end_time) == Role::Absent => {
+            Role::InClip
+        }
+        _ => Role::Whole,
+    }
+}
+
+/// What trimming makes of a recording from `start` to `end`.
+pub(super) fn role_in(window: TimeRange, start: DateTime<Utc>, end: DateTime<Utc>) -> Role {
+    if window.start() <= start && end <= window.end() {
+        Role::Whole
+    } else if end <= window.start() || window.end() <= start {
+        Role::Absent
+    } else {
+        Role::Trimmed
     }
 }
 

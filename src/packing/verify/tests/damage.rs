@@ -116,6 +116,7 @@ fn what_was_cut_off_behind_an_entry_does_not_put_blame_on_it() {
         [places[2].0.as_str(), "SHA256SUMS", ""],
         "{found:?}"
     );
+    assert_eq!(found.defects[0].message, "the zip ends before it does");
     assert_eq!(found.signature, ArchiveSignature::Missing);
 }
 

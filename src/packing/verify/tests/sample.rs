@@ -114,7 +114,7 @@ pub(super) fn archive(key: &SigningKey) -> Vec<u8> {
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    hex(digest(&SHA256, bytes).as_ref().try_into().unwrap())
+    hex(digest(&SHA256, bytes).as_ref())
 }
 
 /// A file in memory or in the folder for temporary files.
