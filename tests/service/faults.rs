@@ -1,7 +1,7 @@
 //! What breaks around the service: ffmpeg, the disk, the database, the process itself.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 

@@ -499,9 +499,16 @@ impl Site {
 
     /// The same with what the archive folder holds.
     pub fn check_left_with(&self, clips: &[&proto::Clip], archives: &[&proto::Archive]) {
-        let mut zips: Vec<_> = archives.iter().map(|made| made.file_name.as_str()).collect();
+        let mut zips: Vec<_> = archives
+            .iter()
+            .map(|made| made.file_name.as_str())
+            .collect();
         zips.sort_unstable();
-        assert_eq!(files_in(&self.archives()), zips, "files in the archive folder");
+        assert_eq!(
+            files_in(&self.archives()),
+            zips,
+            "files in the archive folder"
+        );
         let mut known: Vec<_> = clips.iter().map(|clip| clip.file_name.as_str()).collect();
         known.sort_unstable();
         assert_eq!(self.clip_files(), known, "files in the clips folder");

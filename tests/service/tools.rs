@@ -11,6 +11,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::gate::Gate;
+use super::recorder::{heldar_name, import, place, unfollowed};
 use super::server::{Server, Site, clip_request, eventually, twelve_seconds};
 
 const PACKAGE: &str = "heldar.footage.v1";
@@ -327,6 +328,63 @@ async fn every_example_in_the_contract_can_be_called_as_it_stands() {
             "{before:?} {after:?}: {code}\n{out}\n{err}"
         );
     }
+    assert_eq!(server.stop(), 0);
+    site.check_left(&[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_archives_make_one_fetch_it_verify_it_and_delete_it() {
+    let site = unfollowed();
+    // The footage of which the examples speak.
+    let start = chrono::DateTime::parse_from_rfc3339("2026-11-22T10:00:00Z").unwrap();
+    for camera in ["gate_a_01", "yard_02"] {
+        for segment in &twelve_seconds().segments {
+            let name = heldar_name(camera, start.to_utc() + segment.start);
+            place(&site, &name, &segment.path);
+        }
+    }
+    import(&site, &[]);
+    let server = site.start().await;
+    let examples = examples();
+    let call = |method: &str, id: &str| {
+        let method = format!("{PACKAGE}.ArchiveService/{method}");
+        let (before, after) = examples
+            .iter()
+            .find(|(_, after)| after.last() == Some(&method))
+            .unwrap();
+        let options: Vec<_> = before
+            .iter()
+            .filter(|word| *word != "-plaintext")
+            .map(|word| word.replace("bkj_…", id))
+            .collect();
+        let options: Vec<_> = options.iter().map(String::as_str).collect();
+        let after: Vec<_> = after.iter().map(String::as_str).collect();
+        let (code, out, err) = grpcurl(&server, &options, &after);
+        assert_eq!(code, 0, "{method}: {out}\n{err}");
+        out
+    };
+    let made: serde_json::Value = serde_json::from_str(&call("CreateArchive", "")).unwrap();
+    assert_eq!(made["state"], "JOB_STATE_SUCCEEDED", "{made}");
+    let archive = &made["archive"];
+    let id = archive["id"].as_str().unwrap();
+    let told: serde_json::Value = serde_json::from_str(&call("GetArchive", id)).unwrap();
+    assert_eq!(&told, archive);
+    let listed: serde_json::Value = serde_json::from_str(&call("ListArchives", id)).unwrap();
+    assert_eq!(listed["archives"], serde_json::json!([archive]));
+    let parts = call("DownloadArchive", id);
+    assert!(
+        parts.contains("\"header\"") && parts.contains("\"data\""),
+        "{parts}"
+    );
+    let verified: serde_json::Value = serde_json::from_str(&call("VerifyArchive", id)).unwrap();
+    let verdict = &verified["archiveVerification"]["verdict"];
+    assert_eq!(verdict, "ARCHIVE_VERDICT_INTACT", "{verified}");
+    let parts = call("StreamArchive", id);
+    assert!(
+        parts.contains("\"header\"") && parts.contains("\"trailer\""),
+        "{parts}"
+    );
+    call("DeleteArchive", id);
     assert_eq!(server.stop(), 0);
     site.check_left(&[]);
 }

@@ -134,6 +134,19 @@ pub async fn job(server: &Server, job_id: &str) -> proto::Job {
     server.jobs().get_job(request).await.unwrap().into_inner()
 }
 
+/// All jobs that make archives.
+pub async fn archive_jobs(server: &Server) -> Vec<proto::Job> {
+    let request = proto::ListJobsRequest {
+        filter: Some(proto::JobFilter {
+            kinds: vec![proto::JobKind::Archive.into()],
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let answer = server.jobs().list_jobs(request).await.unwrap();
+    answer.into_inner().jobs
+}
+
 pub async fn get(server: &Server, archive_id: &str) -> Result<proto::Archive, Status> {
     let request = proto::GetArchiveRequest {
         archive_id: archive_id.to_owned(),

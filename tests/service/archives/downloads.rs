@@ -65,7 +65,9 @@ async fn a_download_can_be_taken_in_parts_and_goes_on_where_it_broke() {
     }
     assert!((received.len() as i64) < size);
     drop(messages);
-    let (_, rest) = download(&server, id, received.len() as i64, 0).await.unwrap();
+    let (_, rest) = download(&server, id, received.len() as i64, 0)
+        .await
+        .unwrap();
     received.extend(rest);
     assert_eq!(sha256(&received), archive.sha256);
 
@@ -97,7 +99,11 @@ async fn downloads_that_have_begun_are_delivered_to_the_end_when_the_archive_is_
     assert!(messages.message().await.unwrap().is_some(), "the header");
     let mut http = std::net::TcpStream::connect(&server.address).unwrap();
     let (url, host) = (&archive.url, &server.address);
-    write!(http, "GET {url} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    write!(
+        http,
+        "GET {url} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
     let mut begun = [0; 12];
     http.read_exact(&mut begun).unwrap();
     assert_eq!(&begun, b"HTTP/1.1 200");

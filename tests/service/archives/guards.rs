@@ -5,10 +5,11 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use super::asking::{
-    all_of, archive_of, ask, check_bytes, check_refused, create, delete, download, everything, get,
-    later, make, plan, rest_of, stream, trimmed, two_cameras, with_footage,
+    all_of, archive_jobs, archive_of, ask, check_bytes, check_refused, create, delete, download,
+    everything, get, header_of, later, make, plan, rest_of, stream, trimmed, two_cameras,
+    with_footage,
 };
-use crate::footage::{epoch, ms};
+use crate::footage::epoch;
 use crate::recorder::{CAMERA, unfollowed};
 use crate::server::{Server, Site, becomes, fields, files_in, seconds, time};
 use crate::small_disk::SmallDisk;
@@ -32,16 +33,7 @@ async fn refusal(server: &Server, spec: proto::ArchiveSpec) -> tonic::Status {
 
 /// Checks that no archive and no job for one was made.
 async fn check_nothing_made(site: &Site, server: &Server) {
-    let filter = proto::JobFilter {
-        kinds: vec![proto::JobKind::Archive.into()],
-        ..Default::default()
-    };
-    let request = proto::ListJobsRequest {
-        filter: Some(filter),
-        ..Default::default()
-    };
-    let jobs = server.jobs().list_jobs(request).await.unwrap().into_inner();
-    assert_eq!(jobs.jobs, [], "a refused call made a job");
+    assert_eq!(archive_jobs(server).await, [], "a refused call made a job");
     assert_eq!(files_in(&site.archives()), Vec::<String>::new());
 }
 
@@ -171,12 +163,9 @@ async fn the_folder_holds_no_more_than_it_may_and_expired_archives_make_room() {
     }
     assert_eq!(files_in(&site.archives()), [first.file_name.as_str()]);
     // What leaves no file needs no room.
-    let streaming = stream(&server, everything()).await.unwrap();
-    let (bytes, streamed) = {
-        let mut streaming = streaming;
-        super::asking::header_of(&mut streaming).await;
-        rest_of(streaming).await
-    };
+    let mut streaming = stream(&server, everything()).await.unwrap();
+    header_of(&mut streaming).await;
+    let (bytes, streamed) = rest_of(streaming).await;
     check_bytes(&streamed.unwrap(), &bytes);
 
     delete(&server, &first.id).await.unwrap();
@@ -205,7 +194,7 @@ async fn a_disk_with_too_little_room_refuses_an_archive_and_not_a_stream() {
     with_footage(&site);
     let server = site.start().await;
     let mut streaming = stream(&server, everything()).await.unwrap();
-    let size = super::asking::header_of(&mut streaming).await.size_bytes;
+    let size = header_of(&mut streaming).await.size_bytes;
     let (bytes, streamed) = rest_of(streaming).await;
     check_bytes(&streamed.unwrap(), &bytes);
 

@@ -70,7 +70,10 @@ async fn ranges_give_just_the_bytes_that_were_asked_for_while_the_archive_is_the
     let several = get(&[("Range", "bytes=0-9,100-109")]);
     assert_eq!(several.status, 206);
     let kind = several.header("content-type").unwrap();
-    assert!(kind.starts_with("multipart/byteranges; boundary="), "{kind}");
+    assert!(
+        kind.starts_with("multipart/byteranges; boundary="),
+        "{kind}"
+    );
     for part in [&bytes[0..10], &bytes[100..110]] {
         assert!(several.body.windows(10).any(|ten| ten == part));
     }
@@ -119,7 +122,11 @@ async fn nothing_but_archives_is_served_from_their_folder() {
     ];
     for path in &paths {
         let answer = call(&server, "GET", path, &[], b"");
-        assert!(matches!(answer.status, 400 | 404), "{path}: {}", answer.status);
+        assert!(
+            matches!(answer.status, 400 | 404),
+            "{path}: {}",
+            answer.status
+        );
         let told = answer.text();
         for secret in [
             "OPENSSH",

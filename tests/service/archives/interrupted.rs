@@ -7,11 +7,9 @@ use tonic_types::StatusExt as _;
 
 use super::asking::{archive_of, entry, everything, later, submit, thirty_seconds, trimmed};
 use super::jobs::{packing, with_a_long_recording};
-use crate::recorder::{CAMERA, heldar_name, import, lay, unfollowed};
-use crate::server::{
-    PATIENCE, children_of, ended, files_in, is_running, nothing_left, reason,
-};
 use crate::footage::epoch;
+use crate::recorder::{CAMERA, heldar_name, import, lay, unfollowed};
+use crate::server::{PATIENCE, children_of, ended, files_in, is_running, nothing_left, reason};
 use crate::stand_in::Gate;
 
 #[tokio::test]

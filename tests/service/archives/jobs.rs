@@ -7,8 +7,8 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use super::asking::{
-    all_of, another_client, archive_of, ask, create, delete, download, everything, get, hollow, job, later, make,
-    plan, submit, thirty_seconds, trimmed, two_cameras,
+    all_of, another_client, archive_jobs, archive_of, ask, create, delete, download, everything,
+    get, hollow, job, later, make, plan, submit, thirty_seconds, trimmed, two_cameras,
 };
 use crate::footage::{epoch, ms};
 use crate::recorder::{CAMERA, import, lay, unfollowed};
@@ -80,29 +80,34 @@ async fn a_job_and_its_archive_tell_what_was_asked_and_what_the_plan_said() {
     )
     .await
     .unwrap();
-    assert_eq!((planned.id.as_str(), planned.state()), ("", JobState::Unspecified));
+    assert_eq!(
+        (planned.id.as_str(), planned.state()),
+        ("", JobState::Unspecified)
+    );
     let Some(proto::job::Plan::ArchivePlan(plan)) = planned.plan else {
         panic!("{planned:?}")
     };
-    let listed = server.jobs().list_jobs(proto::ListJobsRequest {
-        filter: Some(proto::JobFilter {
-            kinds: vec![proto::JobKind::Archive.into()],
-            ..Default::default()
-        }),
-        ..Default::default()
-    });
-    assert_eq!(listed.await.unwrap().into_inner().jobs, [], "a job was made");
+    assert_eq!(archive_jobs(&server).await, [], "a job was made");
     assert_eq!(files_in(&site.archives()), Vec::<String>::new());
 
     let (job, archive) = make(&server, request).await;
     assert_eq!(job.kind(), proto::JobKind::Archive);
     assert_eq!((job.warnings.as_slice(), job.attempt), (&[][..], 1));
-    assert_eq!((job.created_by.as_str(), &job.labels), ("ann", &labels.clone().into()));
+    assert_eq!(
+        (job.created_by.as_str(), &job.labels),
+        ("ann", &labels.clone().into())
+    );
     assert_eq!((&archive.id, &archive.job_id), (&job.id, &job.id));
     assert!(archive.id.starts_with("bkj_"));
     assert_eq!(archive.file_name, format!("{}.zip", archive.id));
-    assert_eq!(archive.url, format!("/media/archives/{}", archive.file_name));
-    assert_eq!((archive.created_by.as_str(), &archive.labels), ("ann", &labels.into()));
+    assert_eq!(
+        archive.url,
+        format!("/media/archives/{}", archive.file_name)
+    );
+    assert_eq!(
+        (archive.created_by.as_str(), &archive.labels),
+        ("ann", &labels.into())
+    );
     assert_eq!(archive.spec.as_ref(), Some(&told));
     assert_eq!(get(&server, &archive.id).await.unwrap(), archive);
     assert_eq!(self::job(&server, &job.id).await, job);
@@ -116,8 +121,15 @@ async fn a_job_and_its_archive_tell_what_was_asked_and_what_the_plan_said() {
     assert_eq!(plan.source_bytes, archive.source_bytes);
     assert_eq!(plan.entry_count, archive.entry_count);
     assert_eq!(plan.source_count, 2);
-    let entries: Vec<_> = plan.sources.iter().map(|source| &source.entry_name).collect();
-    assert!(entries.iter().all(|name| name.starts_with("gate_a_01/")), "{entries:?}");
+    let entries: Vec<_> = plan
+        .sources
+        .iter()
+        .map(|source| &source.entry_name)
+        .collect();
+    assert!(
+        entries.iter().all(|name| name.starts_with("gate_a_01/")),
+        "{entries:?}"
+    );
     server.stop_with_archives(&site, &[&archive]);
 }
 
@@ -156,7 +168,10 @@ async fn an_id_that_was_chosen_is_taken_until_its_job_fails_or_its_archive_goes(
     let unfinished = get(&server, "bkj_case-117_a").await.unwrap_err();
     assert_eq!(reason(&unfinished), "ARCHIVE_NOT_FOUND");
     cancel(&server, &cancelled).await;
-    assert_eq!(ended(&server, &cancelled).await.state(), JobState::Cancelled);
+    assert_eq!(
+        ended(&server, &cancelled).await.state(),
+        JobState::Cancelled
+    );
 
     gate.open();
     let request = proto::CreateArchiveRequest {
@@ -221,14 +236,29 @@ async fn progress_counts_files_and_bytes_up_to_the_whole_zip_and_never_back() {
     let job_id = submit(&server, later(everything())).await;
     let states = states_of(&server, &job_id).await;
     let archive = archive_of(states.last().unwrap());
-    let told: Vec<_> = states.iter().filter_map(|job| job.progress.as_ref()).collect();
+    let told: Vec<_> = states
+        .iter()
+        .filter_map(|job| job.progress.as_ref())
+        .collect();
     let packing: Vec<_> = told.iter().filter(|now| now.phase == "packing").collect();
     assert!(packing.len() > 2, "{} states while packing", packing.len());
-    assert!(packing.iter().any(|now| now.current_item.starts_with("gate_a_01/")));
+    assert!(
+        packing
+            .iter()
+            .any(|now| now.current_item.starts_with("gate_a_01/"))
+    );
     for pair in told.windows(2) {
-        let [before, after] = pair else { unreachable!() };
-        assert!(before.bytes_done <= after.bytes_done, "{before:?} {after:?}");
-        assert!(before.files_done <= after.files_done, "{before:?} {after:?}");
+        let [before, after] = pair else {
+            unreachable!()
+        };
+        assert!(
+            before.bytes_done <= after.bytes_done,
+            "{before:?} {after:?}"
+        );
+        assert!(
+            before.files_done <= after.files_done,
+            "{before:?} {after:?}"
+        );
         assert!(before.fraction <= after.fraction, "{before:?} {after:?}");
     }
     for now in &packing {
@@ -236,7 +266,9 @@ async fn progress_counts_files_and_bytes_up_to_the_whole_zip_and_never_back() {
         assert!(now.bytes_done <= now.bytes_total && now.files_done <= now.files_total);
     }
     assert!(
-        packing.iter().any(|now| (1..now.bytes_total).contains(&now.bytes_done)),
+        packing
+            .iter()
+            .any(|now| (1..now.bytes_total).contains(&now.bytes_done)),
         "bytes are counted within a file"
     );
     let last = told.last().unwrap();
@@ -264,7 +296,11 @@ async fn cancelling_ends_the_packing_within_a_second_and_leaves_nothing_and_a_re
     assert!(took < Duration::from_secs(1), "cancelled after {took:?}");
     assert!(job.result.is_none() && job.error.is_none(), "{job:?}");
     assert_eq!(files_in(&site.archives()), Vec::<String>::new());
-    assert_eq!(server.holds_open(&site.recordings()), 0, "sources are held open");
+    assert_eq!(
+        server.holds_open(&site.recordings()),
+        0,
+        "sources are held open"
+    );
     let gone = get(&server, &job_id).await.unwrap_err();
     assert_eq!(reason(&gone), "ARCHIVE_NOT_FOUND");
 
@@ -277,7 +313,9 @@ async fn cancelling_ends_the_packing_within_a_second_and_leaves_nothing_and_a_re
     assert_eq!(retried.retry_of, job_id);
     let archive = archive_of(&retried);
     assert_eq!(archive.job_id, retried.id);
-    let (_, tail) = download(&server, &archive.id, archive.size_bytes - 4, 0).await.unwrap();
+    let (_, tail) = download(&server, &archive.id, archive.size_bytes - 4, 0)
+        .await
+        .unwrap();
     assert_eq!(tail.len(), 4);
     server.stop_with_archives(&site, &[&archive]);
 }
@@ -304,15 +342,8 @@ async fn defect_10_a_client_that_goes_away_does_not_stop_the_job() {
     assert!(call.await.unwrap_err().is_cancelled());
 
     let planned = plan(&server, trimmed(1_000, 15_000)).await;
-    let request = proto::ListJobsRequest {
-        filter: Some(proto::JobFilter {
-            kinds: vec![proto::JobKind::Archive.into()],
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let jobs = server.jobs().list_jobs(request).await.unwrap().into_inner();
-    let [running] = jobs.jobs.as_slice() else {
+    let jobs = archive_jobs(&server).await;
+    let [running] = jobs.as_slice() else {
         panic!("{jobs:?}")
     };
     assert_eq!(running.state(), JobState::Running);

@@ -16,7 +16,10 @@ fn instant(time: &prost_types::Timestamp) -> DateTime<Utc> {
 /// How long an archive is kept.
 fn kept(archive: &proto::Archive) -> Option<TimeDelta> {
     let created = instant(archive.create_time.as_ref().unwrap());
-    archive.expire_time.as_ref().map(|end| instant(end) - created)
+    archive
+        .expire_time
+        .as_ref()
+        .map(|end| instant(end) - created)
 }
 
 async fn keep(server: &Server, keep_for: Option<prost_types::Duration>) -> proto::Archive {
@@ -59,7 +62,12 @@ async fn housekeeping_takes_expired_archives_and_forgotten_files_and_nothing_els
     let end = instant(expired.expire_time.as_ref().unwrap());
     assert_eq!(server.stop(), 0);
     let folder = site.archives();
-    for name in ["bkj_forgotten.zip", "bkj_new.zip", "holiday.zip", "notes.part"] {
+    for name in [
+        "bkj_forgotten.zip",
+        "bkj_new.zip",
+        "holiday.zip",
+        "notes.part",
+    ] {
         std::fs::write(folder.join(name), "not an archive").unwrap();
     }
     std::fs::write(folder.join(".bkj_dead-1.part"), "unfinished").unwrap();

@@ -11,7 +11,9 @@ use crate::server::Site;
 /// Makes a key with the tool of OpenSSH.
 fn ssh_keygen(path: &Path, options: &[&str]) {
     let mut keygen = Command::new("ssh-keygen");
-    keygen.args(["-q", "-f", path.to_str().unwrap()]).args(options);
+    keygen
+        .args(["-q", "-f", path.to_str().unwrap()])
+        .args(options);
     let made = keygen.output().unwrap();
     assert!(made.status.success(), "{made:?}");
 }
@@ -51,8 +53,14 @@ async fn a_key_is_made_at_the_first_start_for_its_owner_only_and_stays_the_same(
     let server = site.start().await;
     assert_eq!(std::fs::read(&key).unwrap(), made);
     let (_, second) = make(&server, ask(all_of(CAMERA))).await;
-    assert_eq!(second.signing_key_fingerprint, first.signing_key_fingerprint);
-    assert_eq!(second.sha256, first.sha256, "equal requests give equal bytes");
+    assert_eq!(
+        second.signing_key_fingerprint,
+        first.signing_key_fingerprint
+    );
+    assert_eq!(
+        second.sha256, first.sha256,
+        "equal requests give equal bytes"
+    );
     server.stop_with_archives(&site, &[&first, &second]);
     let known = std::fs::read_to_string(site.data().join("signing_keys.pub")).unwrap();
     assert_eq!(known.lines().count(), 1, "{known}");
@@ -111,7 +119,10 @@ async fn a_key_that_cannot_be_used_stops_the_start_with_words_that_name_it_and_t
         (&open, format!("run `chmod 600 {}`", key(&open))),
         (&rsa, "`ssh-keygen -t ed25519".to_owned()),
         (&locked, "`ssh-keygen -p -N ''".to_owned()),
-        (&text, "not a private key in the format of OpenSSH".to_owned()),
+        (
+            &text,
+            "not a private key in the format of OpenSSH".to_owned(),
+        ),
         (&folder, "is not a regular file".to_owned()),
         (&missing, "`ssh-keygen -t ed25519".to_owned()),
     ];
@@ -119,10 +130,16 @@ async fn a_key_that_cannot_be_used_stops_the_start_with_words_that_name_it_and_t
         site.set("HELDAR_SIGNING_KEY", key(path));
         let told = refused(&site);
         assert!(told.contains(&key(path)), "the file is named: {told}");
-        assert!(told.contains("HELDAR_SIGNING_KEY"), "so is the variable: {told}");
+        assert!(
+            told.contains("HELDAR_SIGNING_KEY"),
+            "so is the variable: {told}"
+        );
         assert!(told.contains(&cure), "{cure}: {told}");
         assert!(!told.contains("OPENSSH PRIVATE"), "{told}");
-        assert!(!site.data().join("signing_key").exists(), "a key was made instead");
+        assert!(
+            !site.data().join("signing_key").exists(),
+            "a key was made instead"
+        );
     }
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o600)).unwrap();
     site.set("HELDAR_SIGNING_KEY", key(&open));
@@ -140,12 +157,19 @@ async fn the_own_key_is_refused_and_not_replaced_when_others_could_have_had_it()
     let allow = |mode| std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode));
     allow(0o644).unwrap();
     let told = refused(&site);
-    assert!(told.contains(key.to_str().unwrap()) && told.contains("chmod 600"), "{told}");
+    assert!(
+        told.contains(key.to_str().unwrap()) && told.contains("chmod 600"),
+        "{told}"
+    );
     allow(0o600).unwrap();
     std::fs::write(&key, &made[..made.len() / 2]).unwrap();
     let told = refused(&site);
     assert!(told.contains(key.to_str().unwrap()), "{told}");
-    assert_eq!(std::fs::read(&key).unwrap(), made[..made.len() / 2], "it is left as it is");
+    assert_eq!(
+        std::fs::read(&key).unwrap(),
+        made[..made.len() / 2],
+        "it is left as it is"
+    );
     std::fs::write(&key, &made).unwrap();
     let server = site.start().await;
     server.stop_with_archives(&site, &[]);

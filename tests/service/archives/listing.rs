@@ -22,7 +22,11 @@ async fn list(
 async fn found(server: &Server, request: proto::ListArchivesRequest) -> Vec<String> {
     let answer = list(server, request).await.unwrap();
     assert_eq!(answer.next_page_token, "");
-    answer.archives.into_iter().map(|archive| archive.id).collect()
+    answer
+        .archives
+        .into_iter()
+        .map(|archive| archive.id)
+        .collect()
 }
 
 fn filter() -> proto::ListArchivesRequest {
@@ -62,13 +66,19 @@ async fn each_filter_finds_its_archives_alone() {
     let (_, late) = make(&server, request("bkj_late", late, "night")).await;
     let (_, both) = make(&server, request("bkj_both", everything(), "night")).await;
 
-    assert_eq!(found(&server, filter()).await, ["bkj_both", "bkj_late", "bkj_early"]);
+    assert_eq!(
+        found(&server, filter()).await,
+        ["bkj_both", "bkj_late", "bkj_early"]
+    );
     let listed = list(&server, filter()).await.unwrap().archives;
     assert_eq!(listed, [both.clone(), late.clone(), early.clone()]);
     let at = |milliseconds| time(epoch() + ms(milliseconds));
     let cases: [(proto::ListArchivesRequest, &[&str]); 14] = [
         (
-            proto::ListArchivesRequest { camera_ids: vec![CAMERA.to_owned()], ..filter() },
+            proto::ListArchivesRequest {
+                camera_ids: vec![CAMERA.to_owned()],
+                ..filter()
+            },
             &["bkj_both", "bkj_early"],
         ),
         (
@@ -79,43 +89,75 @@ async fn each_filter_finds_its_archives_alone() {
             &["bkj_both", "bkj_late", "bkj_early"],
         ),
         (
-            proto::ListArchivesRequest { camera_ids: vec!["nobody".to_owned()], ..filter() },
+            proto::ListArchivesRequest {
+                camera_ids: vec!["nobody".to_owned()],
+                ..filter()
+            },
             &[],
         ),
         (
-            proto::ListArchivesRequest { start_time: at(15_000), ..filter() },
+            proto::ListArchivesRequest {
+                start_time: at(15_000),
+                ..filter()
+            },
             &["bkj_both", "bkj_late"],
         ),
         (
-            proto::ListArchivesRequest { end_time: at(15_000), ..filter() },
+            proto::ListArchivesRequest {
+                end_time: at(15_000),
+                ..filter()
+            },
             &["bkj_both", "bkj_early"],
         ),
         (
-            proto::ListArchivesRequest { start_time: at(12_000), end_time: at(18_000), ..filter() },
+            proto::ListArchivesRequest {
+                start_time: at(12_000),
+                end_time: at(18_000),
+                ..filter()
+            },
             &["bkj_both"],
         ),
         (
-            proto::ListArchivesRequest { start_time: at(25_000), end_time: at(25_001), ..filter() },
+            proto::ListArchivesRequest {
+                start_time: at(25_000),
+                end_time: at(25_001),
+                ..filter()
+            },
             &["bkj_both"],
         ),
         (
-            proto::ListArchivesRequest { case_id: "it's 100%".to_owned(), ..filter() },
+            proto::ListArchivesRequest {
+                case_id: "it's 100%".to_owned(),
+                ..filter()
+            },
             &["bkj_early"],
         ),
         (
-            proto::ListArchivesRequest { case_id: "it's 100".to_owned(), ..filter() },
+            proto::ListArchivesRequest {
+                case_id: "it's 100".to_owned(),
+                ..filter()
+            },
             &[],
         ),
         (
-            proto::ListArchivesRequest { operator: "ben".to_owned(), ..filter() },
+            proto::ListArchivesRequest {
+                operator: "ben".to_owned(),
+                ..filter()
+            },
             &["bkj_late"],
         ),
         (
-            proto::ListArchivesRequest { operator: "Ben".to_owned(), ..filter() },
+            proto::ListArchivesRequest {
+                operator: "Ben".to_owned(),
+                ..filter()
+            },
             &[],
         ),
         (
-            proto::ListArchivesRequest { labels: labels("night"), ..filter() },
+            proto::ListArchivesRequest {
+                labels: labels("night"),
+                ..filter()
+            },
             &["bkj_both", "bkj_late"],
         ),
         (
@@ -136,7 +178,11 @@ async fn each_filter_finds_its_archives_alone() {
         ),
     ];
     for (request, expected) in cases {
-        assert_eq!(found(&server, request.clone()).await, expected, "{request:?}");
+        assert_eq!(
+            found(&server, request.clone()).await,
+            expected,
+            "{request:?}"
+        );
     }
     let reversed = proto::ListArchivesRequest {
         start_time: at(5_000),

@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 use heldar_footage::proto;
 use sqlx::{Connection as _, SqliteConnection};
 
-use super::asking::{ask, delete, download, everything, header_of, make, rest_of, stream, two_cameras};
+use super::asking::{
+    ask, delete, download, everything, header_of, make, rest_of, stream, two_cameras,
+};
 use crate::http::call;
 use crate::server::{Site, becomes, seconds};
 
@@ -69,7 +71,9 @@ async fn all_that_leaves_the_service_is_on_record_with_who_took_which_part() {
 
     download(&server, &archive.id, 0, 0).await.unwrap();
     download(&server, &archive.id, 100, 50).await.unwrap();
-    download(&server, &archive.id, size + 1, 0).await.unwrap_err();
+    download(&server, &archive.id, size + 1, 0)
+        .await
+        .unwrap_err();
     let get = |headers: &[(&str, &str)]| call(&server, "GET", &archive.url, headers, b"").status;
     assert_eq!(get(&[]), 200);
     assert_eq!(get(&[("Range", "bytes=10-19")]), 206);
@@ -117,7 +121,10 @@ async fn all_that_leaves_the_service_is_on_record_with_who_took_which_part() {
     assert_eq!(told, expected);
     let mut earlier = begun.timestamp_micros();
     for row in &rows {
-        assert!((earlier..=Utc::now().timestamp_micros()).contains(&row.time_us), "{row:?}");
+        assert!(
+            (earlier..=Utc::now().timestamp_micros()).contains(&row.time_us),
+            "{row:?}"
+        );
         earlier = row.time_us;
         let digest = if row.action == "STREAMED" {
             &streamed.sha256
@@ -136,7 +143,11 @@ async fn all_that_leaves_the_service_is_on_record_with_who_took_which_part() {
         );
         // What the service does by itself, or for a job that outlives its caller, has no address.
         let is_of_a_caller = !["CREATED", "EXPIRED"].contains(&row.action.as_str());
-        assert_eq!(row.peer.starts_with("127.0.0.1:"), is_of_a_caller, "{row:?}");
+        assert_eq!(
+            row.peer.starts_with("127.0.0.1:"),
+            is_of_a_caller,
+            "{row:?}"
+        );
         assert!(DateTime::from_timestamp_micros(row.time_us).is_some());
     }
     server.stop_with_archives(&site, &[]);

@@ -10,13 +10,11 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use super::asking::{
-    Stream, another_client, check_bytes, check_refused, entry, everything, header_of, plan, rest_of, stream, stream_to, swell,
-    thirty_seconds, trimmed, two_cameras,
+    Stream, another_client, archive_jobs, check_bytes, check_refused, entry, everything, header_of,
+    plan, rest_of, stream, stream_to, swell, thirty_seconds, trimmed, two_cameras,
 };
 use crate::recorder::{CAMERA, age, import, lay, unfollowed};
-use crate::server::{
-    PATIENCE, Site, becomes, eventually, files_in, nothing_left, reason,
-};
+use crate::server::{PATIENCE, Site, becomes, eventually, files_in, nothing_left, reason};
 use crate::stand_in::Gate;
 
 /// Far more than waits between the server's reading and a caller that does not read.
@@ -51,9 +49,16 @@ async fn a_stream_says_its_exact_size_first_and_at_its_end_what_was_sent_and_not
         assert!(told.size_exact);
         assert_eq!(
             (told.size_bytes, told.entry_count, told.source_bytes),
-            (archive.size_bytes, archive.entry_count, archive.source_bytes)
+            (
+                archive.size_bytes,
+                archive.entry_count,
+                archive.source_bytes
+            )
         );
-        assert_eq!((&told.spec, &told.cameras), (&archive.spec, &archive.cameras));
+        assert_eq!(
+            (&told.spec, &told.cameras),
+            (&archive.spec, &archive.cameras)
+        );
         for empty in [&archive.id, &archive.job_id, &archive.url, &archive.etag] {
             assert_eq!(empty, "");
         }
@@ -61,14 +66,7 @@ async fn a_stream_says_its_exact_size_first_and_at_its_end_what_was_sent_and_not
         assert_eq!(archive.created_by, "ann");
         assert_eq!(archive.signing_key_fingerprint.len(), "SHA256:".len() + 43);
     }
-    let jobs = proto::ListJobsRequest {
-        filter: Some(proto::JobFilter {
-            kinds: vec![proto::JobKind::Archive.into()],
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    assert_eq!(server.jobs().list_jobs(jobs).await.unwrap().into_inner().jobs, []);
+    assert_eq!(archive_jobs(&server).await, []);
     server.stop_with_archives(&site, &[]);
 }
 
@@ -76,7 +74,10 @@ async fn a_stream_says_its_exact_size_first_and_at_its_end_what_was_sent_and_not
 async fn sources_that_are_deleted_while_they_are_sent_are_archived_whole() {
     let (site, paths) = with_large_recordings();
     let server = site.start().await;
-    let copies: Vec<_> = paths.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    let copies: Vec<_> = paths
+        .iter()
+        .map(|path| std::fs::read(path).unwrap())
+        .collect();
     let mut streaming = stream(&server, everything()).await.unwrap();
     let header = header_of(&mut streaming).await;
     for path in &paths {
@@ -85,11 +86,18 @@ async fn sources_that_are_deleted_while_they_are_sent_are_archived_whole() {
     let (bytes, archive) = rest_of(streaming).await;
     let archive = archive.unwrap();
     check_bytes(&archive, &bytes);
-    assert_eq!((archive.faults.as_slice(), archive.size_bytes), (&[][..], header.size_bytes));
+    assert_eq!(
+        (archive.faults.as_slice(), archive.size_bytes),
+        (&[][..], header.size_bytes)
+    );
     let zip = site.path("received.zip");
     std::fs::write(&zip, bytes).unwrap();
     for (source, copy) in header.plan.unwrap().sources.iter().zip(copies) {
-        assert!(entry(&zip, &source.entry_name) == copy, "{}", source.entry_name);
+        assert!(
+            entry(&zip, &source.entry_name) == copy,
+            "{}",
+            source.entry_name
+        );
     }
     assert_eq!(server.holds_open(&site.recordings()), 0);
     server.stop_with_archives(&site, &[]);
@@ -200,7 +208,9 @@ async fn a_caller_that_goes_away_while_clips_are_cut_ends_the_cutting() {
     assert!(call.await.unwrap_err().is_cancelled());
     eventually("ffmpeg is ended", || gate.waiting().is_empty());
     let scratch = site.data().join("scratch");
-    eventually("the scratch folder is empty", || files_in(&scratch).is_empty());
+    eventually("the scratch folder is empty", || {
+        files_in(&scratch).is_empty()
+    });
     server.stop_with_archives(&site, &[]);
 }
 
