@@ -174,7 +174,8 @@ impl ArchiveWork {
             };
             cuts = cutter.cut_all(&mut parts, on_cut).await?;
         }
-        let contents = Contents::assemble(&self.store, content.clone(), parts, cuts, roots).await?;
+        let contents =
+            Contents::assemble(&self.store, content.clone(), parts, Some(cuts), roots).await?;
         if let Some(fault) = contents.faults.first().filter(|_| content.all_or_nothing) {
             return Err(ArchiveError::Incomplete {
                 kind: fault.kind,

@@ -76,8 +76,7 @@ impl ArchiveWork {
         };
         let planned = planned(&parts, content);
         let cut_entries = planned.cut_entries;
-        let contents =
-            Contents::assemble(&self.store, content.clone(), parts, Vec::new(), roots).await?;
+        let contents = Contents::assemble(&self.store, content.clone(), parts, None, roots).await?;
         if contents.source_bytes == 0 {
             return Err(ArchiveError::NothingMatches);
         }
