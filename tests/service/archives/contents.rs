@@ -48,7 +48,8 @@ async fn unzip_python_and_7zip_unpack_the_recorders_own_files_and_the_readme_ver
     }
     assert!(unpacked == expected, "byte for byte, under the same names");
     let names = |camera: &str| {
-        (0..3).map(|number| heldar_name(camera, epoch() + TimeDelta::seconds(number * 10)))
+        (0..3)
+            .map(|number| heldar_name(camera, epoch() + TimeDelta::seconds(number * 10)))
             .collect::<Vec<_>>()
     };
     assert_eq!(fetched.footage(), [names(CAMERA), names(OTHER)].concat());
@@ -111,7 +112,10 @@ fn check_windows_name(path: &str) {
         assert!(!step.is_empty() && !step.contains(is_bad), "{path:?}");
         assert!(!step.ends_with(['.', ' ']), "{path:?}");
         let stem = step.split('.').next().unwrap().trim().to_lowercase();
-        assert!(!["con", "prn", "aux", "nul", "com1", "lpt9"].contains(&stem.as_str()), "{path:?}");
+        assert!(
+            !["con", "prn", "aux", "nul", "com1", "lpt9"].contains(&stem.as_str()),
+            "{path:?}"
+        );
     }
 }
 
@@ -123,7 +127,17 @@ async fn recordings_with_odd_names_are_all_there_under_names_that_every_system_c
     place(&site, &heldar_name("known", epoch()), file);
     import(&site, &[]);
     let server = site.start().await;
-    let further = ["con", "COM1", "x.", "x. .", "T\u{fc}R", "..x", "a\u{2028}b", "\u{200f}x", "x"];
+    let further = [
+        "con",
+        "COM1",
+        "x.",
+        "x. .",
+        "T\u{fc}R",
+        "..x",
+        "a\u{2028}b",
+        "\u{200f}x",
+        "x",
+    ];
     let names = odd_names()
         .into_iter()
         .chain(further.map(str::to_owned))
@@ -146,7 +160,9 @@ async fn recordings_with_odd_names_are_all_there_under_names_that_every_system_c
         })
         .collect();
     let mut catalog = server.catalog();
-    let answer = catalog.register_segments(tokio_stream::iter(messages)).await;
+    let answer = catalog
+        .register_segments(tokio_stream::iter(messages))
+        .await;
     let answer = answer.unwrap().into_inner();
     assert_eq!(answer.segments_added, sources.len() as i64, "{answer:?}");
 
@@ -155,7 +171,11 @@ async fn recordings_with_odd_names_are_all_there_under_names_that_every_system_c
     let fetched = fetch(&server, &archive).await;
     let footage = fetched.footage();
     let folded: HashSet<String> = footage.iter().map(|name| name.to_lowercase()).collect();
-    assert_eq!(folded.len(), sources.len(), "names that differ not only in case");
+    assert_eq!(
+        folded.len(),
+        sources.len(),
+        "names that differ not only in case"
+    );
     footage.iter().for_each(|name| check_windows_name(name));
     let folder = tempfile::tempdir().unwrap();
     let unpacked = unpack_with_all_tools(&fetched.zip(), folder.path());

@@ -28,11 +28,19 @@ async fn defect_7_video_is_stored_and_not_deflated() {
     let (_, archive) = make(&server, ask(everything())).await;
     let fetched = fetch(&server, &archive).await;
     for entry in entries(&fetched.zip()) {
-        assert_eq!((entry.method, entry.packed_bytes), (0, entry.size_bytes), "{}", entry.name);
+        assert_eq!(
+            (entry.method, entry.packed_bytes),
+            (0, entry.size_bytes),
+            "{}",
+            entry.name
+        );
     }
     assert!(archive.source_bytes > 8 << 20);
     let beside = archive.size_bytes - archive.source_bytes;
-    assert!((0..16_384).contains(&beside), "{beside} bytes beside the footage");
+    assert!(
+        (0..16_384).contains(&beside),
+        "{beside} bytes beside the footage"
+    );
     server.stop_with_archives(&site, &[&archive]);
 }
 
@@ -57,7 +65,10 @@ async fn defect_8_a_vanished_source_is_told_and_recordings_of_equal_name_are_all
     let names = ["14", "15", "16"].map(|hour| format!("front/06.40_20250615T{hour}0640Z.mp4"));
     assert_eq!(unpacked.footage(), names);
     for (name, path) in names.iter().zip(&paths) {
-        assert!(unpacked.read(name) == std::fs::read(path).unwrap(), "{name}");
+        assert!(
+            unpacked.read(name) == std::fs::read(path).unwrap(),
+            "{name}"
+        );
     }
 
     std::fs::remove_file(&paths[1]).unwrap();
@@ -68,11 +79,18 @@ async fn defect_8_a_vanished_source_is_told_and_recordings_of_equal_name_are_all
     let [fault] = fewer.faults.as_slice() else {
         panic!("one fault: {:?}", fewer.faults)
     };
-    assert_eq!((fault.kind(), &fault.entry_name), (ArchiveFaultKind::Missing, &names[1]));
+    assert_eq!(
+        (fault.kind(), &fault.entry_name),
+        (ArchiveFaultKind::Missing, &names[1])
+    );
     let reasons: Vec<_> = job.warnings.iter().map(notice_reason).collect();
     assert_eq!(reasons, ["FILE_MISSING"]);
     let done = job.progress.unwrap();
-    assert_eq!((done.files_done, done.files_total), (2, 2), "only what is there is claimed");
+    assert_eq!(
+        (done.files_done, done.files_total),
+        (2, 2),
+        "only what is there is claimed"
+    );
     server.stop_with_archives(&site, &[&archive, &fewer]);
 }
 
@@ -95,7 +113,10 @@ async fn defect_9_trimming_cuts_like_a_clip_and_says_what_players_hide() {
     };
     let frames = decode(&unpacked.path(entry));
     check_frames(&frames, &recording.between(ms(3_000), ms(9_000)));
-    check_frames(&frames, &decode(&recorder::fetch(&server, &clip).await.path()));
+    check_frames(
+        &frames,
+        &decode(&recorder::fetch(&server, &clip).await.path()),
+    );
     assert_eq!(archive.delivered_window, clip.delivered_window);
     // The key frame lies three seconds before: that so much is in the file and hidden is no secret.
     let told = &unpacked.manifest()["cut"][0];
@@ -124,8 +145,16 @@ async fn defect_11_there_is_a_manifest_with_hashes_and_a_trim_asks_for_all_the_d
     let mut cut_bytes = 0;
     for name in unpacked.footage() {
         let bytes = unpacked.read(&name);
-        let list = if name.contains("_trimmed") { "cut" } else { "sources" };
-        assert_eq!(told(list, &name)["sha256"], recorder::sha256(&bytes), "{name}");
+        let list = if name.contains("_trimmed") {
+            "cut"
+        } else {
+            "sources"
+        };
+        assert_eq!(
+            told(list, &name)["sha256"],
+            recorder::sha256(&bytes),
+            "{name}"
+        );
         cut_bytes += if list == "cut" { bytes.len() as u64 } else { 0 };
     }
     server.stop_with_archives(&site, &[&archive]);
@@ -148,8 +177,12 @@ async fn defect_11_there_is_a_manifest_with_hashes_and_a_trim_asks_for_all_the_d
         .and_then(|rest| rest.split_once(' ')?.0.parse().ok())
         .unwrap_or_else(|| panic!("{words}"));
     assert!(need > headroom_bytes + planned.size_bytes as u64, "{need}");
-    let slack = 64 << 10;
-    assert!(need.abs_diff(needed) < slack, "asked for {need}, needed {needed}");
+    // What is cut is not known to the byte before; that it is there twice, as a file and in the zip, is.
+    let slack = cut_bytes / 4;
+    assert!(
+        need.abs_diff(needed) < slack,
+        "asked for {need}, needed {needed}"
+    );
     assert_eq!(crate::server::files_in(&disk.at), Vec::<String>::new());
     // Whole segments need no more than their zip.
     let (_, whole) = make(&server, ask(of(&[OTHER], proto::ArchiveSpec::default()))).await;

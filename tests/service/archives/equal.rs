@@ -36,11 +36,17 @@ async fn the_same_request_gives_the_same_bytes_also_streamed_and_after_a_restart
         let (bytes, trailer) = rest_of(messages).await;
         check_bytes(&archive, &bytes);
         let trailer = trailer.unwrap();
-        assert_eq!((trailer.size_bytes, &trailer.sha256), (archive.size_bytes, &archive.sha256));
+        assert_eq!(
+            (trailer.size_bytes, &trailer.sha256),
+            (archive.size_bytes, &archive.sha256)
+        );
         Unpacked::of(&bytes);
         let is_cut = spec.trim;
         assert_eq!(planned.size_exact, !is_cut);
-        assert!(is_cut || planned.size_bytes == archive.size_bytes, "{planned:?}");
+        assert!(
+            is_cut || planned.size_bytes == archive.size_bytes,
+            "{planned:?}"
+        );
         archives.push(archive);
     }
     assert_eq!(server.stop(), 0);
@@ -54,6 +60,10 @@ async fn the_same_request_gives_the_same_bytes_also_streamed_and_after_a_restart
     let mut hashes: Vec<&str> = archives.iter().map(|made| made.sha256.as_str()).collect();
     hashes.sort_unstable();
     hashes.dedup();
-    assert_eq!(hashes.len(), specs.len(), "another request gives other bytes");
+    assert_eq!(
+        hashes.len(),
+        specs.len(),
+        "another request gives other bytes"
+    );
     server.stop_with_archives(&site, &archives.iter().collect::<Vec<_>>());
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use chrono::TimeDelta;
 use sqlx::ConnectOptions as _;
 
-use super::asking::{all_of, ask, everything, hollow, make, plan};
+use super::asking::{ask, everything, hollow, make, plan};
 use super::unpacked::{OWN, check_seals, check_with_all_tools, entries, tool};
 use crate::footage::{Recipe, epoch, ms};
 use crate::recorder::{CAMERA, heldar_name, import, place, unfollowed};
@@ -82,7 +82,10 @@ fn listed(zip: &Path) -> (u64, u64) {
     let listing = tool(Command::new("unzip").arg("-l").arg(zip));
     let last = listing.lines().last().unwrap();
     let mut words = last.split_whitespace().map(|word| word.parse().ok());
-    (words.next().flatten().unwrap(), words.next().flatten().unwrap())
+    (
+        words.next().flatten().unwrap(),
+        words.next().flatten().unwrap(),
+    )
 }
 
 #[tokio::test]
@@ -93,7 +96,7 @@ async fn more_entries_than_65_535_are_all_there() {
     let planned = plan(&server, everything()).await;
     assert_eq!(planned.source_count, MANY);
     let before = server.peak_memory_bytes();
-    let (_, archive) = make(&server, ask(all_of(CAMERA))).await;
+    let (_, archive) = make(&server, ask(everything())).await;
     assert_eq!(planned.size_bytes, archive.size_bytes);
     assert_eq!((archive.entry_count, archive.fault_count), (MANY + 5, 0));
     let grown = server.peak_memory_bytes() - before;
@@ -103,7 +106,10 @@ async fn more_entries_than_65_535_are_all_there() {
     check_with_all_tools(&zip);
     let found = entries(&zip);
     assert_eq!(found.len() as i64, MANY + OWN.len() as i64);
-    let own: Vec<&str> = found[MANY as usize..].iter().map(|entry| entry.name.as_str()).collect();
+    let own: Vec<&str> = found[MANY as usize..]
+        .iter()
+        .map(|entry| entry.name.as_str())
+        .collect();
     assert_eq!(own, OWN);
     for (number, entry) in (0..).zip(&found[..MANY as usize]) {
         let expected = heldar_name(CAMERA, epoch() + TimeDelta::seconds(number));
@@ -143,7 +149,14 @@ async fn an_entry_larger_than_4_gib_and_what_follows_it_are_whole() {
     // `sha256sum` of the source itself stands for unpacking it, which would need as much disk again.
     let folder = tempfile::tempdir().unwrap();
     let rest: Vec<&str> = found[1..].iter().map(|entry| entry.name.as_str()).collect();
-    tool(Command::new("unzip").arg("-q").arg(&zip).args(&rest).arg("-d").arg(folder.path()));
+    tool(
+        Command::new("unzip")
+            .arg("-q")
+            .arg(&zip)
+            .args(&rest)
+            .arg("-d")
+            .arg(folder.path()),
+    );
     std::os::unix::fs::symlink(&large, folder.path().join(&found[0].name)).unwrap();
     check_seals(folder.path());
     server.stop_with_archives(&site, &[&archive]);

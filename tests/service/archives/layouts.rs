@@ -22,9 +22,17 @@ fn three_cameras(recording: &Recording) -> Site {
     lay(&site, CAMERA, recording);
     for number in [0, 2] {
         let segment = &recording.segments[number];
-        place(&site, &heldar_name(OTHER, epoch() + segment.start), &segment.path);
+        place(
+            &site,
+            &heldar_name(OTHER, epoch() + segment.start),
+            &segment.path,
+        );
     }
-    place(&site, &heldar_name(LATE, epoch() + HOUR), &recording.segments[0].path);
+    place(
+        &site,
+        &heldar_name(LATE, epoch() + HOUR),
+        &recording.segments[0].path,
+    );
     import(&site, &[]);
     site
 }
@@ -41,16 +49,31 @@ async fn made(server: &Server, spec: proto::ArchiveSpec) -> (proto::Archive, Unp
     assert_eq!(job.warnings, []);
     let unpacked = fetch(server, &archive).await;
     assert_eq!(planned.spec, archive.spec);
-    assert_eq!(planned.source_bytes, archive.source_bytes, "bytes of sources");
-    assert_eq!(planned.delivered_window, archive.delivered_window, "delivered");
+    assert_eq!(
+        planned.source_bytes, archive.source_bytes,
+        "bytes of sources"
+    );
+    assert_eq!(
+        planned.delivered_window, archive.delivered_window,
+        "delivered"
+    );
     let sums = |cameras: &[proto::ArchiveCamera]| {
         cameras
             .iter()
             .map(|camera| {
-                let gaps = camera.gaps.iter().map(|gap| (gap.start_time, gap.end_time, gap.reason));
+                let gaps = camera
+                    .gaps
+                    .iter()
+                    .map(|gap| (gap.start_time, gap.end_time, gap.reason));
                 let gaps: Vec<_> = gaps.collect();
                 let id = camera.camera_id.clone();
-                (id, camera.delivered_window, camera.covered, gaps, camera.segment_count)
+                (
+                    id,
+                    camera.delivered_window,
+                    camera.covered,
+                    gaps,
+                    camera.segment_count,
+                )
             })
             .collect::<Vec<_>>()
     };
@@ -123,7 +146,11 @@ async fn whole_segments_of_the_cameras_asked_for_and_a_camera_without_footage_is
     assert_eq!(bounds(archive.delivered_window.as_ref()), (0, 30_000));
     let bytes: i64 = [first, other].map(|camera| camera.size_bytes).iter().sum();
     assert_eq!(bytes, archive.source_bytes);
-    let recorded: i64 = unpacked.footage().iter().map(|name| unpacked.read(name).len() as i64).sum();
+    let recorded: i64 = unpacked
+        .footage()
+        .iter()
+        .map(|name| unpacked.read(name).len() as i64)
+        .sum();
     assert_eq!(recorded, archive.source_bytes);
 
     // Nobody asked for the camera without footage here.
@@ -151,7 +178,12 @@ async fn either_bound_may_be_open() {
     let (with_late, to_the_end) = made(&server, from(20_000)).await;
     assert_eq!(
         to_the_end.footage(),
-        [entry(CAMERA, 20), entry(CAMERA, 30), late.clone(), entry(OTHER, 20)]
+        [
+            entry(CAMERA, 20),
+            entry(CAMERA, 30),
+            late.clone(),
+            entry(OTHER, 20)
+        ]
     );
     // From the start of the window to the end of the last footage of this camera.
     assert_eq!(gaps(&with_late.cameras[0]), []);
@@ -160,11 +192,17 @@ async fn either_bound_may_be_open() {
         from_the_start.footage(),
         [entry(CAMERA, 0), entry(CAMERA, 10), entry(OTHER, 0)]
     );
-    assert_eq!(gaps(&up_to.cameras[1]), [(10_000, 20_000, GapReason::NotRecorded)]);
+    assert_eq!(
+        gaps(&up_to.cameras[1]),
+        [(10_000, 20_000, GapReason::NotRecorded)]
+    );
     let (whole, everything) = made(&server, everything()).await;
     let others = [late, entry(OTHER, 0), entry(OTHER, 20)];
     assert_eq!(everything.footage(), [all, others.into()].concat());
-    assert_eq!(gaps(&whole.cameras[2]), [(10_000, 20_000, GapReason::NotRecorded)]);
+    assert_eq!(
+        gaps(&whole.cameras[2]),
+        [(10_000, 20_000, GapReason::NotRecorded)]
+    );
     server.stop_with_archives(&site, &[&with_late, &up_to, &whole]);
 }
 
@@ -177,8 +215,7 @@ async fn only_what_is_held_as_evidence_when_only_that_is_wanted() {
         evidence_only: true,
         ..window(0, 40_000)
     };
-    for (camera, from, to, incident) in
-        [(CAMERA, 12_000, 13_000, "case 7"), (OTHER, 0, 30_000, "")]
+    for (camera, from, to, incident) in [(CAMERA, 12_000, 13_000, "case 7"), (OTHER, 0, 30_000, "")]
     {
         let held = proto::CameraWindow {
             camera_id: camera.to_owned(),
@@ -201,12 +238,23 @@ async fn only_what_is_held_as_evidence_when_only_that_is_wanted() {
     assert_eq!(gaps(&archive.cameras[0]), []);
     assert_eq!(
         gaps(&archive.cameras[1]),
-        [(10_000, 20_000, GapReason::NotRecorded), (30_000, 40_000, GapReason::NotRecorded)]
+        [
+            (10_000, 20_000, GapReason::NotRecorded),
+            (30_000, 40_000, GapReason::NotRecorded)
+        ]
     );
     let manifest = unpacked.manifest();
-    let held: Vec<_> = manifest["sources"].as_array().unwrap().iter().map(|source| {
-        (source["evidence"].as_bool().unwrap(), source["incident_ids"].clone())
-    }).collect();
+    let held: Vec<_> = manifest["sources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|source| {
+            (
+                source["evidence"].as_bool().unwrap(),
+                source["incident_ids"].clone(),
+            )
+        })
+        .collect();
     let (none, case) = (serde_json::json!([]), serde_json::json!(["case 7"]));
     assert_eq!(held, [(true, case), (true, none.clone()), (true, none)]);
     server.stop_with_archives(&site, &[&archive]);
@@ -244,7 +292,10 @@ async fn one_clip_per_camera_beside_the_segments_or_in_their_place() {
         panic!("{:?}", only_clips.cameras)
     };
     assert_eq!(bounds(first.delivered_window.as_ref()), (5_400, 24_000));
-    assert_eq!([first, late, other].map(|camera| camera.segment_count), [3, 0, 2]);
+    assert_eq!(
+        [first, late, other].map(|camera| camera.segment_count),
+        [3, 0, 2]
+    );
     assert_eq!(gaps(first), []);
     assert_eq!(gaps(other), [(10_000, 20_000, GapReason::NotRecorded)]);
     assert_eq!(delta(other.covered.as_ref()), ms(8_600));
@@ -264,9 +315,16 @@ async fn one_clip_per_camera_beside_the_segments_or_in_their_place() {
             clip(OTHER, "45"),
         ]
     );
-    for name in unpacked.footage().iter().filter(|name| !name.contains("clip_")) {
+    for name in unpacked
+        .footage()
+        .iter()
+        .filter(|name| !name.contains("clip_"))
+    {
         let recorded = std::fs::read(site.recordings().join(name)).unwrap();
-        assert!(unpacked.read(name) == recorded, "the evidence is whole: {name}");
+        assert!(
+            unpacked.read(name) == recorded,
+            "the evidence is whole: {name}"
+        );
     }
     check_entry(&unpacked, &clip(CAMERA, "45"), &exactly);
     check_entry(&unpacked, &clip(OTHER, "45"), &of_other);
@@ -275,7 +333,15 @@ async fn one_clip_per_camera_beside_the_segments_or_in_their_place() {
     let spec = clips(window(5_400, 14_000), ArchiveLayout::Clips);
     let (whole, unpacked) = made(&server, spec).await;
     assert_eq!(unpacked.footage(), [clip(CAMERA, "40"), clip(OTHER, "40")]);
-    check_entry(&unpacked, &clip(CAMERA, "40"), &recording.between(ms(0), ms(20_000)));
-    check_entry(&unpacked, &clip(OTHER, "40"), &recording.between(ms(0), ms(10_000)));
+    check_entry(
+        &unpacked,
+        &clip(CAMERA, "40"),
+        &recording.between(ms(0), ms(20_000)),
+    );
+    check_entry(
+        &unpacked,
+        &clip(OTHER, "40"),
+        &recording.between(ms(0), ms(10_000)),
+    );
     server.stop_with_archives(&site, &[&only_clips, &both, &whole]);
 }

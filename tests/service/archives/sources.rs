@@ -18,7 +18,11 @@ fn faulty() -> Site {
     let recording = Recipe::plain().record();
     let site = unfollowed();
     let paths = lay(&site, CAMERA, &recording);
-    let torn = place(&site, &heldar_name(OTHER, epoch()), &recording.segments[0].path);
+    let torn = place(
+        &site,
+        &heldar_name(OTHER, epoch()),
+        &recording.segments[0].path,
+    );
     halve(&torn);
     import(&site, &[]);
     std::fs::remove_file(&paths[0]).unwrap();
@@ -56,7 +60,13 @@ async fn every_fault_of_a_source_is_in_the_answer_in_the_manifest_and_in_the_job
     let faults: Vec<_> = archive
         .faults
         .iter()
-        .map(|fault| (fault.kind(), fault.entry_name.clone(), fault.camera_id.as_str()))
+        .map(|fault| {
+            (
+                fault.kind(),
+                fault.entry_name.clone(),
+                fault.camera_id.as_str(),
+            )
+        })
         .collect();
     assert_eq!(
         faults,
@@ -78,8 +88,14 @@ async fn every_fault_of_a_source_is_in_the_answer_in_the_manifest_and_in_the_job
     assert_eq!(
         warnings,
         [
-            ("FILE_MISSING".to_owned(), format!("1 recording is missing; {where_listed}").as_str()),
-            ("FILE_DAMAGED".to_owned(), format!("1 recording is damaged; {where_listed}").as_str()),
+            (
+                "FILE_MISSING".to_owned(),
+                format!("1 recording is missing; {where_listed}").as_str()
+            ),
+            (
+                "FILE_DAMAGED".to_owned(),
+                format!("1 recording is damaged; {where_listed}").as_str()
+            ),
             (
                 "FILE_DAMAGED".to_owned(),
                 format!("2 recordings are not as the catalog knows them; {where_listed}").as_str()
@@ -98,7 +114,10 @@ async fn every_fault_of_a_source_is_in_the_answer_in_the_manifest_and_in_the_job
     assert_eq!(archive.cameras[0].segment_count, 3);
     let told = unpacked.manifest();
     let told = told["faults"].as_array().unwrap();
-    let kinds: Vec<_> = told.iter().map(|fault| fault["kind"].as_str().unwrap()).collect();
+    let kinds: Vec<_> = told
+        .iter()
+        .map(|fault| fault["kind"].as_str().unwrap())
+        .collect();
     assert_eq!(kinds, ["missing", "changed", "changed", "damaged"]);
     for (told, fault) in told.iter().zip(&archive.faults) {
         assert_eq!(told["segment_id"], fault.segment_id);
@@ -139,9 +158,14 @@ async fn all_or_nothing_refuses_each_fault_and_takes_what_is_whole() {
         ..strictly(CAMERA, 30_000, plain)
     };
     let refused = create(&server, ask(spec)).await.unwrap_err();
-    let words = format!("{}: the recording's file is gone", heldar_name(CAMERA, epoch()));
+    let words = format!(
+        "{}: the recording's file is gone",
+        heldar_name(CAMERA, epoch())
+    );
     check_refused(&refused, Code::FailedPrecondition, "FILE_MISSING", &words);
-    let refused = create(&server, ask(strictly(CAMERA, 0, plain))).await.unwrap_err();
+    let refused = create(&server, ask(strictly(CAMERA, 0, plain)))
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
 
     // Time that was never recorded is no fault.

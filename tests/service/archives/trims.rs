@@ -94,7 +94,11 @@ async fn each_stretch_with_another_codec_is_a_clip_of_its_own_and_nothing_is_mis
     .record();
     let site = unfollowed();
     for (at, segment) in recording.segments.iter().enumerate() {
-        let path = if at == 2 { &other.segments[2].path } else { &segment.path };
+        let path = if at == 2 {
+            &other.segments[2].path
+        } else {
+            &segment.path
+        };
         place(&site, &heldar_name(CAMERA, epoch() + segment.start), path);
     }
     import(&site, &[]);

@@ -120,8 +120,7 @@ pub fn tool(command: &mut Command) -> String {
 
 /// 7-Zip, by the name it has here: Debian called it `7zz` before it took the place of p7zip.
 pub fn seven_zip() -> Command {
-    let folders: Vec<PathBuf> =
-        std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect();
+    let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect();
     let name = ["7zz", "7z"]
         .into_iter()
         .find(|name| folders.iter().any(|folder| folder.join(name).is_file()))
@@ -135,7 +134,12 @@ pub fn unzip(zip: &Path, into: &Path) {
 
 pub fn unzip_with_python(zip: &Path, into: &Path) {
     let script = "import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])";
-    tool(Command::new("python3").args(["-c", script]).arg(zip).arg(into));
+    tool(
+        Command::new("python3")
+            .args(["-c", script])
+            .arg(zip)
+            .arg(into),
+    );
 }
 
 pub fn unzip_with_7zip(zip: &Path, into: &Path) {
@@ -177,7 +181,9 @@ pub fn check_seals(root: &Path) {
     );
     let signed = command("ssh-keygen -Y verify ");
     assert!(
-        signed.starts_with("Good \"heldar-footage-archive\" signature for heldar-footage with ED25519 key SHA256:"),
+        signed.starts_with(
+            "Good \"heldar-footage-archive\" signature for heldar-footage with ED25519 key SHA256:"
+        ),
         "{signed}"
     );
 }
@@ -194,7 +200,6 @@ pub struct Entry {
     pub dos_time: String,
     /// The extended timestamp, seconds since 1970.
     pub unix_s: i64,
-    pub crc32: u32,
     /// Where the local header begins.
     pub offset: u64,
 }
@@ -212,7 +217,7 @@ for i in zipfile.ZipFile(sys.argv[1]).infolist():
             unix = struct.unpack('<i', extra[5:9])[0]
         extra = extra[4 + size:]
     found.append(dict(name=i.filename, method=i.compress_type, size_bytes=i.file_size, packed_bytes=i.compress_size,
-        dos_time='%04d%02d%02d%02d%02d%02d' % i.date_time, unix_s=unix, crc32=i.CRC, offset=i.header_offset))
+        dos_time='%04d%02d%02d%02d%02d%02d' % i.date_time, unix_s=unix, offset=i.header_offset))
 json.dump(found, sys.stdout)
 "#;
     let out = tool(Command::new("python3").args(["-c", script]).arg(zip));
@@ -236,4 +241,3 @@ pub fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
     }
     found
 }
-
