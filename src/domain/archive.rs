@@ -264,6 +264,8 @@ pub struct ArchiveSegment {
     pub start_accuracy: TimeDelta,
     /// Size of the file when the catalog took it in.
     pub size_bytes: u64,
+    /// Its modification time then.
+    pub modified_time: DateTime<Utc>,
     /// Codec of the picture, and of the sound if there is any.
     pub codec: Arc<str>,
     /// Whether sample data ends before the file's own tables say.

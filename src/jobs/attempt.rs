@@ -91,6 +91,12 @@ enum Ending {
     LeaseLost,
 }
 
+/// What a keeper writes to the database while the work goes on.
+enum Chore {
+    Renew,
+    Save,
+}
+
 struct Keeper {
     shared: Arc<Shared>,
     fence: Fence,
@@ -118,16 +124,36 @@ impl Keeper {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
         loop {
-            tokio::select! {
+            let chore = tokio::select! {
                 biased;
                 ended = &mut work => return ended,
                 () = interrupt.cancelled(), if self.ending == Ending::None => {
                     self.ending = Ending::Interrupted;
                     self.stop.cancel();
+                    continue;
                 }
-                _ = heartbeat.tick() => self.renew().await,
-                _ = tell.tick() => self.tell(),
-                _ = save.tick() => self.save().await,
+                _ = heartbeat.tick() => Chore::Renew,
+                _ = tell.tick() => {
+                    self.tell();
+                    continue;
+                }
+                _ = save.tick() => Chore::Save,
+            };
+            let done = async {
+                match chore {
+                    Chore::Renew => self.renew().await,
+                    Chore::Save => self.save().await,
+                }
+            };
+            tokio::pin!(done);
+            // The work goes on meanwhile: it may hold the one connection that writes, for which the chore waits.
+            tokio::select! {
+                biased;
+                ended = &mut work => {
+                    done.await;
+                    return ended;
+                }
+                () = &mut done => {}
             }
         }
     }

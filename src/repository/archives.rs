@@ -67,6 +67,7 @@ struct SourceRow {
     end_us: i64,
     start_accuracy_us: i64,
     size_bytes: i64,
+    modified_us: i64,
     video_codec: String,
     audio_codec: Option<String>,
     truncated: bool,
@@ -103,6 +104,7 @@ impl SourceRow {
             end_time: time(table, id, self.end_us.max(self.start_us + 1))?,
             start_accuracy: TimeDelta::microseconds(self.start_accuracy_us),
             size_bytes: count(table, id, self.size_bytes)?,
+            modified_time: time(table, id, self.modified_us)?,
             codec: shared.get(&codec),
             truncated: self.truncated,
             is_available: self.state == SegmentState::Available.as_str(),
@@ -268,7 +270,7 @@ impl Store {
         let mut found: Vec<ArchiveSegment> = Vec::new();
         loop {
             let mut query = sqlx::QueryBuilder::<Sqlite>::new(
-                "SELECT id, source_id, path, start_us, end_us, start_accuracy_us, size_bytes, video_codec, \
+                "SELECT id, source_id, path, start_us, end_us, start_accuracy_us, size_bytes, modified_us, video_codec, \
                  audio_codec, truncated, state, (SELECT json_group_array(incident_id) FROM evidence_locks \
                  WHERE segment_id = segments.id) AS locks FROM segments WHERE camera_id = ",
             );

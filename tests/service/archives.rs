@@ -1,7 +1,10 @@
 //! Archives from end to end: what is in one, and how the service behaves around them.
 
 mod asking;
+mod contents;
+mod defects;
 mod downloads;
+mod equal;
 mod faults;
 mod guards;
 mod http;
@@ -9,7 +12,14 @@ mod interrupted;
 mod jobs;
 mod keeping;
 mod keys;
+mod large;
+mod layouts;
 mod listing;
+mod manifest;
 mod records;
 mod requests;
+mod sources;
 mod streams;
+mod trims;
+mod unpacked;
+mod verification;

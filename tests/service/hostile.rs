@@ -4,6 +4,8 @@ mod files;
 mod names;
 pub mod requests;
 
+pub use names::odd_names;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;

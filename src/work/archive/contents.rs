@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::ArchiveError;
 use super::cuts::Cut;
 use super::hold::Held;
-use super::outline::{Part, Role, fault};
+use super::outline::{Part, Piece, Role, fault};
 use crate::domain::archive::{
     ArchiveCamera, ArchiveContent, ArchiveFault, ArchiveFaultKind, ArchiveSegment,
 };
@@ -65,7 +65,8 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Puts parts and their cuts in order; `None` before anything was cut, when the catalog says what will be there.
+    /// Puts parts and their cuts in order. Without cuts, because they are not made yet, the account of each camera is
+    /// what the catalog lets expect of them.
     pub(super) async fn assemble(
         store: &Store,
         content: ArchiveContent,
@@ -83,16 +84,15 @@ impl Contents {
             source_bytes: 0,
             roots,
         };
-        let mut cuts = cuts.map(|cuts| cuts.into_iter().peekable());
+        let is_cut = cuts.is_some();
+        let mut cuts = cuts.into_iter().flatten().peekable();
         for (at, part) in parts.into_iter().enumerate() {
-            let own = cuts.as_mut().map(|cuts| {
-                let mut own = Vec::new();
-                while let Some(cut) = cuts.next_if(|cut| cut.part == at) {
-                    own.push(cut);
-                }
-                own
-            });
-            contents.add(store, part, own).await?;
+            let mut own = Vec::new();
+            while let Some(cut) = cuts.next_if(|cut| cut.part == at) {
+                own.push(cut);
+            }
+            let account = Account::of(&part, is_cut.then_some(&own), &contents.content);
+            contents.add(store, part, own, account).await?;
         }
         contents.delivered = contents
             .cameras
@@ -118,10 +118,9 @@ impl Contents {
         &mut self,
         store: &Store,
         part: Part,
-        cuts: Option<Vec<Cut>>,
+        cuts: Vec<Cut>,
+        account: Account,
     ) -> Result<(), ArchiveError> {
-        let account = Account::of(&part, cuts.as_deref(), &self.content);
-        let cuts = cuts.unwrap_or_default();
         let extension_of = |piece| {
             let own = cuts.iter().find(|cut| cut.piece == Some(piece))?;
             Some(own.outcome.format.extension())
@@ -237,8 +236,8 @@ fn cut_entry(name: String, camera: usize, modified: DateTime<Utc>, cut: Cut) -> 
 struct Account {
     /// What is there, in order of start.
     there: Vec<TimeRange>,
-    /// What the catalog knows and is not there.
-    missing: Vec<TimeRange>,
+    /// What the catalog knows and is not there, in order of start.
+    lost: Vec<Gap>,
     /// What the cuts say is missing, with the reasons they found.
     found_by_cuts: Vec<Gap>,
     delivered: Option<TimeRange>,
@@ -246,47 +245,54 @@ struct Account {
 }
 
 impl Account {
-    fn of(part: &Part, cuts: Option<&[Cut]>, content: &ArchiveContent) -> Self {
-        let only_clips = !content.layout.has_segments();
+    /// The account of a part; without cuts, as the catalog lets expect it.
+    fn of(part: &Part, cuts: Option<&Vec<Cut>>, content: &ArchiveContent) -> Self {
         let mut there: Vec<TimeRange> = Vec::new();
         let mut found_by_cuts = Vec::new();
-        let Some(cuts) = cuts else {
-            return Self::sum(part, expected(part, content), found_by_cuts);
+        let mut show = |cut: &Cut| {
+            let outcome = &cut.outcome;
+            let missing = outcome.gaps.iter().map(|gap| gap.range);
+            there.extend(without(outcome.delivered, missing));
+            // What a clip leaves out because of its codec is a clip of its own.
+            let is_real = |gap: &&Gap| cut.piece.is_some() || gap.reason != GapReason::CodecChange;
+            found_by_cuts.extend(outcome.gaps.iter().filter(is_real).cloned());
         };
-        if only_clips {
-            found_by_cuts.extend(part.without_clip.iter().cloned());
-            for cut in cuts {
-                let outcome = &cut.outcome;
-                let missing = outcome.gaps.iter().map(|gap| gap.range);
-                there.extend(without(outcome.delivered, missing));
-                let real = outcome
-                    .gaps
-                    .iter()
-                    .filter(|gap| gap.reason != GapReason::CodecChange);
-                found_by_cuts.extend(real.cloned());
-            }
+        let made = cuts.map_or(&[][..], Vec::as_slice);
+        if content.layout.has_segments() {
+            made.iter()
+                .filter(|cut| cut.piece.is_some())
+                .for_each(&mut show);
         } else {
-            for (at, piece) in part.pieces.iter().enumerate() {
-                match piece.role {
-                    Role::Whole if piece.held.is_some() => there.extend(piece.segment.range()),
-                    Role::Trimmed => {
-                        let own = cuts.iter().find(|cut| cut.piece == Some(at));
-                        there.extend(own.map(|cut| cut.outcome.delivered));
-                    }
-                    _ => {}
-                }
+            made.iter().for_each(&mut show);
+            found_by_cuts.extend(part.without_clip.iter().cloned());
+        }
+        for piece in &part.pieces {
+            if piece.role == Role::Whole || cuts.is_none() {
+                there.extend(expected(part, piece, content));
             }
         }
-        Self::sum(part, there, found_by_cuts)
-    }
-
-    fn sum(part: &Part, mut there: Vec<TimeRange>, found_by_cuts: Vec<Gap>) -> Self {
         there.sort_by_key(TimeRange::start);
-        let missing = part
+        found_by_cuts.sort_by_key(|gap| gap.range.start());
+        let lost = part
             .pieces
             .iter()
             .filter(|piece| piece.held.is_none())
-            .filter_map(|piece| piece.segment.range())
+            .filter_map(|piece| {
+                let is_gone = piece
+                    .finding
+                    .as_ref()
+                    .is_none_or(|finding| finding.kind == ArchiveFaultKind::Missing);
+                Some(Gap {
+                    range: piece.segment.range()?,
+                    reason: if is_gone {
+                        GapReason::FileMissing
+                    } else {
+                        GapReason::FileDamaged
+                    },
+                    clip_offset: None,
+                    segment_ids: vec![piece.segment.id.clone()],
+                })
+            })
             .collect();
         let delivered = there.first().and_then(|first| {
             let end = there.iter().map(TimeRange::end).max()?;
@@ -298,7 +304,7 @@ impl Account {
         });
         Self {
             there,
-            missing,
+            lost,
             found_by_cuts,
             delivered,
             covered,
@@ -315,7 +321,7 @@ impl Account {
         let known = self
             .delivered
             .into_iter()
-            .chain(self.missing.iter().copied());
+            .chain(self.lost.iter().map(|gap| gap.range));
         let start = content
             .start
             .or_else(|| known.clone().map(|range| range.start()).min());
@@ -333,48 +339,72 @@ impl Account {
         }
         let mut gaps = Vec::new();
         for gap in coverage::gaps(window, there, GAP_TOLERANCE) {
-            let by_cut = self
-                .found_by_cuts
-                .iter()
-                .find(|found| found.range.overlaps(&gap));
-            match by_cut {
-                Some(found) => gaps.push(Gap {
-                    range: gap,
-                    reason: found.reason,
+            // What a cut found out counts more than what the catalog says. A jump of up to the tolerance is no gap of
+            // its own, it belongs to the one beside it.
+            let mut from = gap.start();
+            for found in &self.found_by_cuts {
+                let Some(range) = found.range.intersect(&gap) else {
+                    continue;
+                };
+                if range.start() - from > GAP_TOLERANCE {
+                    self.explain(TimeRange::new(from, range.start()), &mut gaps);
+                    from = range.start();
+                }
+                let end = if gap.end() - range.end() > GAP_TOLERANCE {
+                    range.end()
+                } else {
+                    gap.end()
+                };
+                gaps.extend(TimeRange::new(from, end).map(|range| Gap {
+                    range,
                     clip_offset: None,
-                    segment_ids: found.segment_ids.clone(),
-                }),
-                None => gaps.extend(coverage::explained(gap, &self.missing).into_iter().map(
-                    |(range, reason)| Gap {
-                        range,
-                        reason,
-                        clip_offset: None,
-                        segment_ids: Vec::new(),
-                    },
-                )),
+                    ..found.clone()
+                }));
+                from = from.max(end);
             }
+            self.explain(TimeRange::new(from, gap.end()), &mut gaps);
         }
         Ok(gaps)
     }
+
+    /// Says why nothing is there in a range, as far as the catalog knows.
+    fn explain(&self, range: Option<TimeRange>, gaps: &mut Vec<Gap>) {
+        let Some(range) = range else { return };
+        let first = self
+            .lost
+            .partition_point(|gap| gap.range.end() <= range.start());
+        let lost: Vec<&Gap> = self.lost[first..]
+            .iter()
+            .take_while(|gap| gap.range.start() < range.end())
+            .collect();
+        let ranges: Vec<TimeRange> = lost.iter().map(|gap| gap.range).collect();
+        for (range, reason) in coverage::explained(range, &ranges) {
+            let mut gap = Gap {
+                range,
+                reason,
+                clip_offset: None,
+                segment_ids: Vec::new(),
+            };
+            if reason == GapReason::FileMissing {
+                for lost in lost.iter().filter(|lost| lost.range.overlaps(&range)) {
+                    gap.reason = lost.reason;
+                    gap.segment_ids.extend_from_slice(&lost.segment_ids);
+                }
+            }
+            gaps.push(gap);
+        }
+    }
 }
 
-/// What will be there of a part, as far as the catalog knows.
-fn expected(part: &Part, content: &ArchiveContent) -> Vec<TimeRange> {
-    let window = content.window().filter(|_| content.trim);
-    let used = part
-        .pieces
-        .iter()
-        .filter(|piece| piece.held.is_some() && piece.role != Role::Absent);
-    used.filter_map(|piece| {
-        let whole = piece.segment.range()?;
-        match window {
-            Some(window) if piece.role != Role::Whole || !content.layout.has_segments() => {
-                whole.intersect(&window)
-            }
-            _ => Some(whole),
-        }
-    })
-    .collect()
+/// What a piece will show by the catalog, if its file is there.
+fn expected(part: &Part, piece: &Piece, content: &ArchiveContent) -> Option<TimeRange> {
+    let whole = piece.segment.range().filter(|_| piece.held.is_some())?;
+    match piece.role {
+        Role::Whole => Some(whole),
+        Role::Trimmed => whole.intersect(&content.window()?),
+        Role::InClip => whole.intersect(&part.clip?),
+        Role::Absent => None,
+    }
 }
 
 /// `whole` less `holes`, which are in order.

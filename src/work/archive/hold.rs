@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::ArchiveError;
 use crate::domain::archive::{ArchiveFaultKind, ArchiveSegment};
 use crate::domain::coverage::GapReason;
+use crate::domain::time::to_microseconds;
 use crate::work::roots::Roots;
 
 /// Descriptors that are left to everything else: connections, the database, ffmpeg's pipes.
@@ -100,6 +101,9 @@ pub(super) fn hold(
     let finding = if size_bytes != segment.size_bytes {
         let known = segment.size_bytes;
         let message = format!("the file has {size_bytes} bytes, the catalog knows it with {known}");
+        fault(ArchiveFaultKind::Changed, message)
+    } else if to_microseconds(modified) != segment.modified_time {
+        let message = "the file was written to after the catalog took it in".to_owned();
         fault(ArchiveFaultKind::Changed, message)
     } else if segment.truncated {
         let message = "the recording ends before its own tables say".to_owned();

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Names that lead out of folders, into options, or into other syntax.
-fn odd_names() -> Vec<String> {
+pub fn odd_names() -> Vec<String> {
     let names = [
         "-y",
         "--config=evil",

@@ -1,0 +1,163 @@
+//! More entries and more bytes than a zip without ZIP64 can hold.
+
+use std::path::Path;
+use std::process::Command;
+
+use chrono::TimeDelta;
+use sqlx::ConnectOptions as _;
+
+use super::asking::{ask, everything, hollow, make, plan};
+use super::unpacked::{OWN, check_seals, check_with_all_tools, entries, tool};
+use crate::footage::{Recipe, epoch, ms};
+use crate::recorder::{CAMERA, heldar_name, import, place, unfollowed};
+use crate::server::Site;
+
+/// More than the 65,535 that the end record of a zip can count (PKWARE APPNOTE 4.4.22).
+const MANY: i64 = 65_600;
+
+/// Names of one file that there may be: ext4 has at most 65,000.
+const LINKS: i64 = 30_000;
+
+/// One second, one frame.
+fn tiny() -> Recipe {
+    Recipe {
+        rate: "1",
+        gop_frames: 1,
+        size: "64x48",
+        sound: false,
+        segment_s: 1,
+        length_s: 1,
+        ..Recipe::plain()
+    }
+}
+
+/// Lays one second under many names, a second apart. The first is imported; the rows of the others are made from its
+/// row, because reading so many files takes an import longer than all else here.
+async fn many_segments(site: &Site) {
+    let recording = tiny().record();
+    let name = |number: i64| heldar_name(CAMERA, epoch() + TimeDelta::seconds(number));
+    let mut original = place(site, &name(0), &recording.segments[0].path);
+    import(site, &[]);
+    for number in 1..MANY {
+        if number % LINKS == 0 {
+            original = place(site, &name(number), &recording.segments[0].path);
+        } else {
+            std::fs::hard_link(&original, site.recordings().join(name(number))).unwrap();
+        }
+    }
+    let database = format!("sqlite://{}", site.data().join("heldar.db").display());
+    let options: sqlx::sqlite::SqliteConnectOptions = database.parse().unwrap();
+    let mut connection = options.connect().await.unwrap();
+    let columns: Vec<String> = sqlx::query_scalar("SELECT name FROM pragma_table_info('segments')")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    let values: Vec<&str> = columns
+        .iter()
+        .map(|column| match column.as_str() {
+            "id" => "'seg_' || printf('%032x', number)",
+            "path" => {
+                "camera_id || strftime('/%Y%m%d_%H%M%S.mp4', start_us / 1000000 + number, 'unixepoch')"
+            }
+            "start_us" => "start_us + number * 1000000",
+            "end_us" => "end_us + number * 1000000",
+            column => column,
+        })
+        .collect();
+    let copy = format!(
+        "WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < {MANY} - 1)
+         INSERT INTO segments ({}) SELECT {} FROM segments, numbers",
+        columns.join(", "),
+        values.join(", ")
+    );
+    let made = sqlx::query(sqlx::AssertSqlSafe(copy))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(made.rows_affected(), MANY as u64 - 1);
+}
+
+/// What `unzip -l` says at its end: bytes and files.
+fn listed(zip: &Path) -> (u64, u64) {
+    let listing = tool(Command::new("unzip").arg("-l").arg(zip));
+    let last = listing.lines().last().unwrap();
+    let mut words = last.split_whitespace().map(|word| word.parse().ok());
+    (
+        words.next().flatten().unwrap(),
+        words.next().flatten().unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn more_entries_than_65_535_are_all_there() {
+    let site = unfollowed();
+    many_segments(&site).await;
+    let server = site.start().await;
+    let planned = plan(&server, everything()).await;
+    assert_eq!(planned.source_count, MANY);
+    let before = server.peak_memory_bytes();
+    let (_, archive) = make(&server, ask(everything())).await;
+    assert_eq!(planned.size_bytes, archive.size_bytes);
+    assert_eq!((archive.entry_count, archive.fault_count), (MANY + 5, 0));
+    let grown = server.peak_memory_bytes() - before;
+    assert!(grown < 96 << 20, "{grown} bytes more for so many entries");
+
+    let zip = site.archives().join(&archive.file_name);
+    check_with_all_tools(&zip);
+    let found = entries(&zip);
+    assert_eq!(found.len() as i64, MANY + OWN.len() as i64);
+    let own: Vec<&str> = found[MANY as usize..]
+        .iter()
+        .map(|entry| entry.name.as_str())
+        .collect();
+    assert_eq!(own, OWN);
+    for (number, entry) in (0..).zip(&found[..MANY as usize]) {
+        let expected = heldar_name(CAMERA, epoch() + TimeDelta::seconds(number));
+        assert_eq!((&entry.name, entry.method), (&expected, 0));
+    }
+    assert_eq!(listed(&zip).1 as i64, archive.entry_count);
+    server.stop_with_archives(&site, &[&archive]);
+}
+
+#[tokio::test]
+async fn an_entry_larger_than_4_gib_and_what_follows_it_are_whole() {
+    let site = unfollowed();
+    let recording = Recipe {
+        length_s: 10,
+        ..Recipe::plain()
+    }
+    .record();
+    let file = &recording.segments[0].path;
+    let large = place(&site, &heldar_name(CAMERA, epoch()), file);
+    hollow(&large, (4 << 30) + 4096);
+    place(&site, &heldar_name(CAMERA, epoch() + ms(10_000)), file);
+    import(&site, &[]);
+    let server = site.start().await;
+    let planned = plan(&server, everything()).await;
+    let (_, archive) = make(&server, ask(everything())).await;
+    assert!(archive.size_bytes > 4 << 30);
+    assert_eq!(planned.size_bytes, archive.size_bytes);
+    let peak = server.peak_memory_bytes();
+    assert!(peak < 128 << 20, "{peak} bytes of memory");
+
+    let zip = site.archives().join(&archive.file_name);
+    check_with_all_tools(&zip);
+    let found = entries(&zip);
+    let size = std::fs::metadata(&large).unwrap().len();
+    assert_eq!((found[0].size_bytes, found[0].packed_bytes), (size, size));
+    assert!(found[1].offset > 4 << 30, "the second begins beyond 4 GiB");
+    // `sha256sum` of the source itself stands for unpacking it, which would need as much disk again.
+    let folder = tempfile::tempdir().unwrap();
+    let rest: Vec<&str> = found[1..].iter().map(|entry| entry.name.as_str()).collect();
+    tool(
+        Command::new("unzip")
+            .arg("-q")
+            .arg(&zip)
+            .args(&rest)
+            .arg("-d")
+            .arg(folder.path()),
+    );
+    std::os::unix::fs::symlink(&large, folder.path().join(&found[0].name)).unwrap();
+    check_seals(folder.path());
+    server.stop_with_archives(&site, &[&archive]);
+}
