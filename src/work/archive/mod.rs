@@ -1,9 +1,11 @@
 //! Archives: what is checked before a job is accepted, the job itself, the zip without a job, and the files.
 //!
 //! An archive goes through these steps: `selection` finds the segments, `outline` decides what becomes of each, `hold`
-//! opens them, `cuts` makes what has to be cut, `contents` puts everything in order, `pack` writes the zip. Nothing of
-//! the archive is on the disk before its sources are open and its size is known, and nothing stays when it fails.
+//! opens them, `cuts` makes what has to be cut, `contents` puts everything in order, with an `account` of each camera,
+//! `pack` writes the zip. Nothing of the archive is on the disk before its sources are open and its size is known, and
+//! nothing stays when it fails.
 
+mod account;
 mod contents;
 mod cuts;
 mod delivery;
