@@ -3,12 +3,13 @@
 use heldar_footage::proto::{self, JobState};
 
 use super::asking::{
-    archive_of, ask, check_bytes, delete, download, entry, everything, header_of, later, make,
-    plan, rest_of, stream, submit, trimmed, two_cameras, with_footage,
+    all_of, archive_of, ask, check_bytes, delete, download, entry, everything, header_of, later,
+    make, one_cut, plan, rest_of, stream, submit, thirty_seconds, trimmed, two_cameras,
+    with_footage,
 };
 use super::jobs::{packing, with_a_long_recording};
 use crate::footage::{epoch, ms};
-use crate::recorder::{CAMERA, heldar_name, unfollowed};
+use crate::recorder::{CAMERA, heldar_name, import, lay, unfollowed};
 use crate::server::{Site, ended, files_in, notice_reason};
 use crate::small_disk::SmallDisk;
 use crate::stand_in::{Gate, script};
@@ -33,7 +34,7 @@ async fn a_disk_that_filled_up_since_the_request_fails_the_job_and_leaves_nothin
     site.set("HELDAR_ARCHIVE_DIR", disk.at.to_str().unwrap());
     with_footage(&site);
     let server = site.start().await;
-    let job_id = submit(&server, later(trimmed(1_000, 15_000))).await;
+    let job_id = submit(&server, later(one_cut())).await;
     gate.reached_by(1);
     disk.resize(1 << 30);
     gate.open();
@@ -80,7 +81,7 @@ async fn an_archive_that_takes_too_long_is_ended_by_the_time_limit() {
     let mut site = two_cameras().with("HELDAR_ARCHIVE_TIMEOUT_S", "5");
     let gate = Gate::of(&mut site);
     let server = site.start().await;
-    let job_id = submit(&server, later(trimmed(1_000, 15_000))).await;
+    let job_id = submit(&server, later(one_cut())).await;
     gate.reached_by(1);
     let job = ended(&server, &job_id).await;
     assert_eq!(
@@ -102,7 +103,8 @@ async fn an_archive_that_takes_too_long_is_ended_by_the_time_limit() {
 async fn sources_that_are_deleted_while_a_job_runs_are_archived_whole() {
     let mut site = unfollowed();
     let mut gate = Gate::of(&mut site);
-    let paths = with_footage(&site);
+    let paths = lay(&site, CAMERA, &thirty_seconds().record());
+    import(&site, &[]);
     let copies: Vec<_> = paths
         .iter()
         .map(|path| std::fs::read(path).unwrap())
@@ -110,7 +112,7 @@ async fn sources_that_are_deleted_while_a_job_runs_are_archived_whole() {
     let server = site.start().await;
     let spec = proto::ArchiveSpec {
         layout: proto::ArchiveLayout::SegmentsAndClips.into(),
-        ..everything()
+        ..all_of(CAMERA)
     };
     let job_id = submit(&server, later(spec)).await;
     gate.reached_by(1);

@@ -8,7 +8,7 @@ use tonic_types::StatusExt as _;
 
 use super::asking::{
     all_of, another_client, archive_jobs, archive_of, ask, create, delete, download, everything,
-    get, hollow, job, later, make, plan, submit, thirty_seconds, trimmed, two_cameras,
+    get, hollow, job, later, make, one_cut, plan, submit, thirty_seconds, trimmed, two_cameras,
 };
 use crate::footage::{epoch, ms};
 use crate::recorder::{CAMERA, heldar_name, import, lay, unfollowed};
@@ -208,7 +208,7 @@ async fn an_id_that_was_chosen_is_taken_until_its_job_fails_or_its_archive_goes(
         }
     };
 
-    let cancelled = submit(&server, named(trimmed(1_000, 5_000))).await;
+    let cancelled = submit(&server, named(one_cut())).await;
     assert_ne!(cancelled, "bkj_case-117_a", "a job has an id of its own");
     gate.reached_by(1);
     check_taken().await;
@@ -376,7 +376,7 @@ async fn defect_10_a_client_that_goes_away_does_not_stop_the_job() {
     let mut leaving = another_client(&server).await;
     let request = proto::CreateArchiveRequest {
         archive_id: "bkj_left-alone".to_owned(),
-        ..ask(trimmed(1_000, 15_000))
+        ..ask(one_cut())
     };
     let call = tokio::spawn(async move { leaving.create_archive(request).await });
     let gate = tokio::task::spawn_blocking(move || {
@@ -388,7 +388,7 @@ async fn defect_10_a_client_that_goes_away_does_not_stop_the_job() {
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
 
-    let planned = plan(&server, trimmed(1_000, 15_000)).await;
+    let planned = plan(&server, one_cut()).await;
     let jobs = archive_jobs(&server).await;
     let [running] = jobs.as_slice() else {
         panic!("{jobs:?}")
