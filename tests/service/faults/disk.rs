@@ -38,6 +38,8 @@ async fn a_disk_with_too_little_room_refuses_a_clip_before_any_work() {
     server.stop_with(&site, &[]);
     site.set("HELDAR_CLIPS_DIR", site.clips().to_str().unwrap());
     goes_on(&mut site).await;
+    // The site can remove its folder only when no disk lies in it.
+    drop(disk);
 }
 
 #[tokio::test]
@@ -65,6 +67,8 @@ async fn a_disk_that_fills_up_during_a_clip_fails_the_job_and_leaves_nothing() {
     let (_, clip) = cut(&server, ask(CAMERA, 0, 29_000)).await;
     assert_eq!(crate::server::files_in(&disk.at), [clip.file_name.as_str()]);
     server.stop_with(&site, &[]);
+    // The site can remove its folder only when no disk lies in it.
+    drop(disk);
 }
 
 #[tokio::test]
@@ -152,6 +156,8 @@ async fn a_full_disk_under_the_database_refuses_writes_and_reading_goes_on() {
     eventually_upserted(&server, upsert(number)).await;
     let (_, clip) = cut(&server, ask(CAMERA, 0, 5_000)).await;
     server.stop_with(&site, &[&clip]);
+    // The site can remove its folder only when no disk lies in it.
+    drop(disk);
 }
 
 async fn eventually_upserted(server: &Server, request: proto::UpsertCameraRequest) {
