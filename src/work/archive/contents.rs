@@ -32,6 +32,10 @@ pub(super) struct FootageEntry {
 
 /// Where the bytes of an entry come from.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all entries are recordings: a box of their own would only cost memory"
+)]
 pub(super) enum From {
     /// A recording, untouched.
     Recording { segment: ArchiveSegment, held: Held },
