@@ -203,6 +203,10 @@ fn add_footage<S: Sink>(
                     let camera_id = &contents.cameras[entry.camera].camera_id;
                     let finding = Finding { kind, message };
                     let fault = outline::fault(camera_id, segment, &finding, &entry.name);
+                    // A source has one fault: what reading it showed says more than what was known before.
+                    contents
+                        .faults
+                        .retain(|known| known.segment_id != segment.id);
                     contents.faults.extend(fault);
                 }
                 added

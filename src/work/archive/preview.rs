@@ -12,6 +12,10 @@ use crate::domain::archive::{
 use crate::domain::camera::CameraId;
 use crate::domain::time::TimeRange;
 
+/// A selection of up to this many segments is looked at file by file before its job is accepted. Of a larger one the
+/// catalog's sums have to do, so that the answer does not take seconds; the job looks at all of it in any case.
+const EXACT_MAX: u64 = 5000;
+
 /// About what an entry adds to a zip besides its data: records, and its lines in the manifest and in SHA256SUMS.
 const ENTRY_BYTES: u64 = 800;
 
@@ -53,11 +57,12 @@ impl ArchiveWork {
     /// Checks what can be known before the work: cameras, footage, limits, ffmpeg, room on the disk; every source, when
     /// all of them are wanted.
     pub async fn admit(&self, content: &ArchiveContent) -> Result<(), ArchiveError> {
-        if content.all_or_nothing || Self::needs_cutting(content) {
-            return self.preview(content).await.map(|_| ());
-        }
         let totals = selection::totals(&self.store, content).await?;
         self.check_limit(totals.bytes)?;
+        let must_look = content.all_or_nothing || Self::needs_cutting(content);
+        if must_look || totals.segments <= EXACT_MAX {
+            return self.preview(content).await.map(|_| ());
+        }
         let zip_bytes = totals
             .bytes
             .saturating_add(totals.segments.saturating_mul(ENTRY_BYTES));

@@ -168,6 +168,7 @@ async fn defect_11_there_is_a_manifest_with_hashes_and_a_trim_asks_for_all_the_d
     };
     let site = site.with("HELDAR_ARCHIVE_DIR", disk.at.to_str().unwrap());
     with_footage(&site);
+    std::os::unix::fs::symlink(&disk.at, site.data().join("scratch")).unwrap();
     let server = site.start().await;
     let refused = create(&server, ask(spec)).await.unwrap_err();
     let words = refused.message().to_owned();
