@@ -32,7 +32,8 @@ CREATE INDEX archive_cameras_by_camera ON archive_cameras (camera_id);
 CREATE TABLE export_records (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     time_us    BIGINT NOT NULL,
-    -- CREATED, STREAMED, DOWNLOADED, VERIFIED, DELETED, EXPIRED
+    -- CREATED, STREAMED (once when it begins, without a hash, and once when all of it was sent), DOWNLOADED,
+    -- VERIFIED, DELETED, EXPIRED
     action     TEXT NOT NULL,
     archive_id TEXT NOT NULL,
     sha256     TEXT NOT NULL,
@@ -49,6 +50,12 @@ CREATE TABLE export_records (
 );
 CREATE INDEX export_records_by_archive ON export_records (archive_id);
 CREATE TRIGGER export_records_stay BEFORE DELETE ON export_records
+BEGIN
+    SELECT RAISE(ABORT, 'export records are only ever added');
+END;
+-- REPLACE takes rows away without asking the trigger above (SQLite, "ON CONFLICT clause").
+CREATE TRIGGER export_records_are_not_replaced BEFORE INSERT ON export_records
+WHEN EXISTS (SELECT 1 FROM export_records WHERE id = NEW.id)
 BEGIN
     SELECT RAISE(ABORT, 'export records are only ever added');
 END;

@@ -187,7 +187,7 @@ impl ArchiveService for Services {
             .map_err(|error| ApiError::from(error).about(&archive.id))?;
         let part = part.within(archive.size_bytes)?;
         self.archives
-            .note_download(&archive, &peer, &part)
+            .note_download(&archive, &peer, std::slice::from_ref(&part))
             .await
             .map_err(ApiError::from)?;
         let header = proto::FileHeader {

@@ -71,33 +71,45 @@ async fn archive(
         let is_lost = matches!(error, ArchiveError::Corrupted(_));
         unreadable("archive", &archive.id, is_lost, &error)
     });
-    if opened.is_ok() && *request.method() == Method::GET {
-        let (peer, part) = taken(&request, archive.size_bytes);
-        let noted = services.archives.note_download(&archive, &peer, &part);
-        if let Err(error) = noted.await {
+    let is_get = *request.method() == Method::GET;
+    let peer = peer(&request);
+    let asked = asked_ranges(request.headers(), archive.size_bytes);
+    let response = serve(opened, Described::of_archive(&archive), request);
+    // Only now is it known whether bytes are sent, and which; the first of them goes out after this has returned.
+    let taken = match response.status() {
+        StatusCode::OK if is_get => vec![Range {
+            start: 0,
+            end: archive.size_bytes,
+        }],
+        StatusCode::PARTIAL_CONTENT if is_get => asked.unwrap_or_default(),
+        _ => return response,
+    };
+    let noted = services.archives.note_download(&archive, &peer, &taken);
+    match noted.await {
+        Ok(()) => response,
+        Err(error) => {
             error!(%error, "a download of an archive cannot be put on record");
-            return plain(
+            plain(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the download cannot be put on record; try again\n",
-            );
+            )
         }
     }
-    serve(opened, Described::of_archive(&archive), request)
 }
 
-/// Who takes which part of a file: the first range, if there are several.
-fn taken(request: &Request, size_bytes: u64) -> (String, Range<u64>) {
-    let asked = request.headers().get(header::RANGE);
-    let asked = asked
-        .and_then(|asked| asked.to_str().ok())
-        .and_then(|asked| ranges(asked, size_bytes))
-        .and_then(|ranges| ranges.into_iter().next());
-    let peer = request
+/// Network address of the caller.
+fn peer(request: &Request) -> String {
+    request
         .extensions()
         .get::<TcpConnectInfo>()
         .and_then(TcpConnectInfo::remote_addr)
-        .map_or_else(String::new, |address| address.to_string());
-    (peer, asked.unwrap_or(0..size_bytes))
+        .map_or_else(String::new, |address| address.to_string())
+}
+
+/// The ranges of a request that lie within the file; `None` when it asks for none, or not in a valid way.
+fn asked_ranges(headers: &HeaderMap, size_bytes: u64) -> Option<Vec<Range<u64>>> {
+    let asked = headers.get(header::RANGE)?.to_str().ok()?;
+    ranges(asked, size_bytes)
 }
 
 fn catalog_away(error: &StoreError) -> Response<Body> {
@@ -159,14 +171,9 @@ const RANGES_MAX: usize = 16;
 /// Writes the ranges of a request out as plain first and last bytes, which every reader takes in the same way, and
 /// leaves out a header that is not valid or asks for very many ranges: it is ignored then (RFC 9110, section 14.2).
 fn tidy_ranges(headers: &mut HeaderMap, size_bytes: u64) {
-    let Some(asked) = headers.remove(header::RANGE) else {
-        return;
-    };
-    let Some(ranges) = asked
-        .to_str()
-        .ok()
-        .and_then(|asked| ranges(asked, size_bytes))
-    else {
+    let ranges = asked_ranges(headers, size_bytes);
+    headers.remove(header::RANGE);
+    let Some(ranges) = ranges else {
         return;
     };
     let written = if ranges.is_empty() {

@@ -23,7 +23,7 @@ pub(super) fn make_folder(path: &Path) -> Result<(), ServiceError> {
 pub(super) fn signer(settings: &Settings) -> Result<Signer, ServiceError> {
     let path = settings.signing_key_path();
     let key = if settings.signing_key.is_some() {
-        SigningKey::load(&path)?
+        SigningKey::load(&path).map_err(ServiceError::GivenKey)?
     } else {
         SigningKey::load_or_create(&path)?
     };

@@ -74,6 +74,8 @@ pub enum ServiceError {
     },
     #[error("archives cannot be signed")]
     SigningKey(#[from] KeyError),
+    #[error("archives cannot be signed with the key that HELDAR_SIGNING_KEY names")]
+    GivenKey(#[source] KeyError),
     #[error("the list of signing keys cannot be kept")]
     KnownKeys(#[from] KnownKeysError),
     #[error(transparent)]

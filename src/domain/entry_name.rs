@@ -4,7 +4,9 @@
 //! unpacked on (Microsoft, "Naming Files, Paths, and Namespaces"). Names count as equal when they differ only in case
 //! or in the form of their accents, because Windows and macOS take such names for one file.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hasher as _};
 
 use chrono::{DateTime, Utc};
 use unicode_normalization::UnicodeNormalization as _;
@@ -17,38 +19,28 @@ const LONGEST_BYTES: usize = 120;
 /// Names that Windows keeps for devices, whatever follows the first dot.
 const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "conin$", "conout$"];
 
-/// The folder of a camera's entries. A camera id is a plain name already but for those of devices; no id begins with
-/// `_`, so the folders of two cameras never become one.
-pub fn folder(camera_id: &CameraId) -> String {
-    let id = camera_id.as_str();
-    if is_device(id) {
-        format!("_{id}")
-    } else {
-        id.to_owned()
+/// Names for the entries of one camera, in the order given: each file as it was recorded, as far as every system can
+/// have such a file. Names that are equal get the time at which their footage starts, and then a number.
+pub fn entry_names(
+    camera_id: &CameraId,
+    recorded: &[(Cow<'_, str>, DateTime<Utc>)],
+) -> Vec<String> {
+    let folder = folder(camera_id);
+    let mut counts: HashMap<u64, u32> = HashMap::with_capacity(recorded.len());
+    for (name, _) in recorded {
+        *counts.entry(key(&plain(name))).or_default() += 1;
     }
-}
-
-/// File names for the recordings of one camera, in the order given: each as it was recorded, as far as every system
-/// can have such a file. Names that are equal get the time at which their footage starts, and then a number.
-pub fn file_names<'a>(recorded: impl IntoIterator<Item = (&'a str, DateTime<Utc>)>) -> Vec<String> {
-    let plain: Vec<(String, DateTime<Utc>)> = recorded
-        .into_iter()
-        .map(|(name, start)| (plain(name), start))
-        .collect();
-    let mut counts: HashMap<String, usize> = HashMap::with_capacity(plain.len());
-    for (name, _) in &plain {
-        *counts.entry(key(name)).or_default() += 1;
-    }
-    let mut taken: HashSet<String> = counts
+    let mut taken: HashSet<u64> = counts
         .iter()
         .filter(|(_, count)| **count == 1)
-        .map(|(key, _)| key.clone())
+        .map(|(key, _)| *key)
         .collect();
-    plain
-        .into_iter()
+    recorded
+        .iter()
         .map(|(name, start)| {
+            let name = plain(name);
             if counts[&key(&name)] == 1 {
-                return name;
+                return format!("{folder}/{name}");
             }
             let (stem, extension) = split(&name);
             let time = start.format("%Y%m%dT%H%M%SZ");
@@ -58,14 +50,30 @@ pub fn file_names<'a>(recorded: impl IntoIterator<Item = (&'a str, DateTime<Utc>
                 candidate = format!("{stem}_{time}_{number}{extension}");
                 number += 1;
             }
-            candidate
+            format!("{folder}/{candidate}")
         })
         .collect()
 }
 
-/// What two names have in common when a file system takes them for one.
-fn key(name: &str) -> String {
-    name.nfc().flat_map(char::to_lowercase).nfc().collect()
+/// The folder of a camera's entries. A camera id is a plain name already but for those of devices; no id begins with
+/// `_`, so the folders of two cameras never become one.
+fn folder(camera_id: &CameraId) -> String {
+    let id = camera_id.as_str();
+    if is_device(id) {
+        format!("_{id}")
+    } else {
+        id.to_owned()
+    }
+}
+
+/// What two names have in common when a file system takes them for one, as a digest: tens of thousands of names are
+/// compared. Two different names with the same digest only count as equal, which loses nothing.
+fn key(name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for c in name.nfc().flat_map(char::to_lowercase).nfc() {
+        hasher.write_u32(c.into());
+    }
+    hasher.finish()
 }
 
 /// `name` with everything replaced that some system cannot have in a file name, or that could mislead a reader.
@@ -138,8 +146,28 @@ mod tests {
         DateTime::from_timestamp(1_795_341_600 + seconds, 0).expect("in range")
     }
 
+    fn camera(id: &str) -> CameraId {
+        CameraId::parse(id).expect("a slug")
+    }
+
+    /// The names without the folder.
+    fn names_at(recorded: &[(&str, DateTime<Utc>)]) -> Vec<String> {
+        let recorded: Vec<_> = recorded
+            .iter()
+            .map(|(name, start)| (Cow::Borrowed(*name), *start))
+            .collect();
+        entry_names(&camera("gate"), &recorded)
+            .iter()
+            .map(|name| name.strip_prefix("gate/").expect("the folder").to_owned())
+            .collect()
+    }
+
     fn names(recorded: &[&str]) -> Vec<String> {
-        file_names((0..).zip(recorded).map(|(n, name)| (*name, at(n * 10))))
+        let recorded: Vec<_> = (0..)
+            .zip(recorded)
+            .map(|(n, name)| (*name, at(n * 10)))
+            .collect();
+        names_at(&recorded)
     }
 
     #[test]
@@ -166,7 +194,7 @@ mod tests {
         );
         let same_time = [("a.mp4", at(0)), ("A.mp4", at(0)), ("a.mp4", at(0))];
         assert_eq!(
-            file_names(same_time),
+            names_at(&same_time),
             [
                 "a_20261122T100000Z.mp4",
                 "A_20261122T100000Z_2.mp4",
@@ -204,8 +232,8 @@ mod tests {
         ] {
             assert_eq!(names(&[recorded]), [fit], "{recorded:?}");
         }
-        let camera = CameraId::parse("con").expect("a slug");
-        assert_eq!(folder(&camera), "_con");
+        let recorded = [(Cow::Borrowed("a.mp4"), at(0))];
+        assert_eq!(entry_names(&camera("con"), &recorded), ["_con/a.mp4"]);
     }
 
     #[test]
@@ -219,9 +247,10 @@ mod tests {
         fn names_are_as_many_as_recordings_never_alike_and_fit_everywhere(
             recorded in proptest::collection::vec("[aAbé\u{301}.:/ \u{202e}]{0,6}|\\PC{0,200}", 0..30)
         ) {
-            let names = file_names(recorded.iter().map(|name| (name.as_str(), at(0))));
+            let recorded: Vec<_> = recorded.iter().map(|name| (name.as_str(), at(0))).collect();
+            let names = names_at(&recorded);
             prop_assert_eq!(names.len(), recorded.len());
-            let distinct: HashSet<String> = names.iter().map(|name| key(name)).collect();
+            let distinct: HashSet<u64> = names.iter().map(|name| key(name)).collect();
             prop_assert_eq!(distinct.len(), names.len());
             for name in &names {
                 prop_assert!(!name.is_empty() && name.len() <= LONGEST_BYTES + 40, "{:?}", name);

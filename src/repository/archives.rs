@@ -20,7 +20,8 @@ const INSERT: &str = "
 const INSERT_CAMERA: &str = "INSERT INTO archive_cameras (archive_id, camera_id) VALUES ($1, $2)";
 const GET: &str = "SELECT id, create_time_us, details FROM archives WHERE id = $1";
 const GET_BY_FILE: &str = "SELECT id, create_time_us, details FROM archives WHERE file_name = $1";
-const DELETE: &str = "DELETE FROM archives WHERE id = $1";
+/// An id can be used again, so that it alone does not say which archive is meant.
+const DELETE: &str = "DELETE FROM archives WHERE id = $1 AND create_time_us = $2";
 const EXPIRED: &str = "
     SELECT id, create_time_us, details FROM archives WHERE expire_time_us <= $1 ORDER BY expire_time_us LIMIT $2";
 const HELD_BYTES: &str = "SELECT COALESCE(SUM(size_bytes), 0) FROM archives";
@@ -193,12 +194,13 @@ impl Store {
     /// afterwards: a row without a file is noticed, a file without a row is only swept.
     pub async fn delete_archive(
         &self,
-        id: &str,
+        archive: &Archive,
         record: &ExportRecord,
     ) -> Result<bool, StoreError> {
         let mut transaction = self.write().await?;
         let gone = sqlx::query(DELETE)
-            .bind(id)
+            .bind(&archive.id)
+            .bind(us(archive.create_time))
             .execute(&mut *transaction)
             .await?;
         if gone.rows_affected() == 0 {
@@ -254,6 +256,29 @@ impl Store {
             .collect()
     }
 
+    /// How many segments of a camera an archive of `content` holds whose file is there, and their bytes.
+    pub async fn archive_totals(
+        &self,
+        camera_id: &CameraId,
+        content: &ArchiveContent,
+    ) -> Result<(u64, u64), StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let longest = longest_segment_us(&mut connection, camera_id.as_str())
+            .await?
+            .saturating_add(INEXACT_US);
+        let mut query = sqlx::QueryBuilder::<Sqlite>::new(
+            "SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM segments WHERE state = 'AVAILABLE' AND camera_id = ",
+        );
+        push_selection(&mut query, camera_id, content, longest);
+        let (segments, bytes): (i64, i64) =
+            query.build_query_as().fetch_one(&mut *connection).await?;
+        let id = camera_id.as_str();
+        Ok((
+            count("segments", id, segments)?,
+            count("segments", id, bytes)?,
+        ))
+    }
+
     /// The segments of a camera that an archive of `content` holds, vanished ones included, in order of start.
     pub async fn archive_segments(
         &self,
@@ -272,30 +297,7 @@ impl Store {
                  audio_codec, truncated, state, (SELECT json_group_array(incident_id) FROM evidence_locks \
                  WHERE segment_id = segments.id) AS locks FROM segments WHERE camera_id = ",
             );
-            query
-                .push_bind(camera_id.as_str())
-                .push(" AND create_time_us <= ")
-                .push_bind(us(content.as_of));
-            if let Some(from) = content.start {
-                query
-                    .push(" AND start_us > ")
-                    .push_bind(us(from).saturating_sub(longest))
-                    // Who cuts to the frame looks at the frames of every segment that may reach into the window.
-                    .push(if content.trim {
-                        " AND end_us + start_accuracy_us > "
-                    } else {
-                        " AND end_us > "
-                    })
-                    .push_bind(us(from));
-            }
-            if let Some(to) = content.end {
-                query.push(" AND start_us < ").push_bind(us(to));
-            }
-            if content.evidence_only {
-                query.push(
-                    " AND EXISTS (SELECT 1 FROM evidence_locks WHERE segment_id = segments.id)",
-                );
-            }
+            push_selection(&mut query, camera_id, content, longest);
             if let Some(last) = found.last() {
                 query
                     .push(" AND (start_us, id) > (")
@@ -316,6 +318,38 @@ impl Store {
                 return Ok(found);
             }
         }
+    }
+}
+
+/// Adds the rest of a condition that begins with `camera_id = `: which segments of the camera belong to an archive of
+/// `content`.
+fn push_selection(
+    query: &mut sqlx::QueryBuilder<Sqlite>,
+    camera_id: &CameraId,
+    content: &ArchiveContent,
+    longest_us: i64,
+) {
+    query
+        .push_bind(camera_id.as_str().to_owned())
+        .push(" AND create_time_us <= ")
+        .push_bind(us(content.as_of));
+    if let Some(from) = content.start {
+        query
+            .push(" AND start_us > ")
+            .push_bind(us(from).saturating_sub(longest_us))
+            // Who cuts to the frame looks at the frames of every segment that may reach into the window.
+            .push(if content.trim {
+                " AND end_us + start_accuracy_us > "
+            } else {
+                " AND end_us > "
+            })
+            .push_bind(us(from));
+    }
+    if let Some(to) = content.end {
+        query.push(" AND start_us < ").push_bind(us(to));
+    }
+    if content.evidence_only {
+        query.push(" AND EXISTS (SELECT 1 FROM evidence_locks WHERE segment_id = segments.id)");
     }
 }
 

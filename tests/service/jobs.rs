@@ -1,6 +1,7 @@
 //! Jobs from outside: what is told of them, waiting and repeating. Watching and ending have files of their own.
 
 mod ending;
+mod limits;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -12,11 +13,11 @@ use prost::Message as _;
 use tonic::{Code, Streaming};
 
 use crate::footage::ms;
-use crate::gate::Gate;
 use crate::server::{
     PATIENCE, Server, Site, clip_of, clip_request, eventually, fields, reason, seconds, time,
     twelve_seconds,
 };
+use crate::stand_in::Gate;
 
 fn site() -> Site {
     let site = Site::new();

@@ -15,7 +15,6 @@ mod faults;
     reason = "the frame-by-frame tests of the cut share this module and use more of it"
 )]
 mod footage;
-mod gate;
 mod hostile;
 mod http;
 mod jobs;

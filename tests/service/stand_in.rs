@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::server::{Site, eventually, files_in, is_running};
 
@@ -17,15 +17,20 @@ pub fn installed() -> PathBuf {
 /// Writes a shell script that says ffmpeg's version when asked, and otherwise runs `body`, where `$output` is the
 /// file to be written and `$ffmpeg` the true program; makes it the site's ffmpeg.
 pub fn script(site: &mut Site, name: &str, body: &str) {
-    let path = site.path(name);
     let text = format!(
         "#!/bin/sh\nffmpeg='{}'\ncase \" $* \" in *' -version '*) exec \"$ffmpeg\" \"$@\";; esac\n\
          for output in \"$@\"; do :; done\noutput=\"${{output#file:}}\"\n{body}\n",
         installed().display()
     );
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = site.path(name);
+    write_program(&path, &text);
     site.set("HELDAR_FFMPEG_BIN", path.to_str().unwrap());
+}
+
+/// Writes a script that can be run.
+pub fn write_program(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// An ffmpeg that starts its work only when its gate is open.
@@ -37,6 +42,11 @@ pub struct Gate {
 impl Gate {
     /// Makes such an ffmpeg the site's.
     pub fn of(site: &mut Site) -> Self {
+        Self::before(site, "")
+    }
+
+    /// The same, with shell text that runs before the wait.
+    pub fn before(site: &mut Site, before: &str) -> Self {
         let folder = site.path("gate");
         std::fs::create_dir(&folder).unwrap();
         let made = std::process::Command::new("mkfifo")
@@ -49,7 +59,7 @@ impl Gate {
             site,
             "gated-ffmpeg",
             &format!(
-                ": > '{at}/waiting.'$$\n[ -e '{at}/open' ] || read -r line < '{at}/pipe'\n\
+                ": > '{at}/arrived.'$$\n: > '{at}/waiting.'$$\n{before}\n[ -e '{at}/open' ] || read -r line < '{at}/pipe'\n\
                  rm '{at}/waiting.'$$\nexec \"$ffmpeg\" \"$@\""
             ),
         );
@@ -57,6 +67,14 @@ impl Gate {
             folder,
             held_open: None,
         }
+    }
+
+    /// How many have come to the gate so far.
+    pub fn arrived(&self) -> usize {
+        files_in(&self.folder)
+            .iter()
+            .filter(|name| name.starts_with("arrived."))
+            .count()
     }
 
     /// Processes that wait at the gate.

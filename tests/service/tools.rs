@@ -10,9 +10,9 @@ use tonic::transport::Channel;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::gate::Gate;
 use super::recorder::{heldar_name, import, place, unfollowed};
 use super::server::{Server, Site, clip_request, eventually, twelve_seconds};
+use super::stand_in::Gate;
 
 const PACKAGE: &str = "heldar.footage.v1";
 const SERVICES: [&str; 5] = [

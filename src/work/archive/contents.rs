@@ -3,17 +3,17 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use super::ArchiveError;
+use super::account::Account;
 use super::cuts::Cut;
 use super::hold::Held;
-use super::outline::{Part, Piece, Role, fault};
+use super::outline::{Part, Role, fault};
 use crate::domain::archive::{
     ArchiveCamera, ArchiveContent, ArchiveFault, ArchiveFaultKind, ArchiveSegment,
 };
-use crate::domain::camera::CameraId;
-use crate::domain::coverage::{self, GAP_TOLERANCE, Gap, GapReason};
+use crate::domain::coverage::{Gap, GapReason};
 use crate::domain::time::TimeRange;
 use crate::media::CutOutcome;
 use crate::repository::Store;
@@ -32,6 +32,10 @@ pub(super) struct FootageEntry {
 
 /// Where the bytes of an entry come from.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all entries are recordings: a box of their own would only cost memory"
+)]
 pub(super) enum From {
     /// A recording, untouched.
     Recording { segment: ArchiveSegment, held: Held },
@@ -230,191 +234,4 @@ fn cut_entry(name: String, camera: usize, modified: DateTime<Utc>, cut: Cut) -> 
             outcome: Box::new(cut.outcome),
         },
     }
-}
-
-/// Which time of a camera the archive covers.
-struct Account {
-    /// What is there, in order of start.
-    there: Vec<TimeRange>,
-    /// What the catalog knows and is not there, in order of start.
-    lost: Vec<Gap>,
-    /// What the cuts say is missing, with the reasons they found.
-    found_by_cuts: Vec<Gap>,
-    delivered: Option<TimeRange>,
-    covered: TimeDelta,
-}
-
-impl Account {
-    /// The account of a part; without cuts, as the catalog lets expect it.
-    fn of(part: &Part, cuts: Option<&Vec<Cut>>, content: &ArchiveContent) -> Self {
-        let mut there: Vec<TimeRange> = Vec::new();
-        let mut found_by_cuts = Vec::new();
-        let mut show = |cut: &Cut| {
-            let outcome = &cut.outcome;
-            let missing = outcome.gaps.iter().map(|gap| gap.range);
-            there.extend(without(outcome.delivered, missing));
-            // What a clip leaves out because of its codec is a clip of its own.
-            let is_real = |gap: &&Gap| cut.piece.is_some() || gap.reason != GapReason::CodecChange;
-            found_by_cuts.extend(outcome.gaps.iter().filter(is_real).cloned());
-        };
-        let made = cuts.map_or(&[][..], Vec::as_slice);
-        if content.layout.has_segments() {
-            made.iter()
-                .filter(|cut| cut.piece.is_some())
-                .for_each(&mut show);
-        } else {
-            made.iter().for_each(&mut show);
-            found_by_cuts.extend(part.without_clip.iter().cloned());
-        }
-        for piece in &part.pieces {
-            if piece.role == Role::Whole || cuts.is_none() {
-                there.extend(expected(part, piece, content));
-            }
-        }
-        there.sort_by_key(TimeRange::start);
-        found_by_cuts.sort_by_key(|gap| gap.range.start());
-        let lost = part
-            .pieces
-            .iter()
-            .filter(|piece| piece.held.is_none())
-            .filter_map(|piece| {
-                let is_gone = piece
-                    .finding
-                    .as_ref()
-                    .is_none_or(|finding| finding.kind == ArchiveFaultKind::Missing);
-                Some(Gap {
-                    range: piece.segment.range()?,
-                    reason: if is_gone {
-                        GapReason::FileMissing
-                    } else {
-                        GapReason::FileDamaged
-                    },
-                    clip_offset: None,
-                    segment_ids: vec![piece.segment.id.clone()],
-                })
-            })
-            .collect();
-        let delivered = there.first().and_then(|first| {
-            let end = there.iter().map(TimeRange::end).max()?;
-            TimeRange::new(first.start(), end)
-        });
-        let covered = delivered.map_or(TimeDelta::zero(), |delivered| {
-            let gaps = coverage::gaps(delivered, there.iter().copied(), GAP_TOLERANCE);
-            coverage::covered(delivered, &gaps)
-        });
-        Self {
-            there,
-            lost,
-            found_by_cuts,
-            delivered,
-            covered,
-        }
-    }
-
-    /// Gaps in the window asked for. Where only evidence was asked for, footage that is not evidence is no gap.
-    async fn gaps(
-        &self,
-        store: &Store,
-        camera_id: &CameraId,
-        content: &ArchiveContent,
-    ) -> Result<Vec<Gap>, ArchiveError> {
-        let known = self
-            .delivered
-            .into_iter()
-            .chain(self.lost.iter().map(|gap| gap.range));
-        let start = content
-            .start
-            .or_else(|| known.clone().map(|range| range.start()).min());
-        let end = content.end.or_else(|| known.map(|range| range.end()).max());
-        let window = start
-            .zip(end)
-            .and_then(|(start, end)| TimeRange::new(start, end));
-        let Some(window) = window else {
-            return Ok(Vec::new());
-        };
-        let mut there = self.there.clone();
-        if content.evidence_only {
-            there.extend(store.timeline(camera_id, window).await?.spans);
-            there.sort_by_key(TimeRange::start);
-        }
-        let mut gaps = Vec::new();
-        for gap in coverage::gaps(window, there, GAP_TOLERANCE) {
-            // What a cut found out counts more than what the catalog says. A jump of up to the tolerance is no gap of
-            // its own, it belongs to the one beside it.
-            let mut from = gap.start();
-            for found in &self.found_by_cuts {
-                let Some(range) = found.range.intersect(&gap) else {
-                    continue;
-                };
-                if range.start() - from > GAP_TOLERANCE {
-                    self.explain(TimeRange::new(from, range.start()), &mut gaps);
-                    from = range.start();
-                }
-                let end = if gap.end() - range.end() > GAP_TOLERANCE {
-                    range.end()
-                } else {
-                    gap.end()
-                };
-                gaps.extend(TimeRange::new(from, end).map(|range| Gap {
-                    range,
-                    clip_offset: None,
-                    ..found.clone()
-                }));
-                from = from.max(end);
-            }
-            self.explain(TimeRange::new(from, gap.end()), &mut gaps);
-        }
-        Ok(gaps)
-    }
-
-    /// Says why nothing is there in a range, as far as the catalog knows.
-    fn explain(&self, range: Option<TimeRange>, gaps: &mut Vec<Gap>) {
-        let Some(range) = range else { return };
-        let first = self
-            .lost
-            .partition_point(|gap| gap.range.end() <= range.start());
-        let lost: Vec<&Gap> = self.lost[first..]
-            .iter()
-            .take_while(|gap| gap.range.start() < range.end())
-            .collect();
-        let ranges: Vec<TimeRange> = lost.iter().map(|gap| gap.range).collect();
-        for (range, reason) in coverage::explained(range, &ranges) {
-            let mut gap = Gap {
-                range,
-                reason,
-                clip_offset: None,
-                segment_ids: Vec::new(),
-            };
-            if reason == GapReason::FileMissing {
-                for lost in lost.iter().filter(|lost| lost.range.overlaps(&range)) {
-                    gap.reason = lost.reason;
-                    gap.segment_ids.extend_from_slice(&lost.segment_ids);
-                }
-            }
-            gaps.push(gap);
-        }
-    }
-}
-
-/// What a piece will show by the catalog, if its file is there.
-fn expected(part: &Part, piece: &Piece, content: &ArchiveContent) -> Option<TimeRange> {
-    let whole = piece.segment.range().filter(|_| piece.held.is_some())?;
-    match piece.role {
-        Role::Whole => Some(whole),
-        Role::Trimmed => whole.intersect(&content.window()?),
-        Role::InClip => whole.intersect(&part.clip?),
-        Role::Absent => None,
-    }
-}
-
-/// `whole` less `holes`, which are in order.
-fn without(whole: TimeRange, holes: impl Iterator<Item = TimeRange>) -> Vec<TimeRange> {
-    let mut left = Vec::new();
-    let mut from = whole.start();
-    for hole in holes {
-        left.extend(TimeRange::new(from, hole.start().min(whole.end())));
-        from = from.max(hole.end());
-    }
-    left.extend(TimeRange::new(from, whole.end()));
-    left
 }

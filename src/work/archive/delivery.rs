@@ -7,12 +7,13 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::contents::Contents;
 use super::pack::{self, OnBroken};
 use super::preview::Preview;
 use super::{ArchiveError, ArchiveWork, blocking};
 use crate::clock;
 use crate::domain::archive::{Archive, ArchiveContent, ExportAction, ExportRecord};
-use crate::packing::{Sink, Stop};
+use crate::packing::{Packed, Sha256, Sink, Stop};
 
 /// Archives that are streamed at the same time.
 pub(super) const AT_ONCE: usize = 8;
@@ -64,6 +65,9 @@ impl ArchiveWork {
             },
         );
         let preview = Preview::of_ready(&contents, zip_bytes);
+        // Who goes away shortly before the end has the footage all the same.
+        self.note_begin(&contents, zip_bytes, created_by, peer)
+            .await?;
         let (sender, parcels) = mpsc::channel(WAITING);
         let (work, named) = (Arc::clone(self), file_name.clone());
         let (created_by, peer) = (created_by.to_owned(), peer.to_owned());
@@ -94,7 +98,7 @@ impl ArchiveWork {
                     let record =
                         ExportRecord::of(&archive, ExportAction::Streamed, archive.create_time);
                     work.store
-                        .record_export(&record.by(peer, ""))
+                        .record_export(&record.by(peer, "whole"))
                         .await
                         .map(|()| Parcel::Done(Box::new(archive)))
                         .map_err(ArchiveError::from)
@@ -110,6 +114,28 @@ impl ArchiveWork {
             preview,
             parcels,
         })
+    }
+    /// Writes down that an archive is about to be sent. Its hash is known when all of it has been.
+    async fn note_begin(
+        &self,
+        contents: &Contents,
+        zip_bytes: u64,
+        created_by: &str,
+        peer: &str,
+    ) -> Result<(), ArchiveError> {
+        let announced = Packed {
+            size_bytes: zip_bytes,
+            sha256: Sha256::default(),
+        };
+        let archive = Archive {
+            created_by: created_by.to_owned(),
+            ..self.describe(contents, announced, clock::now())
+        };
+        let record = ExportRecord {
+            sha256: String::new(),
+            ..ExportRecord::of(&archive, ExportAction::Streamed, archive.create_time)
+        };
+        Ok(self.store.record_export(&record.by(peer, "begun")).await?)
     }
 }
 

@@ -76,7 +76,7 @@ impl ArchiveWork {
             .await?;
         let zip_bytes = pack::size(&contents, self.seal())?;
         let _reservation = self.reserve(zip_bytes).await?;
-        self.check_disk(zip_bytes, 0)?;
+        self.check_disks(zip_bytes, 0)?;
 
         let (work, name) = (Arc::clone(self), attempt.temporary_name());
         let (attempt_here, cancel) = (attempt.clone(), cancel.clone());
@@ -163,7 +163,7 @@ impl ArchiveWork {
         let mut cuts = Vec::new();
         if Self::needs_cutting(content) {
             self.ffmpeg.version().await?;
-            self.check_disk(0, expected_cut_bytes(&parts, content))?;
+            self.check_disks(0, expected_cut_bytes(&parts, content))?;
             let cutter = Cutter {
                 store: &self.store,
                 engine: &self.engine,

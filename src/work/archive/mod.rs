@@ -1,9 +1,11 @@
 //! Archives: what is checked before a job is accepted, the job itself, the zip without a job, and the files.
 //!
 //! An archive goes through these steps: `selection` finds the segments, `outline` decides what becomes of each, `hold`
-//! opens them, `cuts` makes what has to be cut, `contents` puts everything in order, `pack` writes the zip. Nothing of
-//! the archive is on the disk before its sources are open and its size is known, and nothing stays when it fails.
+//! opens them, `cuts` makes what has to be cut, `contents` puts everything in order, with an `account` of each camera,
+//! `pack` writes the zip. Nothing of the archive is on the disk before its sources are open and its size is known, and
+//! nothing stays when it fails.
 
+mod account;
 mod contents;
 mod cuts;
 mod delivery;
@@ -17,6 +19,8 @@ mod verify;
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -226,17 +230,20 @@ impl ArchiveWork {
         self.remove(archive, &record).await
     }
 
-    /// Writes down that a caller took an archive or part of it.
+    /// Writes down that a caller took an archive or parts of it.
     pub async fn note_download(
         &self,
         archive: &Archive,
         peer: &str,
-        part: &std::ops::Range<u64>,
+        parts: &[Range<u64>],
     ) -> Result<(), ArchiveError> {
-        let note = if *part == (0..archive.size_bytes) {
+        let note = if parts.contains(&(0..archive.size_bytes)) {
             "whole".to_owned()
         } else {
-            format!("bytes {} to {}", part.start, part.end)
+            let each = parts
+                .iter()
+                .map(|part| format!("{} to {}", part.start, part.end));
+            format!("bytes {}", each.collect::<Vec<_>>().join(", "))
         };
         let record = ExportRecord::of(archive, ExportAction::Downloaded, clock::now());
         Ok(self.store.record_export(&record.by(peer, note)).await?)
@@ -255,9 +262,12 @@ impl ArchiveWork {
     }
 
     async fn remove(&self, archive: &Archive, record: &ExportRecord) -> Result<bool, ArchiveError> {
-        let was_there = self.store.delete_archive(&archive.id, record).await?;
-        let path = self.settings.folder.join(&archive.file_name);
-        blocking(move || remove_if_there(&path).map_err(ArchiveError::Folder)).await?;
+        let was_there = self.store.delete_archive(archive, record).await?;
+        // The file of one that was not there may be that of a new archive with the same id.
+        if was_there {
+            let path = self.settings.folder.join(&archive.file_name);
+            blocking(move || remove_if_there(&path).map_err(ArchiveError::Folder)).await?;
+        }
         Ok(was_there)
     }
 
@@ -273,19 +283,24 @@ impl ArchiveWork {
         Ok(())
     }
 
-    /// Checks that the disk has room for a zip and for what is cut on the way.
-    fn check_disk(&self, zip_bytes: u64, cut_bytes: u64) -> Result<(), ArchiveError> {
-        let need_bytes = zip_bytes
-            .saturating_add(cut_bytes)
-            .saturating_add(HEADROOM_BYTES);
-        let free_bytes = free_bytes(&self.settings.folder).map_err(ArchiveError::Folder)?;
-        if free_bytes < need_bytes {
-            return Err(ArchiveError::DiskFull {
-                need_bytes,
-                free_bytes,
-            });
+    /// Checks that there is room for a zip in the archive folder and for what is cut on the way in the scratch folder,
+    /// which may be on another disk.
+    fn check_disks(&self, zip_bytes: u64, cut_bytes: u64) -> Result<(), ArchiveError> {
+        let (folder, scratch) = (&self.settings.folder, &self.engine.scratch);
+        if cut_bytes == 0 {
+            return check_room(folder, zip_bytes);
         }
-        Ok(())
+        std::fs::create_dir_all(scratch).map_err(ArchiveError::Folder)?;
+        let disk = |folder: &Path| folder.metadata().map(|metadata| metadata.dev());
+        let is_one = disk(folder).map_err(ArchiveError::Folder)?
+            == disk(scratch).map_err(ArchiveError::Folder)?;
+        if is_one {
+            return check_room(folder, zip_bytes.saturating_add(cut_bytes));
+        }
+        if zip_bytes > 0 {
+            check_room(folder, zip_bytes)?;
+        }
+        check_room(scratch, cut_bytes)
     }
 
     /// Takes room in the archive folder for a zip. Archives whose time is over make room first.
@@ -341,6 +356,19 @@ impl Drop for Reservation<'_> {
             .unwrap_or_else(PoisonError::into_inner);
         *reserved = reserved.saturating_sub(self.zip_bytes);
     }
+}
+
+/// Checks that the disk of a folder has room for so much, and headroom.
+fn check_room(folder: &Path, bytes: u64) -> Result<(), ArchiveError> {
+    let need_bytes = bytes.saturating_add(HEADROOM_BYTES);
+    let free_bytes = free_bytes(folder).map_err(ArchiveError::Folder)?;
+    if free_bytes < need_bytes {
+        return Err(ArchiveError::DiskFull {
+            need_bytes,
+            free_bytes,
+        });
+    }
+    Ok(())
 }
 
 async fn blocking<T: Send + 'static>(

@@ -1,5 +1,7 @@
 //! What the zip will look like: which segment becomes which entry, what has to be cut, and what everything is called.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 
 use super::hold::{Finding, Held};
@@ -83,28 +85,22 @@ impl Part {
         extension_of: impl Fn(usize) -> Option<&'static str>,
         clips: &[(DateTime<Utc>, &'static str)],
     ) -> (Vec<String>, Vec<String>) {
-        let folder = entry_name::folder(&self.camera_id);
-        let recorded: Vec<(String, DateTime<Utc>)> = (0..)
+        let recorded: Vec<(Cow<'_, str>, DateTime<Utc>)> = (0..)
             .zip(&self.pieces)
             .map(|(at, piece)| {
                 let name = piece.segment.file_name();
                 let name = match piece.role {
-                    Role::Trimmed => trimmed_name(name, extension_of(at).unwrap_or("mp4")),
-                    _ => name.to_owned(),
+                    Role::Trimmed => trimmed_name(name, extension_of(at).unwrap_or("mp4")).into(),
+                    _ => name.into(),
                 };
                 (name, piece.segment.start_time)
             })
             .chain(clips.iter().map(|(start, extension)| {
                 let name = format!("clip_{}.{extension}", start.format("%Y%m%dT%H%M%SZ"));
-                (name, *start)
+                (name.into(), *start)
             }))
             .collect();
-        let names =
-            entry_name::file_names(recorded.iter().map(|(name, start)| (name.as_str(), *start)));
-        let mut names: Vec<String> = names
-            .into_iter()
-            .map(|name| format!("{folder}/{name}"))
-            .collect();
+        let mut names = entry_name::entry_names(&self.camera_id, &recorded);
         let clips = names.split_off(self.pieces.len());
         (names, clips)
     }

@@ -5,12 +5,15 @@ use tokio_util::sync::CancellationToken;
 use super::contents::{Contents, From};
 use super::making::expected_cut_bytes;
 use super::outline::{Part, Role};
-use super::{ArchiveError, ArchiveWork, pack};
+use super::{ArchiveError, ArchiveWork, pack, selection};
 use crate::domain::archive::{
     ArchiveCamera, ArchiveContent, ArchiveFault, ArchiveSegment, LISTED_MAX,
 };
 use crate::domain::camera::CameraId;
 use crate::domain::time::TimeRange;
+
+/// About what an entry adds to a zip besides its data: records, and its lines in the manifest and in SHA256SUMS.
+const ENTRY_BYTES: u64 = 800;
 
 /// One source of a planned archive.
 #[derive(Clone, Debug)]
@@ -50,7 +53,17 @@ impl ArchiveWork {
     /// Checks what can be known before the work: cameras, footage, limits, ffmpeg, room on the disk; every source, when
     /// all of them are wanted.
     pub async fn admit(&self, content: &ArchiveContent) -> Result<(), ArchiveError> {
-        self.preview(content).await.map(|_| ())
+        if content.all_or_nothing || Self::needs_cutting(content) {
+            return self.preview(content).await.map(|_| ());
+        }
+        let totals = selection::totals(&self.store, content).await?;
+        self.check_limit(totals.bytes)?;
+        let zip_bytes = totals
+            .bytes
+            .saturating_add(totals.segments.saturating_mul(ENTRY_BYTES));
+        self.check_disks(zip_bytes, 0)?;
+        drop(self.reserve(zip_bytes).await?);
+        Ok(())
     }
 
     /// What an archive of `content` would be. The checks of [`ArchiveWork::admit`] are made.
@@ -81,7 +94,7 @@ impl ArchiveWork {
             return Err(ArchiveError::NothingMatches);
         }
         let zip_bytes = pack::size(&contents, self.seal())?.saturating_add(cut_bytes);
-        self.check_disk(zip_bytes, cut_bytes)?;
+        self.check_disks(zip_bytes, cut_bytes)?;
         drop(self.reserve(zip_bytes).await?);
         Ok(Preview {
             entry_count: pack::entry_count(&contents) + cut_entries,

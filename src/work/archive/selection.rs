@@ -20,18 +20,8 @@ pub(super) async fn select(
     store: &Store,
     content: &ArchiveContent,
 ) -> Result<Vec<SelectedCamera>, ArchiveError> {
-    let mut names = store.camera_names().await?;
     let is_named = !content.camera_ids.is_empty();
-    if is_named {
-        let unknown = content
-            .camera_ids
-            .iter()
-            .find(|id| names.binary_search_by(|(known, _)| known.cmp(id)).is_err());
-        if let Some(id) = unknown {
-            return Err(ArchiveError::CameraNotFound(id.clone()));
-        }
-        names.retain(|(id, _)| content.camera_ids.contains(id));
-    }
+    let names = cameras(store, content).await?;
     let mut cameras = Vec::with_capacity(names.len());
     for (id, display_name) in names {
         let segments = store.archive_segments(&id, content).await?;
@@ -52,6 +42,48 @@ pub(super) async fn select(
     } else {
         Err(ArchiveError::NothingMatches)
     }
+}
+
+/// The cameras of `content` with their names.
+async fn cameras(
+    store: &Store,
+    content: &ArchiveContent,
+) -> Result<Vec<(CameraId, String)>, ArchiveError> {
+    let mut known = store.camera_names().await?;
+    let wanted = &content.camera_ids;
+    if wanted.is_empty() {
+        return Ok(known);
+    }
+    let is_unknown = |id: &&CameraId| known.binary_search_by(|(known, _)| known.cmp(id)).is_err();
+    if let Some(id) = wanted.iter().find(is_unknown) {
+        return Err(ArchiveError::CameraNotFound(id.clone()));
+    }
+    known.retain(|(id, _)| wanted.contains(id));
+    Ok(known)
+}
+
+/// What the catalog has of a selection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    pub(super) segments: u64,
+    pub(super) bytes: u64,
+}
+
+/// Counts the segments of `content` whose file is there, without reading them.
+pub(super) async fn totals(
+    store: &Store,
+    content: &ArchiveContent,
+) -> Result<Totals, ArchiveError> {
+    let mut totals = Totals::default();
+    for (id, _) in cameras(store, content).await? {
+        let (segments, bytes) = store.archive_totals(&id, content).await?;
+        totals.segments += segments;
+        totals.bytes += bytes;
+    }
+    if totals.segments == 0 {
+        return Err(ArchiveError::NothingMatches);
+    }
+    Ok(totals)
 }
 
 /// Bytes of the segments whose file is there: what the limit of an archive is compared with.

@@ -61,6 +61,15 @@ pub fn trimmed(from_ms: i64, to_ms: i64) -> proto::ArchiveSpec {
     }
 }
 
+/// Fourteen seconds of one camera as a clip: ffmpeg is called once for it.
+pub fn one_cut() -> proto::ArchiveSpec {
+    proto::ArchiveSpec {
+        camera_ids: vec![CAMERA.to_owned()],
+        layout: proto::ArchiveLayout::Clips.into(),
+        ..trimmed(1_000, 15_000)
+    }
+}
+
 /// A request that waits for the end of its job.
 pub fn ask(spec: proto::ArchiveSpec) -> proto::CreateArchiveRequest {
     proto::CreateArchiveRequest {

@@ -3,10 +3,13 @@
 use heldar_footage::proto::{self, JobState};
 
 use super::asking::{
-    ask, check_bytes, download, everything, header_of, later, make, rest_of, stream, submit,
-    trimmed, two_cameras, with_footage,
+    all_of, archive_of, ask, check_bytes, delete, download, entry, everything, header_of, later,
+    make, one_cut, plan, rest_of, stream, submit, thirty_seconds, trimmed, two_cameras,
+    with_footage,
 };
-use crate::recorder::unfollowed;
+use super::jobs::{packing, with_a_long_recording};
+use crate::footage::{epoch, ms};
+use crate::recorder::{CAMERA, heldar_name, import, lay, unfollowed};
 use crate::server::{Site, ended, files_in, notice_reason};
 use crate::small_disk::SmallDisk;
 use crate::stand_in::{Gate, script};
@@ -28,10 +31,10 @@ async fn a_disk_that_filled_up_since_the_request_fails_the_job_and_leaves_nothin
     let Some(disk) = SmallDisk::mount(site.path("disk"), 2 << 30) else {
         return;
     };
-    let site = site.with("HELDAR_ARCHIVE_DIR", disk.at.to_str().unwrap());
+    site.set("HELDAR_ARCHIVE_DIR", disk.at.to_str().unwrap());
     with_footage(&site);
     let server = site.start().await;
-    let job_id = submit(&server, later(trimmed(1_000, 15_000))).await;
+    let job_id = submit(&server, later(one_cut())).await;
     gate.reached_by(1);
     disk.resize(1 << 30);
     gate.open();
@@ -78,7 +81,7 @@ async fn an_archive_that_takes_too_long_is_ended_by_the_time_limit() {
     let mut site = two_cameras().with("HELDAR_ARCHIVE_TIMEOUT_S", "5");
     let gate = Gate::of(&mut site);
     let server = site.start().await;
-    let job_id = submit(&server, later(trimmed(1_000, 15_000))).await;
+    let job_id = submit(&server, later(one_cut())).await;
     gate.reached_by(1);
     let job = ended(&server, &job_id).await;
     assert_eq!(
@@ -93,5 +96,89 @@ async fn an_archive_that_takes_too_long_is_ended_by_the_time_limit() {
     header_of(&mut streaming).await;
     let (bytes, archive) = rest_of(streaming).await;
     check_bytes(&archive.unwrap(), &bytes);
+    server.stop_with_archives(&site, &[]);
+}
+
+#[tokio::test]
+async fn sources_that_are_deleted_while_a_job_runs_are_archived_whole() {
+    let mut site = unfollowed();
+    let mut gate = Gate::of(&mut site);
+    let paths = lay(&site, CAMERA, &thirty_seconds().record());
+    import(&site, &[]);
+    let copies: Vec<_> = paths
+        .iter()
+        .map(|path| std::fs::read(path).unwrap())
+        .collect();
+    let server = site.start().await;
+    let spec = proto::ArchiveSpec {
+        layout: proto::ArchiveLayout::SegmentsAndClips.into(),
+        ..all_of(CAMERA)
+    };
+    let job_id = submit(&server, later(spec)).await;
+    gate.reached_by(1);
+    for path in &paths {
+        std::fs::remove_file(path).unwrap();
+    }
+    gate.open();
+    let job = ended(&server, &job_id).await;
+    let archive = archive_of(&job);
+    assert_eq!(
+        (archive.faults.as_slice(), job.warnings.as_slice()),
+        (&[][..], &[][..])
+    );
+    let zip = site.archives().join(&archive.file_name);
+    for (path, copy) in paths.iter().zip(copies) {
+        let name = path
+            .strip_prefix(site.recordings())
+            .unwrap()
+            .to_str()
+            .unwrap();
+        assert!(entry(&zip, name) == copy, "{name}");
+    }
+    server.stop_with_archives(&site, &[&archive]);
+}
+
+#[tokio::test]
+async fn a_source_that_shrinks_while_it_is_packed_is_a_fault_or_the_end_where_all_were_wanted() {
+    let site = with_a_long_recording();
+    let server = site.start().await;
+    // It comes after the long one.
+    let last = site
+        .recordings()
+        .join(heldar_name(CAMERA, epoch() + ms(20_000)));
+    let whole = std::fs::read(&last).unwrap();
+    for all_or_nothing in [true, false] {
+        let spec = proto::ArchiveSpec {
+            all_or_nothing,
+            ..everything()
+        };
+        let size = plan(&server, spec.clone()).await.size_bytes;
+        let job_id = submit(&server, later(spec)).await;
+        packing(&server, &job_id).await;
+        let file = std::fs::File::options().write(true).open(&last).unwrap();
+        file.set_len(whole.len() as u64 / 2).unwrap();
+        let job = ended(&server, &job_id).await;
+        if all_or_nothing {
+            let (why, words) = failure(&site, &job);
+            assert_eq!(why, "FILE_DAMAGED", "{words}");
+            assert_eq!(files_in(&site.archives()), Vec::<String>::new());
+            std::fs::write(&last, &whole).unwrap();
+            continue;
+        }
+        let archive = archive_of(&job);
+        let [fault] = archive.faults.as_slice() else {
+            panic!("{:?}", archive.faults)
+        };
+        assert_eq!(fault.kind(), proto::ArchiveFaultKind::Unreadable);
+        assert_eq!(job.warnings.len(), 1);
+        let zip = site.archives().join(&archive.file_name);
+        assert_eq!(
+            std::fs::metadata(&zip).unwrap().len(),
+            archive.size_bytes as u64
+        );
+        assert!(archive.size_bytes < size);
+        assert!(entry(&zip, &fault.entry_name) == whole[..whole.len() / 2]);
+        delete(&server, &archive.id).await.unwrap();
+    }
     server.stop_with_archives(&site, &[]);
 }

@@ -11,7 +11,7 @@ use super::asking::{
 };
 use crate::footage::epoch;
 use crate::recorder::{CAMERA, unfollowed};
-use crate::server::{Server, Site, becomes, fields, files_in, seconds, time};
+use crate::server::{Server, Site, becomes, fields, files_in, reason, seconds, time};
 use crate::small_disk::SmallDisk;
 
 /// How each method that takes a selection refuses this one; it must be in the same way.
@@ -180,23 +180,26 @@ async fn the_folder_holds_no_more_than_it_may_and_expired_archives_make_room() {
     .await;
     let third = archive_of(&third);
     let gone = get(&server, &second.id).await.unwrap_err();
-    assert_eq!(crate::server::reason(&gone), "ARCHIVE_NOT_FOUND");
+    assert_eq!(reason(&gone), "ARCHIVE_NOT_FOUND");
     server.stop_with_archives(&site, &[&third]);
 }
 
 #[tokio::test]
 async fn a_disk_with_too_little_room_refuses_an_archive_and_not_a_stream() {
-    let site = unfollowed();
+    let mut site = unfollowed();
     let Some(disk) = SmallDisk::mount(site.path("disk"), 64 << 20) else {
         return;
     };
-    let site = site.with("HELDAR_ARCHIVE_DIR", disk.at.to_str().unwrap());
+    site.set("HELDAR_ARCHIVE_DIR", disk.at.to_str().unwrap());
     with_footage(&site);
     let server = site.start().await;
-    let mut streaming = stream(&server, everything()).await.unwrap();
-    let size = header_of(&mut streaming).await.size_bytes;
-    let (bytes, streamed) = rest_of(streaming).await;
-    check_bytes(&streamed.unwrap(), &bytes);
+    let mut size = 0;
+    for spec in [trimmed(1_000, 15_000), everything()] {
+        let mut streaming = stream(&server, spec).await.unwrap();
+        size = header_of(&mut streaming).await.size_bytes;
+        let (bytes, streamed) = rest_of(streaming).await;
+        check_bytes(&streamed.unwrap(), &bytes);
+    }
 
     for validate_only in [true, false] {
         let request = proto::CreateArchiveRequest {
@@ -216,6 +219,28 @@ async fn a_disk_with_too_little_room_refuses_an_archive_and_not_a_stream() {
     check_nothing_made(&site, &server).await;
     assert_eq!(files_in(&disk.at), Vec::<String>::new());
     server.stop_with_archives(&site, &[]);
+}
+
+#[tokio::test]
+async fn what_is_cut_needs_room_on_the_disk_where_it_is_cut() {
+    let site = unfollowed();
+    let Some(disk) = SmallDisk::mount(site.path("disk"), 64 << 20) else {
+        return;
+    };
+    with_footage(&site);
+    std::os::unix::fs::symlink(&disk.at, site.data().join("scratch")).unwrap();
+    let server = site.start().await;
+    let refused = refusal(&server, trimmed(1_000, 15_000)).await;
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::ResourceExhausted, "DISK_FULL")
+    );
+    let free = format!(" bytes, {} free", 64 << 20);
+    assert!(refused.message().ends_with(&free), "{}", refused.message());
+    check_nothing_made(&site, &server).await;
+    assert_eq!(files_in(&disk.at), Vec::<String>::new());
+    let (_, archive) = make(&server, ask(everything())).await;
+    server.stop_with_archives(&site, &[&archive]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use super::asking::{archive_of, entry, everything, later, submit, thirty_seconds, trimmed};
+use super::asking::{archive_of, entry, everything, later, one_cut, submit, thirty_seconds};
 use super::jobs::{packing, with_a_long_recording};
 use crate::footage::epoch;
 use crate::recorder::{CAMERA, heldar_name, import, lay, unfollowed};
@@ -79,7 +79,7 @@ async fn an_archive_whose_server_was_killed_while_it_cut_is_made_anew_at_the_nex
     lay(&site, CAMERA, &thirty_seconds().record());
     import(&site, &[]);
     let server = site.start().await;
-    let job_id = submit(&server, later(trimmed(1_400, 25_000))).await;
+    let job_id = submit(&server, later(one_cut())).await;
     gate.reached_by(1);
     let children = children_of(server.pid());
     assert!(!children.is_empty());

@@ -8,10 +8,10 @@ use tonic_types::StatusExt as _;
 
 use super::asking::{
     all_of, another_client, archive_jobs, archive_of, ask, create, delete, download, everything,
-    get, hollow, job, later, make, plan, submit, thirty_seconds, trimmed, two_cameras,
+    get, hollow, job, later, make, one_cut, plan, submit, thirty_seconds, trimmed, two_cameras,
 };
 use crate::footage::{epoch, ms};
-use crate::recorder::{CAMERA, import, lay, unfollowed};
+use crate::recorder::{CAMERA, heldar_name, import, lay, unfollowed};
 use crate::server::{
     Server, Site, ended, fields, files_in, next_job, nothing_left_but, reason, seconds, states_of,
     time,
@@ -134,6 +134,53 @@ async fn a_job_and_its_archive_tell_what_was_asked_and_what_the_plan_said() {
 }
 
 #[tokio::test]
+async fn a_plan_of_what_has_to_be_cut_says_which_footage_will_be_there() {
+    let site = two_cameras();
+    std::fs::remove_file(
+        site.recordings()
+            .join(heldar_name(CAMERA, epoch() + ms(10_000))),
+    )
+    .unwrap();
+    let server = site.start().await;
+    let mut made = Vec::new();
+    for layout in [
+        proto::ArchiveLayout::Segments,
+        proto::ArchiveLayout::Clips,
+        proto::ArchiveLayout::SegmentsAndClips,
+    ] {
+        let spec = proto::ArchiveSpec {
+            layout: layout.into(),
+            ..trimmed(1_000, 25_000)
+        };
+        let planned = plan(&server, spec.clone()).await;
+        let (_, archive) = make(&server, ask(spec)).await;
+        assert!(!planned.size_exact);
+        assert_eq!(
+            planned.delivered_window, archive.delivered_window,
+            "{layout:?}"
+        );
+        assert_eq!(planned.entry_count, archive.entry_count, "{layout:?}");
+        assert_eq!(planned.faults, archive.faults);
+        for (planned, made) in planned.cameras.iter().zip(&archive.cameras) {
+            assert_eq!(
+                planned.delivered_window, made.delivered_window,
+                "{layout:?}"
+            );
+            assert_eq!(planned.covered, made.covered, "{layout:?}");
+            let told = |camera: &proto::ArchiveCamera| -> Vec<_> {
+                let gaps = camera.gaps.iter();
+                gaps.map(|gap| (gap.start_time, gap.end_time, gap.reason()))
+                    .collect()
+            };
+            assert_eq!(told(planned), told(made), "{layout:?}");
+            assert_eq!(planned.segment_count, made.segment_count, "{layout:?}");
+        }
+        made.push(archive);
+    }
+    server.stop_with_archives(&site, &made.iter().collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn an_id_that_was_chosen_is_taken_until_its_job_fails_or_its_archive_goes() {
     let mut site = two_cameras();
     let mut gate = Gate::of(&mut site);
@@ -161,7 +208,7 @@ async fn an_id_that_was_chosen_is_taken_until_its_job_fails_or_its_archive_goes(
         }
     };
 
-    let cancelled = submit(&server, named(trimmed(1_000, 5_000))).await;
+    let cancelled = submit(&server, named(one_cut())).await;
     assert_ne!(cancelled, "bkj_case-117_a", "a job has an id of its own");
     gate.reached_by(1);
     check_taken().await;
@@ -329,7 +376,7 @@ async fn defect_10_a_client_that_goes_away_does_not_stop_the_job() {
     let mut leaving = another_client(&server).await;
     let request = proto::CreateArchiveRequest {
         archive_id: "bkj_left-alone".to_owned(),
-        ..ask(trimmed(1_000, 15_000))
+        ..ask(one_cut())
     };
     let call = tokio::spawn(async move { leaving.create_archive(request).await });
     let gate = tokio::task::spawn_blocking(move || {
@@ -341,7 +388,7 @@ async fn defect_10_a_client_that_goes_away_does_not_stop_the_job() {
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
 
-    let planned = plan(&server, trimmed(1_000, 15_000)).await;
+    let planned = plan(&server, one_cut()).await;
     let jobs = archive_jobs(&server).await;
     let [running] = jobs.as_slice() else {
         panic!("{jobs:?}")

@@ -265,7 +265,7 @@ async fn texts_of_the_longest_length_and_of_any_letters_come_back_as_they_were_g
         ..Default::default()
     };
     let found = server.archives().list_archives(request).await.unwrap();
-    assert_eq!(found.into_inner().archives, [archive.clone()]);
+    assert_eq!(found.into_inner().archives, std::slice::from_ref(&archive));
     let zip = site.archives().join(&archive.file_name);
     let manifest: serde_json::Value =
         serde_json::from_slice(&entry(&zip, "manifest.json")).unwrap();

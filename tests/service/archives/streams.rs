@@ -11,7 +11,7 @@ use tonic_types::StatusExt as _;
 
 use super::asking::{
     Stream, another_client, archive_jobs, check_bytes, check_refused, entry, everything, header_of,
-    plan, rest_of, stream, stream_to, swell, thirty_seconds, trimmed, two_cameras,
+    one_cut, plan, rest_of, stream, stream_to, swell, thirty_seconds, trimmed, two_cameras,
 };
 use crate::recorder::{CAMERA, age, import, lay, unfollowed};
 use crate::server::{PATIENCE, Site, becomes, eventually, files_in, nothing_left, reason};
@@ -194,7 +194,7 @@ async fn a_caller_that_goes_away_while_clips_are_cut_ends_the_cutting() {
     let gate = Gate::of(&mut site);
     let server = site.start().await;
     let request = proto::StreamArchiveRequest {
-        spec: Some(trimmed(1_400, 15_000)),
+        spec: Some(one_cut()),
         ..Default::default()
     };
     let mut archives = server.archives();

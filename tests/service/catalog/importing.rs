@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{counts, heldar, printed_counts, since_epoch, utc};
 use crate::footage::{epoch, ffmpeg, ms, run};
-use crate::gate::Gate;
 use crate::server::{Site, age, children_of, eventually, is_running, put, seconds, twelve_seconds};
+use crate::stand_in::Gate;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_recorder_left_is_imported_with_the_facts_of_each_file_and_again_without_reading_it()

@@ -7,8 +7,8 @@ use prost::Message as _;
 use tonic::Code;
 
 use super::{create, ended, job, labels, listed, next, site, started, until, watch};
-use crate::gate::{Gate, write_program};
 use crate::server::{Server, clip_of, clip_request, eventually, reason, seconds};
+use crate::stand_in::{Gate, write_program};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_place_runs_one_job_and_cancelling_frees_it() {

@@ -7,8 +7,8 @@ use heldar_footage::proto::{self, JobState, watch_jobs_response};
 use tonic::Code;
 
 use super::{create, ended, is_end, job, next, site, started, until, watch};
-use crate::gate::Gate;
 use crate::server::{PATIENCE, becomes, clip_of, clip_request, eventually, fields, reason};
+use crate::stand_in::Gate;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_tells_the_present_state_each_change_and_the_end() {

@@ -1,0 +1,89 @@
+//! What bounds jobs and watches: the length of the queue, and how long a stream is silent.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use heldar_footage::proto::JobState;
+use heldar_footage::proto::watch_job_response::Event;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use super::{create, site, started, until, watch};
+use crate::server::{clip_request, eventually, reason};
+use crate::stand_in::Gate;
+
+/// Jobs that may wait.
+const QUEUE: usize = 1000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_more_jobs_says_when_to_come_back_and_takes_one_when_one_is_gone() {
+    let mut site = site()
+        .with("HELDAR_MEDIA_JOB_CONCURRENCY", "1")
+        .with("HELDAR_SHUTDOWN_GRACE_S", "0");
+    let gate = Gate::of(&mut site);
+    let server = started(&site).await;
+    let running = create(&server, clip_request("gate", 1_000, 2_000)).await;
+    until(&mut watch(&server, &running.id, 0).await, JobState::Running).await;
+    let waiting: Vec<_> = futures::stream::iter(0..QUEUE)
+        .map(|_| create(&server, clip_request("gate", 1_000, 2_000)))
+        .buffer_unordered(16)
+        .collect()
+        .await;
+
+    let refused = server
+        .clips()
+        .create_clip(clip_request("gate", 1_000, 2_000))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::ResourceExhausted, "QUEUE_FULL")
+    );
+    let details = refused.get_error_details();
+    assert!(details.retry_info().unwrap().retry_delay.is_some());
+    assert_eq!(details.quota_failure().unwrap().violations.len(), 1);
+
+    server
+        .jobs()
+        .cancel_job(heldar_footage::proto::CancelJobRequest {
+            job_id: waiting[QUEUE / 2].id.clone(),
+        })
+        .await
+        .unwrap();
+    create(&server, clip_request("gate", 1_000, 2_000)).await;
+    eventually("the one that runs waits at the gate", || {
+        gate.arrived() == 1
+    });
+    assert_eq!(server.stop(), 0);
+    site.check_left(&[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_on_which_nothing_happens_sends_a_sign_of_life_each_fifteen_seconds() {
+    let mut site = site();
+    let mut gate = Gate::of(&mut site);
+    let server = started(&site).await;
+    let made = create(&server, clip_request("gate", 1_000, 2_000)).await;
+    eventually("the job waits at the gate", || gate.arrived() == 1);
+    let mut states = watch(&server, &made.id, 0).await;
+    let mut last_message = Instant::now();
+    loop {
+        let message = tokio::time::timeout(Duration::from_secs(20), states.message())
+            .await
+            .expect("a message within 20 s")
+            .unwrap()
+            .expect("the job has not ended");
+        match message.event {
+            Some(Event::Heartbeat(heartbeat)) => {
+                assert!(heartbeat.server_time.is_some());
+                assert!(last_message.elapsed() > Duration::from_secs(14));
+                break;
+            }
+            _ => last_message = Instant::now(),
+        }
+    }
+    gate.open();
+    let clip = crate::server::clip_of(&until(&mut states, JobState::Succeeded).await);
+    assert_eq!(server.stop(), 0);
+    site.check_left(&[&clip]);
+}
