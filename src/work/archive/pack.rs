@@ -203,7 +203,16 @@ fn add_footage<S: Sink>(
                     let camera_id = &contents.cameras[entry.camera].camera_id;
                     let finding = Finding { kind, message };
                     let fault = outline::fault(camera_id, segment, &finding, &entry.name);
+                    // A source is at fault once; what showed last says more of what is in the zip.
+                    contents
+                        .faults
+                        .retain(|known| known.segment_id != segment.id);
                     contents.faults.extend(fault);
+                    let lost = entry.size_bytes - added.unwrap_or(0);
+                    let camera = &mut contents.cameras[entry.camera];
+                    camera.size_bytes -= lost;
+                    camera.segment_count -= u64::from(added.is_none());
+                    contents.source_bytes -= lost;
                 }
                 added
             }
