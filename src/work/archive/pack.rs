@@ -208,6 +208,11 @@ fn add_footage<S: Sink>(
                         .faults
                         .retain(|known| known.segment_id != segment.id);
                     contents.faults.extend(fault);
+                    let lost = entry.size_bytes - added.unwrap_or(0);
+                    let camera = &mut contents.cameras[entry.camera];
+                    camera.size_bytes -= lost;
+                    camera.segment_count -= u64::from(added.is_none());
+                    contents.source_bytes -= lost;
                 }
                 added
             }

@@ -171,6 +171,10 @@ async fn a_source_that_shrinks_while_it_is_packed_is_a_fault_or_the_end_where_al
         };
         assert_eq!(fault.kind(), proto::ArchiveFaultKind::Unreadable);
         assert_eq!(job.warnings.len(), 1);
+        let bytes: i64 = archive.cameras.iter().map(|camera| camera.size_bytes).sum();
+        assert_eq!(bytes, archive.source_bytes, "only what is there is counted");
+        let lost = whole.len() - whole.len() / 2;
+        assert!(archive.source_bytes <= size - lost as i64);
         let zip = site.archives().join(&archive.file_name);
         assert_eq!(
             std::fs::metadata(&zip).unwrap().len(),

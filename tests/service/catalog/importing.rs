@@ -433,3 +433,21 @@ async fn an_interrupted_import_keeps_what_it_took_in_and_the_next_one_goes_on() 
     assert_eq!(server.stop(), 0);
     site.check_left(&[]);
 }
+
+#[test]
+fn an_import_goes_on_while_its_progress_is_saved() {
+    let site = Site::new();
+    let recording = twelve_seconds();
+    let first = site.recordings().join(heldar("gate", TimeDelta::zero()));
+    put(&recording.segments[0].path, &first);
+    // So many that reading them takes longer than the second after which progress is saved.
+    for number in 1..4_000 {
+        let name = heldar("gate", TimeDelta::seconds(number * 4));
+        std::fs::hard_link(&first, site.recordings().join(name)).unwrap();
+    }
+    let folder = site.recordings();
+    let (code, out, err) = site.run(&["import", folder.to_str().unwrap(), "--json"]);
+    assert_eq!(code, 0, "{out}\n{err}");
+    assert!(out.contains(r#""segmentsAdded":"4000""#), "{out}");
+    assert!(!err.contains("WARN") && !err.contains("ERROR"), "{err}");
+}
