@@ -1,5 +1,6 @@
 //! What is in the zip, in order, and what is said of it: ready to be packed.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
 
@@ -143,17 +144,17 @@ impl Contents {
 
         let camera = self.cameras.len();
         let mut segment_count = 0;
-        let mut trimmed: Vec<Option<Cut>> = Vec::new();
-        trimmed.resize_with(part.pieces.len(), || None);
+        let mut trimmed: BTreeMap<usize, Cut> = BTreeMap::new();
         let mut whole_clips = Vec::new();
         for cut in cuts {
             match cut.piece {
-                Some(piece) => trimmed[piece] = Some(cut),
+                Some(piece) => drop(trimmed.insert(piece, cut)),
                 None => whole_clips.push(cut),
             }
         }
         let first_entry = self.entries.len();
-        for ((piece, name), cut) in part.pieces.into_iter().zip(names).zip(trimmed) {
+        self.entries.reserve(part.pieces.len());
+        for ((number, piece), name) in part.pieces.into_iter().enumerate().zip(names) {
             let Some(held) = piece.held.filter(|_| piece.role != Role::Absent) else {
                 continue;
             };
@@ -170,7 +171,7 @@ impl Contents {
                 });
                 continue;
             }
-            if let Some(cut) = cut {
+            if let Some(cut) = trimmed.remove(&number) {
                 self.entries
                     .push(cut_entry(name, camera, held.modified, cut));
             }

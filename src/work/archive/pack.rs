@@ -150,10 +150,17 @@ fn add_footage<S: Sink>(
     on_broken: OnBroken,
     mut on_step: impl FnMut(Step<'_>) -> Result<(), Stop>,
 ) -> Result<(), ArchiveError> {
+    let Contents {
+        entries,
+        cameras,
+        faults,
+        roots,
+        source_bytes,
+        ..
+    } = contents;
     let mut bytes_done = 0;
-    let entries = std::mem::take(&mut contents.entries);
-    contents.entries.reserve(entries.len());
-    for (files_done, mut entry) in (0..).zip(entries) {
+    let mut gone = Vec::new();
+    for (number, entry) in entries.iter_mut().enumerate() {
         let head = EntryHead {
             name: &entry.name,
             modified: entry.modified,
@@ -162,7 +169,7 @@ fn add_footage<S: Sink>(
         let on_bytes = |count: u64| {
             bytes_done += count;
             on_step(Step {
-                files_done,
+                files_done: number as u64,
                 bytes_done,
                 entry: head.name,
             })
@@ -177,7 +184,7 @@ fn add_footage<S: Sink>(
                 Some(added.size_bytes)
             }
             From::Recording { segment, held } => {
-                let (added, broken) = match held.file(&contents.roots, segment) {
+                let (added, broken) = match held.file(roots, segment) {
                     // Only a file for which there was no place at the start can be gone now.
                     Err(_) => (None, Some((ArchiveFaultKind::Missing, "is gone"))),
                     Ok(file) => {
@@ -200,19 +207,16 @@ fn add_footage<S: Sink>(
                         let message = format!("{}: {message}", segment.path);
                         return Err(ArchiveError::Incomplete { kind, message });
                     }
-                    let camera_id = &contents.cameras[entry.camera].camera_id;
+                    let camera = &mut cameras[entry.camera];
                     let finding = Finding { kind, message };
-                    let fault = outline::fault(camera_id, segment, &finding, &entry.name);
+                    let fault = outline::fault(&camera.camera_id, segment, &finding, &entry.name);
                     // A source has one fault: what reading it showed says more than what was known before.
-                    contents
-                        .faults
-                        .retain(|known| known.segment_id != segment.id);
-                    contents.faults.extend(fault);
+                    faults.retain(|known| known.segment_id != segment.id);
+                    faults.extend(fault);
                     let lost = entry.size_bytes - added.unwrap_or(0);
-                    let camera = &mut contents.cameras[entry.camera];
                     camera.size_bytes -= lost;
                     camera.segment_count -= u64::from(added.is_none());
-                    contents.source_bytes -= lost;
+                    *source_bytes -= lost;
                 }
                 added
             }
@@ -223,8 +227,12 @@ fn add_footage<S: Sink>(
             if let From::Recording { held, .. } = &mut entry.from {
                 held.release();
             }
-            contents.entries.push(entry);
+        } else {
+            gone.push(number);
         }
+    }
+    for number in gone.into_iter().rev() {
+        entries.remove(number);
     }
     Ok(())
 }
