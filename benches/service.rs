@@ -29,6 +29,8 @@ use heldar_footage::repository::Store;
 use hour::{HOUR_S, SEGMENT_S, make_hour, median, ms};
 use server::{Server, Site, clip_of, seconds, time};
 
+/// Callers at the same time, on one connection.
+const CALLERS: usize = 8;
 const SYNTHETIC_SEGMENTS: i64 = 1_000_000;
 
 fn main() {
@@ -205,12 +207,13 @@ async fn timelines(server: &Server) {
     );
     let begin = synthetic_start();
     let whole_s = SYNTHETIC_SEGMENTS * SEGMENT_S;
-    for (name, length_s) in [
-        ("a day", 86_400),
-        ("a month", 30 * 86_400),
-        ("all of it", whole_s),
+    for (name, length_s, callers) in [
+        ("a day", 86_400, CALLERS),
+        ("a month", 30 * 86_400, CALLERS),
+        ("all of it", whole_s, CALLERS),
+        ("all of it, one caller", whole_s, 1),
     ] {
-        let timed = measure(400, |number| {
+        let timed = measure_with(callers, 400, |number| {
             let mut catalog = server.catalog();
             async move {
                 let start =
@@ -241,6 +244,15 @@ struct Measured {
 }
 
 async fn measure<F: Future<Output = String>>(calls: i64, call: impl Fn(i64) -> F) -> Measured {
+    measure_with(CALLERS, calls, call).await
+}
+
+/// The same with this many callers at once.
+async fn measure_with<F: Future<Output = String>>(
+    callers: usize,
+    calls: i64,
+    call: impl Fn(i64) -> F,
+) -> Measured {
     use futures::StreamExt as _;
     let began = Instant::now();
     let done: Vec<(Duration, String)> = futures::stream::iter(0..calls)
@@ -252,7 +264,7 @@ async fn measure<F: Future<Output = String>>(calls: i64, call: impl Fn(i64) -> F
                 (began.elapsed(), answer)
             }
         })
-        .buffer_unordered(8)
+        .buffer_unordered(callers)
         .collect()
         .await;
     let wall = began.elapsed();
