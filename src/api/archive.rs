@@ -44,7 +44,7 @@ impl ArchiveService for Services {
         }
         let wait = fields.wait(asked.wait.take());
         let request_id = fields.request_id(&std::mem::take(&mut asked.request_id));
-        let keep_for = fields.keep_for(asked.keep_for);
+        let keep_for_s = fields.keep_for_s(asked.keep_for, self.archives.default_keep_for_s());
         let labels = fields.labels("labels", asked.labels.clone());
         let created_by = fields.text("created_by", asked.created_by.clone());
         fields.check()?;
@@ -72,9 +72,7 @@ impl ArchiveService for Services {
                 asked.archive_id
             },
             content,
-            keep_for_s: keep_for.map_or(self.archives.default_keep_for_s(), |keep_for| {
-                keep_for.as_secs() + u64::from(keep_for.subsec_nanos() > 0)
-            }),
+            keep_for_s,
             created_by: created_by.clone(),
             labels: labels.clone(),
         };

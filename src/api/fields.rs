@@ -120,9 +120,16 @@ impl Fields {
         self.duration("wait", wait, WAIT_MAX).unwrap_or_default()
     }
 
-    /// How long to keep what is made.
-    pub(super) fn keep_for(&mut self, keep_for: Option<prost_types::Duration>) -> Option<Duration> {
+    /// How long to keep what is made, whole seconds; absent is as the server is set.
+    pub(super) fn keep_for_s(
+        &mut self,
+        keep_for: Option<prost_types::Duration>,
+        default_s: u64,
+    ) -> u64 {
         self.duration("keep_for", keep_for, KEEP_FOR_MAX)
+            .map_or(default_s, |keep_for| {
+                keep_for.as_secs() + u64::from(keep_for.subsec_nanos() > 0)
+            })
     }
 
     /// The resolution of a timeline.

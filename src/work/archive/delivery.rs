@@ -13,7 +13,7 @@ use super::preview::Preview;
 use super::{ArchiveError, ArchiveWork, blocking};
 use crate::clock;
 use crate::domain::archive::{Archive, ArchiveContent, ExportAction, ExportRecord};
-use crate::packing::{Packed, Sha256, Sink, Stop};
+use crate::packing::{Packed, Sha256, Sink};
 
 /// Archives that are streamed at the same time.
 pub(super) const AT_ONCE: usize = 8;
@@ -25,12 +25,9 @@ const WAITING: usize = 4;
 pub enum Parcel {
     /// The next bytes.
     Data(Bytes),
-    /// All bytes have been sent; this is what they were.
-    Done(Box<Delivered>),
+    /// All bytes have been sent; this is what they were. Nothing of it is kept.
+    Done(Box<Archive>),
 }
-
-/// An archive as delivered. Nothing of it is kept.
-pub type Delivered = Archive;
 
 /// An archive on its way to a caller. Dropping it ends the work.
 #[derive(Debug)]
@@ -76,15 +73,14 @@ impl ArchiveWork {
             let packing = {
                 let work = Arc::clone(&work);
                 blocking(move || {
-                    let on_step = |_: pack::Step<'_>| {
-                        if cancel.is_cancelled() {
-                            Err(Stop)
-                        } else {
-                            Ok(())
-                        }
-                    };
-                    let (_, packed) =
-                        pack::pack(&mut contents, work.seal(), sink, OnBroken::Fail, on_step)?;
+                    let (_, packed) = pack::pack(
+                        &mut contents,
+                        work.seal(),
+                        sink,
+                        OnBroken::Fail,
+                        &cancel,
+                        |_| {},
+                    )?;
                     Ok((contents, packed))
                 })
             };
@@ -115,6 +111,7 @@ impl ArchiveWork {
             parcels,
         })
     }
+
     /// Writes down that an archive is about to be sent. Its hash is known when all of it has been.
     async fn note_begin(
         &self,

@@ -21,7 +21,7 @@ use crate::domain::archive::{
 };
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::media::CutError;
-use crate::packing::{DiskFile, Packed, Stop, hex};
+use crate::packing::{DiskFile, Packed, hex};
 use crate::work::output::Draft;
 use crate::work::roots::Roots;
 use crate::work::{Attempt, Done, Work, WorkError};
@@ -94,9 +94,6 @@ impl ArchiveWork {
             take_room(&file, zip_bytes)?;
             let files_total = contents.entries.len() as u64;
             let on_step = |step: Step<'_>| {
-                if cancel.is_cancelled() {
-                    return Err(Stop);
-                }
                 let done = step.bytes_done as f64 / zip_bytes.max(1) as f64;
                 attempt_here.report(Progress {
                     files_done: step.files_done,
@@ -111,10 +108,16 @@ impl ArchiveWork {
                     current_item: step.entry.to_owned(),
                     ..phase("packing")
                 });
-                Ok(())
             };
             let sink = DiskFile::new(file);
-            let (sink, packed) = pack::pack(&mut contents, work.seal(), sink, on_broken, on_step)?;
+            let (sink, packed) = pack::pack(
+                &mut contents,
+                work.seal(),
+                sink,
+                on_broken,
+                &cancel,
+                on_step,
+            )?;
             attempt_here.report(Progress {
                 files_done: files_total,
                 files_total,

@@ -39,7 +39,7 @@ use crate::media::{CutError, Engine};
 use crate::packing::{KeyError, KnownKeys, SigningKey};
 use crate::repository::{Store, StoreError};
 
-pub use delivery::{Delivered, Delivery, Parcel};
+pub use delivery::{Delivery, Parcel};
 pub use preview::{Preview, PreviewSource};
 pub use verify::VerifyWork;
 

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio_util::sync::CancellationToken;
+
 use super::ArchiveError;
 use super::contents::{Contents, CutSource, From};
 use super::hold::Finding;
@@ -90,22 +92,30 @@ pub(super) fn size(contents: &Contents, seal: Seal<'_>) -> Result<u64, ArchiveEr
     zip_size(heads).map_err(ArchiveError::Folder)
 }
 
-/// Packs everything into `sink`. Faults that show while reading are added to those of `contents`.
+/// Packs everything into `sink`, until `cancel`. Faults that show while reading are added to those of `contents`.
 pub(super) fn pack<S: Sink>(
     contents: &mut Contents,
     seal: Seal<'_>,
     sink: S,
     on_broken: OnBroken,
-    on_step: impl FnMut(Step<'_>) -> Result<(), Stop>,
+    cancel: &CancellationToken,
+    mut on_step: impl FnMut(Step<'_>),
 ) -> Result<(S, Packed), ArchiveError> {
     let mut packer = Packer::new(sink).map_err(ArchiveError::Folder)?;
     let cut_sources = std::mem::take(&mut contents.cut_sources);
     let roots = Arc::clone(&contents.roots);
     let is_over = AtomicBool::new(false);
+    let must_stop = || is_over.load(Ordering::Relaxed) || cancel.is_cancelled();
     // Recordings that are only cut from are hashed beside the packing: the manifest, which names them, comes last.
     let (packed, cut_digests) = std::thread::scope(|scope| {
-        let hashing = scope.spawn(|| hash_cut_sources(&cut_sources, &roots, &is_over));
-        let packed = add_footage(contents, &mut packer, on_broken, on_step);
+        let hashing = scope.spawn(|| hash_cut_sources(&cut_sources, &roots, must_stop));
+        let packed = add_footage(contents, &mut packer, on_broken, |step| {
+            if cancel.is_cancelled() {
+                return Err(Stop);
+            }
+            on_step(step);
+            Ok(())
+        });
         is_over.store(packed.is_err(), Ordering::Relaxed);
         (packed, hashing.join())
     });
@@ -119,7 +129,7 @@ pub(super) fn pack<S: Sink>(
 fn hash_cut_sources(
     sources: &[CutSource],
     roots: &Roots,
-    is_over: &AtomicBool,
+    must_stop: impl Fn() -> bool,
 ) -> Result<Vec<Sha256>, ArchiveError> {
     let mut digests = Vec::with_capacity(sources.len());
     for source in sources {
@@ -134,8 +144,7 @@ fn hash_cut_sources(
             .held
             .file(roots, &source.segment)
             .map_err(|_| broken(io::ErrorKind::NotFound.into()))?;
-        let is_over = || is_over.load(Ordering::Relaxed);
-        match sha256(&file, source.held.size_bytes, is_over).map_err(broken)? {
+        match sha256(&file, source.held.size_bytes, &must_stop).map_err(broken)? {
             Some(digest) => digests.push(digest),
             None => return Err(ArchiveError::Cancelled),
         }

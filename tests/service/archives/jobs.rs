@@ -367,6 +367,26 @@ async fn cancelling_ends_the_packing_within_a_second_and_leaves_nothing_and_a_re
     server.stop_with_archives(&site, &[&archive]);
 }
 
+#[tokio::test]
+async fn cancelling_does_not_wait_for_the_hashes_of_what_is_only_cut_from() {
+    let site = with_a_long_recording();
+    let server = site.start().await;
+    let clips = proto::ArchiveSpec {
+        layout: proto::ArchiveLayout::Clips.into(),
+        ..everything()
+    };
+    let job_id = submit(&server, later(clips)).await;
+    packing(&server, &job_id).await;
+    let asked = Instant::now();
+    cancel(&server, &job_id).await;
+    let job = ended(&server, &job_id).await;
+    let took = asked.elapsed();
+    assert_eq!(job.state(), JobState::Cancelled);
+    assert!(took < Duration::from_secs(1), "cancelled after {took:?}");
+    assert_eq!(files_in(&site.archives()), Vec::<String>::new());
+    server.stop_with_archives(&site, &[]);
+}
+
 /// The predecessor ran inside the request: its row stayed `running` for ever and its staging folder on the disk.
 #[tokio::test]
 async fn defect_10_a_client_that_goes_away_does_not_stop_the_job() {
