@@ -15,4 +15,5 @@ pub mod packing;
 pub mod process;
 pub mod proto;
 pub mod repository;
+pub mod transfer;
 pub mod work;

@@ -36,7 +36,7 @@ impl ArchiveService for Services {
         let mut asked = request.into_inner();
         let mut fields = Fields::default();
         let content = content(&mut fields, asked.spec.clone());
-        if !asked.archive_id.is_empty() && !id::is_valid(id::ARCHIVE, &asked.archive_id) {
+        if !asked.archive_id.is_empty() && !id::is_valid(id::EXPORT, &asked.archive_id) {
             fields.wrong(
                 "archive_id",
                 "must be `bkj_` and then 1 to 58 of a-z, 0-9, `_` and `-`",
@@ -64,7 +64,7 @@ impl ArchiveService for Services {
             .await
             .map_err(ApiError::from)?;
         // An archive whose id nobody chose has that of its job.
-        let job_id = id::new(id::ARCHIVE);
+        let job_id = id::new(id::EXPORT);
         let spec = ArchiveSpec {
             archive_id: if asked.archive_id.is_empty() {
                 job_id.clone()
@@ -302,7 +302,7 @@ impl Services {
         if id.is_empty() {
             return Err(ApiError::field("archive_id", "is required"));
         }
-        if !id::is_valid(id::ARCHIVE, id) {
+        if !id::is_valid(id::EXPORT, id) {
             return Err(ApiError::archive_not_found(
                 &id.escape_debug().take(100).collect::<String>(),
             ));

@@ -275,7 +275,9 @@ pub(super) fn job_kind(kind: JobKind) -> proto::JobKind {
     match kind {
         JobKind::Clip => proto::JobKind::Clip,
         JobKind::Archive => proto::JobKind::Archive,
+        JobKind::Backup => proto::JobKind::Backup,
         JobKind::Verify => proto::JobKind::Verify,
+        JobKind::Restore => proto::JobKind::Restore,
         JobKind::Import => proto::JobKind::Import,
     }
 }
@@ -305,6 +307,11 @@ impl From<&Job> for proto::Job {
                 JobResult::ArchiveVerification(verification) => {
                     proto::job::Result::ArchiveVerification((*verification).into())
                 }
+                JobResult::Backup(run) => proto::job::Result::Backup((*run).into()),
+                JobResult::BackupVerification(verification) => {
+                    proto::job::Result::BackupVerification((*verification).into())
+                }
+                JobResult::Restore(summary) => proto::job::Result::Restore((*summary).into()),
                 JobResult::Import(summary) => proto::job::Result::Import(summary.into()),
             }),
             error: job.error.clone().map(notice_status),
@@ -324,8 +331,8 @@ impl From<&Job> for proto::Job {
                 .spec
                 .camera()
                 .map_or_else(String::new, ToString::to_string),
-            policy_id: String::new(),
-            destination_id: String::new(),
+            policy_id: job.spec.policy_id().to_owned(),
+            destination_id: job.spec.destination_id().to_owned(),
             retry_of: job.retry_of.clone(),
             request_id: job.request_id.clone(),
             plan: None,

@@ -50,9 +50,6 @@ impl JobService for Services {
         let size = page_size(&mut fields, asked_size);
         fields.check()?;
         let page = tokens.page(size, &page_token)?;
-        let Some(filter) = filter else {
-            return Ok(Response::new(proto::ListJobsResponse::default()));
-        };
         let (jobs, next) = self
             .jobs
             .list(&filter, &page)
@@ -105,11 +102,9 @@ impl JobService for Services {
         request: Request<proto::WatchJobsRequest>,
     ) -> Result<Response<Self::WatchJobsStream>, Status> {
         use proto::watch_jobs_response::Event;
-        // A filter that nothing can pass still watches: for the heartbeats, as with any other.
         let mut fields = Fields::default();
         let filter = filter(&mut fields, request.into_inner().filter);
         fields.check()?;
-        let filter = filter.unwrap_or_else(nothing);
         let watch = self.jobs.watch_all(filter).await.map_err(ApiError::from)?;
         let messages = futures::stream::try_unfold(watch, |mut watch| async move {
             let event = match watch.next().await.map_err(ApiError::from)? {
@@ -210,7 +205,7 @@ fn heartbeat() -> proto::Heartbeat {
 
 /// Refuses what cannot be a job's id, so that no odd text reaches logs; what can be one is looked up.
 fn known_form(job_id: &str) -> Result<&str, ApiError> {
-    if id::is_valid(id::JOB, job_id) || id::is_valid(id::ARCHIVE, job_id) {
+    if id::is_valid(id::JOB, job_id) || id::is_valid(id::EXPORT, job_id) {
         return Ok(job_id);
     }
     if job_id.is_empty() {
@@ -219,20 +214,20 @@ fn known_form(job_id: &str) -> Result<&str, ApiError> {
     Err(JobsError::NotFound(job_id.escape_debug().take(100).collect()).into())
 }
 
-/// The filter that was asked for, or `None` when no job of this version can pass it.
-fn filter(fields: &mut Fields, filter: Option<proto::JobFilter>) -> Option<JobFilter> {
+/// The filter that was asked for.
+fn filter(fields: &mut Fields, filter: Option<proto::JobFilter>) -> JobFilter {
     let filter = filter.unwrap_or_default();
     let camera_id = fields.optional_camera_id("filter.camera_id", &filter.camera_id);
-    let asks_for_backups = !filter.policy_id.is_empty() || !filter.destination_id.is_empty();
     let mut kinds = Vec::new();
     for kind in &filter.kinds {
         match proto::JobKind::try_from(*kind) {
             Ok(proto::JobKind::Clip) => kinds.push(JobKind::Clip),
             Ok(proto::JobKind::Archive) => kinds.push(JobKind::Archive),
+            Ok(proto::JobKind::Backup) => kinds.push(JobKind::Backup),
             Ok(proto::JobKind::Verify) => kinds.push(JobKind::Verify),
+            Ok(proto::JobKind::Restore) => kinds.push(JobKind::Restore),
             Ok(proto::JobKind::Import) => kinds.push(JobKind::Import),
             Ok(proto::JobKind::Unspecified) => kinds.extend(JobKind::ALL),
-            Ok(_) => {}
             Err(_) => fields.wrong("filter.kinds", format!("{kind} is not a known kind")),
         }
     }
@@ -251,46 +246,16 @@ fn filter(fields: &mut Fields, filter: Option<proto::JobFilter>) -> Option<JobFi
     }
     let created_by = fields.text("filter.created_by", filter.created_by);
     let labels = fields.labels("filter.labels", filter.labels);
-    if asks_for_backups || (kinds.is_empty() && !filter.kinds.is_empty()) {
-        return None;
-    }
-    Some(JobFilter {
+    let policy_id = fields.text("filter.policy_id", filter.policy_id);
+    let destination_id = fields.text("filter.destination_id", filter.destination_id);
+    let some = |text: String| (!text.is_empty()).then_some(text);
+    JobFilter {
         kinds,
         states,
         camera_id: camera_id.map(String::from),
-        created_by: (!created_by.is_empty()).then_some(created_by),
+        policy_id: some(policy_id),
+        destination_id: some(destination_id),
+        created_by: some(created_by),
         labels,
-    })
-}
-
-/// A filter that no job passes: job ids are never empty, and neither are their creators' ids here.
-fn nothing() -> JobFilter {
-    JobFilter {
-        camera_id: Some(String::from("\u{0}")),
-        ..JobFilter::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_filter_for_kinds_of_later_versions_passes_nothing_instead_of_everything() {
-        let kinds = |kind: i32| {
-            let mut fields = Fields::default();
-            let asked = proto::JobFilter {
-                kinds: vec![kind],
-                ..Default::default()
-            };
-            let filter = filter(&mut fields, Some(asked));
-            fields.check().map(|()| filter.map(|filter| filter.kinds))
-        };
-        assert_eq!(kinds(proto::JobKind::Backup.into()).unwrap(), None);
-        assert_eq!(
-            kinds(proto::JobKind::Clip.into()).unwrap(),
-            Some(vec![JobKind::Clip])
-        );
-        assert!(kinds(99).is_err());
     }
 }

@@ -9,6 +9,7 @@ mod catalog;
 mod clip;
 mod convert;
 mod convert_archive;
+mod convert_backup;
 mod download;
 mod fields;
 mod job;

@@ -316,7 +316,7 @@ impl From<JobsError> for ApiError {
             JobsError::OutputTaken { kind, id } => Self::Taken {
                 kind: match kind {
                     JobKind::Archive => "archive",
-                    JobKind::Clip | JobKind::Verify | JobKind::Import => "clip",
+                    _ => "clip",
                 },
                 name: id,
             },
@@ -483,6 +483,12 @@ pub(super) fn notice_status(notice: Notice) -> tonic_types::pb::Status {
         Reason::ArchiveNotFound => (ErrorReason::ArchiveNotFound, Code::NotFound),
         Reason::ArchiveTooLarge => (ErrorReason::ArchiveTooLarge, Code::InvalidArgument),
         Reason::FileCorrupted => (ErrorReason::FileCorrupted, Code::DataLoss),
+        Reason::DestinationNotFound => (ErrorReason::DestinationNotFound, Code::NotFound),
+        Reason::DestinationDisabled => (ErrorReason::DestinationDisabled, Code::FailedPrecondition),
+        Reason::RcloneUnavailable => (ErrorReason::RcloneUnavailable, Code::FailedPrecondition),
+        Reason::RcloneFailed => (ErrorReason::RcloneFailed, Code::Unavailable),
+        Reason::FilesNotSent => (ErrorReason::FilesNotSent, Code::DataLoss),
+        Reason::FilesNotRestored => (ErrorReason::FilesNotRestored, Code::DataLoss),
         Reason::IdTaken => (ErrorReason::IdTaken, Code::AlreadyExists),
         Reason::FfmpegUnavailable => (ErrorReason::FfmpegUnavailable, Code::FailedPrecondition),
         Reason::FfmpegFailed => (ErrorReason::FfmpegFailed, Code::Internal),

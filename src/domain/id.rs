@@ -6,8 +6,12 @@ use uuid::Uuid;
 pub const SEGMENT: &str = "seg_";
 /// Prefix of clip ids.
 pub const CLIP: &str = "clip_";
-/// Prefix of the ids of archives and of the jobs that make them.
-pub const ARCHIVE: &str = "bkj_";
+/// Prefix of the ids of archives, and of the jobs that make archives and backups.
+pub const EXPORT: &str = "bkj_";
+/// Prefix of destination ids.
+pub const DESTINATION: &str = "bkd_";
+/// Prefix of policy ids.
+pub const POLICY: &str = "bkp_";
 /// Prefix of job ids.
 pub const JOB: &str = "job_";
 

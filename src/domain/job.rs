@@ -6,6 +6,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::archive::{Archive, ArchiveSpec, ArchiveVerification, ArchiveVerificationSpec};
+use super::backup::run::{
+    BackupRun, BackupSpec, BackupVerification, BackupVerificationSpec, RestoreSpec, RestoreSummary,
+};
 use super::camera::CameraId;
 use super::catalog::ImportSummary;
 use super::clip::{Clip, ClipSpec};
@@ -18,22 +21,35 @@ pub enum JobKind {
     Clip,
     /// Makes an archive.
     Archive,
-    /// Checks an archive.
+    /// Sends footage to a destination.
+    Backup,
+    /// Checks an archive or a destination.
     Verify,
+    /// Brings footage back from a destination.
+    Restore,
     /// Takes footage into the catalog.
     Import,
 }
 
 impl JobKind {
     /// Every kind, in the order of the contract.
-    pub const ALL: [Self; 4] = [Self::Clip, Self::Archive, Self::Verify, Self::Import];
+    pub const ALL: [Self; 6] = [
+        Self::Clip,
+        Self::Archive,
+        Self::Backup,
+        Self::Verify,
+        Self::Restore,
+        Self::Import,
+    ];
 
     /// The kind's name in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Clip => "CLIP",
             Self::Archive => "ARCHIVE",
+            Self::Backup => "BACKUP",
             Self::Verify => "VERIFY",
+            Self::Restore => "RESTORE",
             Self::Import => "IMPORT",
         }
     }
@@ -232,6 +248,12 @@ pub enum Reason {
     FilesLeftOut,
     NoKeyFrame,
     FileCorrupted,
+    DestinationNotFound,
+    DestinationDisabled,
+    RcloneUnavailable,
+    RcloneFailed,
+    FilesNotSent,
+    FilesNotRestored,
 }
 
 /// The work of a job, by kind.
@@ -244,6 +266,12 @@ pub enum JobSpec {
     Archive(ArchiveSpec),
     /// Verify this archive.
     VerifyArchive(ArchiveVerificationSpec),
+    /// Send this.
+    Backup(BackupSpec),
+    /// Verify this destination.
+    VerifyBackup(BackupVerificationSpec),
+    /// Bring this back.
+    Restore(RestoreSpec),
     /// Import this source.
     Import(ImportSpec),
 }
@@ -254,20 +282,44 @@ impl JobSpec {
         match self {
             Self::Clip(_) => JobKind::Clip,
             Self::Archive(_) => JobKind::Archive,
-            Self::VerifyArchive(_) => JobKind::Verify,
+            Self::Backup(_) => JobKind::Backup,
+            Self::VerifyArchive(_) | Self::VerifyBackup(_) => JobKind::Verify,
+            Self::Restore(_) => JobKind::Restore,
             Self::Import(_) => JobKind::Import,
         }
     }
 
     /// The camera, of work that concerns a single one.
     pub fn camera(&self) -> Option<&CameraId> {
+        let cameras = match self {
+            Self::Clip(spec) => return Some(&spec.camera_id),
+            Self::Archive(spec) => &spec.content.camera_ids,
+            Self::Backup(spec) => &spec.selection.camera_ids,
+            Self::VerifyBackup(spec) => &spec.selection.camera_ids,
+            Self::Restore(spec) => &spec.selection.camera_ids,
+            Self::VerifyArchive(_) | Self::Import(_) => return None,
+        };
+        match cameras.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// The backup destination that it works on; empty for none.
+    pub fn destination_id(&self) -> &str {
         match self {
-            Self::Clip(spec) => Some(&spec.camera_id),
-            Self::Archive(spec) => match spec.content.camera_ids.as_slice() {
-                [only] => Some(only),
-                _ => None,
-            },
-            Self::VerifyArchive(_) | Self::Import(_) => None,
+            Self::Backup(spec) => &spec.destination_id,
+            Self::VerifyBackup(spec) => &spec.destination_id,
+            Self::Restore(spec) => &spec.destination_id,
+            Self::Clip(_) | Self::Archive(_) | Self::VerifyArchive(_) | Self::Import(_) => "",
+        }
+    }
+
+    /// The backup policy that it is a run of; empty for none.
+    pub fn policy_id(&self) -> &str {
+        match self {
+            Self::Backup(spec) => &spec.policy_id,
+            _ => "",
         }
     }
 
@@ -276,7 +328,7 @@ impl JobSpec {
         match self {
             Self::Clip(spec) => &spec.clip_id,
             Self::Archive(spec) => &spec.archive_id,
-            Self::VerifyArchive(_) | Self::Import(_) => "",
+            _ => "",
         }
     }
 }
@@ -291,6 +343,12 @@ pub enum JobResult {
     Archive(Box<Archive>),
     /// What the verification found.
     ArchiveVerification(Box<ArchiveVerification>),
+    /// What the run did.
+    Backup(Box<BackupRun>),
+    /// What the verification of a destination found.
+    BackupVerification(Box<BackupVerification>),
+    /// What came back.
+    Restore(Box<RestoreSummary>),
     /// What the import did.
     Import(ImportSummary),
 }

@@ -1,6 +1,7 @@
 //! Plain types and pure rules. Nothing here waits, reads a clock, touches a disk or knows a wire format.
 
 pub mod archive;
+pub mod backup;
 pub mod camera;
 pub mod catalog;
 pub mod clip;

@@ -347,8 +347,12 @@ impl Jobs {
 /// A new id for a job that does this work.
 pub fn job_id(spec: &JobSpec) -> String {
     id::new(match spec {
-        JobSpec::Archive(_) => id::ARCHIVE,
-        JobSpec::Clip(_) | JobSpec::VerifyArchive(_) | JobSpec::Import(_) => id::JOB,
+        JobSpec::Archive(_) | JobSpec::Backup(_) => id::EXPORT,
+        JobSpec::Clip(_)
+        | JobSpec::VerifyArchive(_)
+        | JobSpec::VerifyBackup(_)
+        | JobSpec::Restore(_)
+        | JobSpec::Import(_) => id::JOB,
     })
 }
 

@@ -15,6 +15,9 @@ const CLAIM: &str = concat!(
     "UPDATE jobs SET state = 'RUNNING', epoch = epoch + 1, attempt = attempt + 1, owner = $2, lease_until_us = $3, ",
     "start_time_us = $4, update_time_us = $4, next_attempt_time_us = NULL, progress = NULL, revision = revision + 1 ",
     "WHERE id = (SELECT id FROM jobs WHERE state = 'QUEUED' AND kind = $1 AND COALESCE(next_attempt_time_us, 0) <= $4 ",
+    // One run at a time sends to a destination.
+    "AND (kind <> 'BACKUP' OR NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.destination_id = jobs.destination_id ",
+    "AND other.kind = 'BACKUP' AND other.destination_id <> '' AND other.state IN ('RUNNING', 'CANCELLING'))) ",
     "ORDER BY priority, create_time_us, id LIMIT 1) RETURNING ",
     columns!()
 );
@@ -267,7 +270,14 @@ async fn end_attempt(
     match &outcome.result {
         Some(JobResult::Clip(clip)) => clips::insert(connection, clip).await?,
         Some(JobResult::Archive(archive)) => archives::insert(connection, archive).await?,
-        Some(JobResult::ArchiveVerification(_) | JobResult::Import(_)) | None => {}
+        Some(
+            JobResult::ArchiveVerification(_)
+            | JobResult::Backup(_)
+            | JobResult::BackupVerification(_)
+            | JobResult::Restore(_)
+            | JobResult::Import(_),
+        )
+        | None => {}
     }
     write_end(connection, job, state, outcome, end).await
 }

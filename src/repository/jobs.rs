@@ -14,8 +14,8 @@ use crate::domain::job::{Job, JobEvent, JobKind, JobState, NewJob, next_state};
 
 const INSERT: &str = concat!(
     "INSERT INTO jobs (id, kind, state, priority, camera_id, created_by, labels, retry_of, output_id, request_id, ",
-    "request_digest, spec, max_attempts, create_time_us, update_time_us) ",
-    "VALUES ($1, $2, 'QUEUED', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13) RETURNING ",
+    "request_digest, spec, max_attempts, create_time_us, update_time_us, policy_id, destination_id) ",
+    "VALUES ($1, $2, 'QUEUED', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15) RETURNING ",
     columns!()
 );
 const BY_REQUEST: &str = concat!(
@@ -75,6 +75,10 @@ pub struct JobFilter {
     pub states: Vec<JobState>,
     /// Of this camera.
     pub camera_id: Option<String>,
+    /// Runs of this policy.
+    pub policy_id: Option<String>,
+    /// On this destination.
+    pub destination_id: Option<String>,
     /// Asked for by.
     pub created_by: Option<String>,
     /// With all of these labels.
@@ -90,6 +94,14 @@ impl JobFilter {
                 .camera_id
                 .as_deref()
                 .is_none_or(|id| job.spec.camera().map(CameraId::as_str) == Some(id))
+            && self
+                .policy_id
+                .as_deref()
+                .is_none_or(|id| job.spec.policy_id() == id)
+            && self
+                .destination_id
+                .as_deref()
+                .is_none_or(|id| job.spec.destination_id() == id)
             && self
                 .created_by
                 .as_deref()
@@ -168,6 +180,8 @@ impl Store {
             .bind(to_json(&new.spec))
             .bind(i64::from(new.max_attempts))
             .bind(us(now))
+            .bind(new.spec.policy_id())
+            .bind(new.spec.destination_id())
             .fetch_one(&mut *transaction)
             .await?;
         transaction.commit().await?;
@@ -231,6 +245,14 @@ impl Store {
         }
         if let Some(camera_id) = &filter.camera_id {
             query.push(" AND camera_id = ").push_bind(camera_id);
+        }
+        if let Some(policy_id) = &filter.policy_id {
+            query.push(" AND policy_id = ").push_bind(policy_id);
+        }
+        if let Some(destination_id) = &filter.destination_id {
+            query
+                .push(" AND destination_id = ")
+                .push_bind(destination_id);
         }
         if let Some(created_by) = &filter.created_by {
             query.push(" AND created_by = ").push_bind(created_by);

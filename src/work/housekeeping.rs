@@ -151,7 +151,7 @@ async fn old_files(folder: &Path, is_ours: fn(&str) -> bool) -> std::io::Result<
 
 fn is_archive_file_name(name: &str) -> bool {
     name.strip_suffix(".zip")
-        .is_some_and(|stem| id::is_valid(id::ARCHIVE, stem))
+        .is_some_and(|stem| id::is_valid(id::EXPORT, stem))
 }
 
 fn is_clip_file_name(name: &str) -> bool {

@@ -1,0 +1,6 @@
+//! Backups: destinations, policies, what is at a destination, and what jobs find or leave there.
+
+pub mod destination;
+pub mod object;
+pub mod policy;
+pub mod run;

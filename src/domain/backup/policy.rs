@@ -1,0 +1,96 @@
+//! Policies: what is sent where, when, and for how long it is kept there.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc, Weekday};
+use chrono_tz::Tz;
+
+use super::object::BackupCheck;
+use crate::domain::camera::CameraId;
+
+/// Time between runs unless the policy says otherwise.
+pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(86_400);
+
+/// When a policy runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// So long after the beginning of the run before.
+    Interval(Duration),
+    /// By the calendar of a zone; five fields, checked.
+    Cron {
+        /// Minute, hour, day of the month, month, day of the week.
+        expression: String,
+        /// Where the clock hangs.
+        zone: Tz,
+    },
+}
+
+/// Hours of the day in which files may be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferHours {
+    /// First minute of the hours, counted from midnight.
+    pub start_minute: u16,
+    /// First minute after them; not after the first: on the next day.
+    pub end_minute: u16,
+    /// Where the clock hangs.
+    pub zone: Tz,
+    /// Days on which the hours begin; empty for every day.
+    pub days: Vec<Weekday>,
+}
+
+/// When objects are removed from a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Footage older than this goes; `None`: age does not matter.
+    pub max_age: Option<Duration>,
+    /// Objects go until no more than this many bytes are left; 0: the sum does not matter.
+    pub max_bytes: u64,
+}
+
+/// A policy as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(
+    missing_docs,
+    reason = "backup_policy.proto documents every field, and the names are the same"
+)]
+pub struct Policy {
+    pub id: String,
+    pub display_name: String,
+    pub destination_id: String,
+    pub enabled: bool,
+    pub schedule: Schedule,
+    /// `None`: everything in the catalog.
+    pub lookback: Option<Duration>,
+    pub camera_ids: Vec<CameraId>,
+    pub evidence_only: bool,
+    pub transfer_hours: Option<TransferHours>,
+    pub bandwidth_limit_bytes_per_second: u64,
+    pub check: BackupCheck,
+    pub retention: Option<Retention>,
+    /// `None`: as the server is set.
+    pub run_timeout: Option<Duration>,
+    pub labels: BTreeMap<String, String>,
+    pub create_time: DateTime<Utc>,
+    pub update_time: DateTime<Utc>,
+    /// Grows with each change of what callers can set; the etag is made of it.
+    pub revision: u64,
+    pub status: PolicyStatus,
+}
+
+/// How a policy fares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(
+    missing_docs,
+    reason = "backup_policy.proto documents every field, and the names are the same"
+)]
+pub struct PolicyStatus {
+    pub next_run_time: Option<DateTime<Utc>>,
+    pub last_run_time: Option<DateTime<Utc>>,
+    pub last_success_time: Option<DateTime<Utc>>,
+    pub last_job_id: String,
+    pub overdue_since_time: Option<DateTime<Utc>>,
+    pub files_unsent: u64,
+    pub bytes_unsent: u64,
+    pub files_at_risk: u64,
+}
