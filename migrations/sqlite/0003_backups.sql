@@ -62,6 +62,7 @@ CREATE TABLE backup_objects (
     camera_id          TEXT NOT NULL,
     start_us           BIGINT NOT NULL,
     end_us             BIGINT NOT NULL,
+    start_accuracy_us  BIGINT NOT NULL,
     remote_path        TEXT NOT NULL,
     size_bytes         BIGINT NOT NULL,
     sha256             TEXT NOT NULL,

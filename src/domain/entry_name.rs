@@ -57,7 +57,7 @@ pub fn entry_names(
 
 /// The folder of a camera's entries. A camera id is a plain name already but for those of devices; no id begins with
 /// `_`, so the folders of two cameras never become one.
-fn folder(camera_id: &CameraId) -> String {
+pub(super) fn folder(camera_id: &CameraId) -> String {
     let id = camera_id.as_str();
     if is_device(id) {
         format!("_{id}")
@@ -77,7 +77,7 @@ fn key(name: &str) -> u64 {
 }
 
 /// `name` with everything replaced that some system cannot have in a file name, or that could mislead a reader.
-fn plain(name: &str) -> String {
+pub(super) fn plain(name: &str) -> String {
     let mut plain: String = name
         .chars()
         .map(|c| if is_unfit(c) { '_' } else { c })
@@ -130,7 +130,7 @@ fn is_device(name: &str) -> bool {
 }
 
 /// Stem and extension, the extension with its dot. A leading dot begins no extension.
-fn split(name: &str) -> (&str, &str) {
+pub(super) fn split(name: &str) -> (&str, &str) {
     match name.rfind('.') {
         Some(at) if at > 0 => name.split_at(at),
         _ => (name, ""),

@@ -21,6 +21,20 @@ pub(super) mod time_us {
     }
 }
 
+/// Durations as microseconds.
+pub(super) mod duration_us {
+    use super::*;
+    use serde::{Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(duration: &TimeDelta, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_i64(duration.num_microseconds().unwrap_or(i64::MAX))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TimeDelta, D::Error> {
+        Ok(TimeDelta::microseconds(i64::deserialize(from)?))
+    }
+}
+
 /// Times that may be absent, as microseconds since the epoch.
 pub(super) mod optional_time_us {
     use super::*;

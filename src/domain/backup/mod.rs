@@ -1,6 +1,8 @@
 //! Backups: destinations, policies, what is at a destination, and what jobs find or leave there.
 
 pub mod destination;
+pub mod ledger;
+pub mod naming;
 pub mod object;
 pub mod policy;
 pub mod run;

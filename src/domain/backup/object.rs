@@ -1,10 +1,10 @@
 //! Objects: the files at a destination, as the ledger knows them.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::camera::CameraId;
-use crate::domain::stored::{optional_time_us, range_us, time_us};
+use crate::domain::stored::{duration_us, optional_time_us, range_us, time_us};
 use crate::domain::time::TimeRange;
 
 /// How thoroughly the bytes at a destination are compared with what was sent, weakest first.
@@ -84,6 +84,9 @@ pub struct BackupObject {
     pub camera_id: CameraId,
     #[serde(with = "range_us")]
     pub window: TimeRange,
+    /// How far after the window's start the footage may really begin, as the segment has it.
+    #[serde(with = "duration_us")]
+    pub start_accuracy: TimeDelta,
     pub remote_path: String,
     pub size_bytes: u64,
     pub sha256: String,
