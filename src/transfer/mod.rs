@@ -4,6 +4,8 @@
 //! rclone speaks to. Paths at a place are relative to the destination's path or prefix and always have `/` between
 //! their names.
 
+mod network;
+
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use tokio::sync::watch;
 
 use crate::domain::backup::destination::PauseReason;
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
+
+pub use network::Networks;
 
 /// A SHA-256.
 pub type Sha256 = [u8; 32];
