@@ -266,6 +266,7 @@ impl From<Progress> for proto::JobProgress {
                 .time_left_ms
                 .map(|ms| duration(TimeDelta::milliseconds(int64(ms)))),
             current_item: progress.current_item,
+            retries: int64(progress.retries),
         }
     }
 }

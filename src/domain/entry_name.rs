@@ -103,6 +103,16 @@ pub(super) fn plain(name: &str) -> String {
     plain
 }
 
+/// Whether every file system can have a file of this name, and it misleads no reader.
+pub(super) fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 255
+        && !name.chars().any(is_unfit)
+        && !name.ends_with(['.', ' '])
+        && !name.starts_with(' ')
+        && !is_device(name)
+}
+
 fn is_unfit(c: char) -> bool {
     c.is_control()
         || matches!(

@@ -174,6 +174,8 @@ pub struct Progress {
     pub time_left_ms: Option<u64>,
     /// What is being worked on, for people.
     pub current_item: String,
+    /// Transfers of single files that had to be repeated.
+    pub retries: u64,
 }
 
 impl Progress {

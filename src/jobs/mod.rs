@@ -6,6 +6,7 @@
 mod attempt;
 mod hub;
 mod runner;
+mod scheduler;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::work::Work;
 use hub::Hub;
 
 pub use runner::Runner;
+pub use scheduler::{RunDefaults, Scheduler, run_of};
 pub use watch::{JobChange, JobWatch, JobsWatch};
 
 /// Jobs that a person waits for.
@@ -77,6 +79,12 @@ pub enum JobsError {
         kind: JobKind,
         /// The id.
         id: String,
+    },
+    /// A run of the policy is under way.
+    #[error("a run of the policy is under way")]
+    PolicyRunning {
+        /// Its job.
+        job_id: String,
     },
     /// Too many jobs wait; try later.
     #[error("{0} jobs are waiting already; try again later")]
@@ -168,11 +176,22 @@ impl Jobs {
 
     /// Writes a job durably. The same request again gives the same job.
     pub async fn submit(&self, submission: Submission) -> Result<Arc<Job>, JobsError> {
-        let shared = &self.shared;
-        if shared.draining.is_cancelled() {
+        let new = self.new_job(submission)?;
+        let limit = self.shared.settings.queue_limit;
+        let inserted = self
+            .shared
+            .store
+            .insert_job(&new, limit, clock::now())
+            .await?;
+        self.announced(inserted, &new)
+    }
+
+    /// A job to be written, unless no more work is taken on.
+    fn new_job(&self, submission: Submission) -> Result<NewJob, JobsError> {
+        if self.shared.draining.is_cancelled() {
             return Err(JobsError::Draining);
         }
-        let new = NewJob {
+        Ok(NewJob {
             id: submission
                 .job_id
                 .unwrap_or_else(|| job_id(&submission.spec)),
@@ -183,12 +202,13 @@ impl Jobs {
             labels: submission.labels,
             retry_of: submission.retry_of,
             request: submission.request,
-        };
-        match shared
-            .store
-            .insert_job(&new, shared.settings.queue_limit, clock::now())
-            .await?
-        {
+        })
+    }
+
+    /// Tells whoever waits for it of a job that was written.
+    fn announced(&self, inserted: InsertedJob, new: &NewJob) -> Result<Arc<Job>, JobsError> {
+        let shared = &self.shared;
+        match inserted {
             InsertedJob::New(job) => {
                 let job = Arc::new(job);
                 shared.hub.publish(Arc::clone(&job));
@@ -201,6 +221,7 @@ impl Jobs {
                 kind: new.spec.kind(),
                 id: new.spec.output_id().to_owned(),
             }),
+            InsertedJob::PolicyRunning { job_id } => Err(JobsError::PolicyRunning { job_id }),
             InsertedJob::QueueFull(limit) => Err(JobsError::QueueFull(limit)),
         }
     }

@@ -23,3 +23,5 @@ mod streams;
 mod trims;
 mod unpacked;
 mod verification;
+
+pub use asking::two_cameras;

@@ -6,6 +6,7 @@
 )]
 
 mod archives;
+mod backups;
 mod catalog;
 mod clips;
 mod faults;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::footage::{Recipe, Recording, epoch, ms};
 use heldar_footage::proto;
 use heldar_footage::proto::archive_service_client::ArchiveServiceClient;
+use heldar_footage::proto::backup_service_client::BackupServiceClient;
 use heldar_footage::proto::catalog_service_client::CatalogServiceClient;
 use heldar_footage::proto::clip_service_client::ClipServiceClient;
 use heldar_footage::proto::job_service_client::JobServiceClient;
@@ -210,6 +211,10 @@ impl Server {
 
     pub fn archives(&self) -> ArchiveServiceClient<Channel> {
         ArchiveServiceClient::new(self.channel.clone())
+    }
+
+    pub fn backups(&self) -> BackupServiceClient<Channel> {
+        BackupServiceClient::new(self.channel.clone())
     }
 
     pub fn jobs(&self) -> JobServiceClient<Channel> {

@@ -133,6 +133,14 @@ impl DestinationSettings {
         }
     }
 
+    /// How long the destination refuses to delete a new object, where it does.
+    pub fn lock_duration(&self) -> Option<Duration> {
+        match self {
+            Self::S3(s3) => s3.object_lock.map(|lock| lock.duration),
+            _ => None,
+        }
+    }
+
     /// Whether anything in it must be sealed.
     pub fn has_secrets(&self) -> bool {
         self.secrets().iter().any(|secret| !secret.is_empty())

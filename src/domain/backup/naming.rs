@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::domain::camera::CameraId;
-use crate::domain::entry_name::{folder, plain, split};
+use crate::domain::entry_name::{folder, is_plain, plain, split};
 use crate::domain::layout::check_relative_path;
 
 /// Folder at a destination that holds what the service needs for itself.
@@ -34,7 +34,7 @@ pub fn paths(
 pub fn is_safe(path: &str) -> bool {
     check_relative_path(path).is_ok()
         && path.split('/').count() >= 2
-        && path.split('/').all(|step| plain(step) == step)
+        && path.split('/').all(is_plain)
         && !path.starts_with(OWN_FOLDER)
 }
 

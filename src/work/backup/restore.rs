@@ -1,0 +1,478 @@
+//! Bringing footage back: into a folder, and into the catalog when there is one.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::run::{current, named, window};
+use super::verification::parse_sha256;
+use super::{BackupError, BackupWork, FAULTS_LISTED, accept_first, ledger_copy, work_error};
+use crate::domain::backup::destination::{
+    DEFAULT_TRANSFERS, DestinationSettings,
+};
+use crate::domain::backup::ledger::LedgerLine;
+use crate::domain::backup::naming;
+use crate::domain::backup::object::{BackupFault, BackupFaultKind};
+use crate::domain::backup::run::{BackupSelection, LedgerSource, RestoreSpec, RestoreSummary};
+use crate::domain::camera::CameraId;
+use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
+use crate::packing;
+use crate::transfer::{
+    BatchProgress, Engine, Expected, Networks, Place, TransferError, Wanted,
+};
+use crate::work::intake::{Intake, RESTORES};
+use crate::work::output::free_bytes;
+use crate::work::source_file::open_beneath;
+use crate::work::{Attempt, Done, Work, WorkError};
+
+/// Files that are fetched in one go.
+const AT_ONCE: usize = 500;
+
+/// Disk that must stay free beside what is restored.
+const HEADROOM_BYTES: u64 = 1 << 30;
+
+/// Restores from destinations.
+pub struct RestoreWork {
+    backups: Arc<BackupWork>,
+    intake: Arc<Intake>,
+}
+
+impl RestoreWork {
+    /// Restores from the destinations of `backups`; `intake` takes the segments into the catalog again.
+    pub fn new(backups: Arc<BackupWork>, intake: Arc<Intake>) -> Self {
+        Self { backups, intake }
+    }
+}
+
+impl Work for RestoreWork {
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<Done, WorkError>> {
+        async move {
+            let JobSpec::Restore(spec) = &attempt.spec else {
+                return Err(WorkError::Failed(Notice::new(
+                    Reason::Internal,
+                    "not a restore",
+                )));
+            };
+            let summary = self.restore(&attempt, spec).await.map_err(work_error)?;
+            Ok(Done {
+                warnings: warnings(summary.files_failed),
+                result: JobResult::Restore(Box::new(summary)),
+            })
+        }
+        .boxed()
+    }
+}
+
+impl RestoreWork {
+    async fn restore(
+        &self,
+        attempt: &Attempt,
+        spec: &RestoreSpec,
+    ) -> Result<RestoreSummary, BackupError> {
+        let backups = &self.backups;
+        let mut destination = backups.readable(&spec.destination_id).await?;
+        let place = backups.place(&mut destination, &attempt.cancel).await?;
+        attempt.report(phase("reading the ledger"));
+        let lines = self.lines(&place, spec, &attempt.cancel).await?;
+        let folder = backups.settings.restore_folder.join(&spec.folder);
+        let (_limit, bandwidth) = watch::channel(destination.bandwidth_limit_bytes_per_second);
+        let fetching = Fetching {
+            place: &place,
+            folder: &folder,
+            transfers: destination.transfers.unwrap_or(DEFAULT_TRANSFERS),
+            bandwidth,
+            cancel: &attempt.cancel,
+        };
+        let mut summary = summary_of(&lines, &spec.selection);
+        summary.destination_id.clone_from(&spec.destination_id);
+        summary.folder.clone_from(&spec.folder);
+        let there = fetching
+            .all(lines, &mut summary, &mut |progress| attempt.report(progress))
+            .await?;
+        if spec.register_segments {
+            for (number, line) in there.iter().enumerate() {
+                if attempt.cancel.is_cancelled() {
+                    return Err(TransferError::Cancelled.into());
+                }
+                attempt.report(Progress {
+                    files_done: number as u64,
+                    files_total: there.len() as u64,
+                    ..phase("taking into the catalog")
+                });
+                self.register(line, &spec.folder, &mut summary).await?;
+            }
+        }
+        Ok(summary)
+    }
+
+    /// What the ledger says is there of the selection.
+    async fn lines(
+        &self,
+        place: &Place,
+        spec: &RestoreSpec,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<LedgerLine>, BackupError> {
+        let of_server = match spec.ledger_source {
+            LedgerSource::Destination => Vec::new(),
+            LedgerSource::Server | LedgerSource::Either => self
+                .backups
+                .store
+                .all_objects(&spec.destination_id, &spec.selection)
+                .await?
+                .iter()
+                .map(|object| LedgerLine::of(object, None))
+                .collect(),
+        };
+        let is_server_empty = of_server.is_empty()
+            && self
+                .backups
+                .store
+                .object_totals(&spec.destination_id, &BackupSelection::default())
+                .await?
+                .files
+                == 0;
+        let lines = match spec.ledger_source {
+            LedgerSource::Server => of_server,
+            LedgerSource::Either if !is_server_empty => of_server,
+            LedgerSource::Either | LedgerSource::Destination => {
+                let copy = ledger_copy::read(place, cancel).await?;
+                selected(copy.objects().cloned(), &spec.selection)
+            }
+        };
+        if lines.is_empty() {
+            return Err(BackupError::NothingMatches);
+        }
+        Ok(lines)
+    }
+
+    /// Takes a restored file into the catalog, under the id that its segment had.
+    async fn register(
+        &self,
+        line: &LedgerLine,
+        folder: &str,
+        summary: &mut RestoreSummary,
+    ) -> Result<(), BackupError> {
+        let path = format!("{folder}/{}", line.path);
+        let camera_id = CameraId::parse(&line.camera_id);
+        let taken = match camera_id {
+            Ok(camera_id) => {
+                self.intake
+                    .take_back(
+                        &line.segment_id,
+                        &camera_id,
+                        &path,
+                        line.start_time,
+                        line.start_accuracy(),
+                    )
+                    .await
+            }
+            Err(error) => Err(crate::work::intake::IntakeError::Path(error.to_string())),
+        };
+        match taken {
+            Ok(is_new) => summary.segments_registered += u64::from(is_new),
+            Err(crate::work::intake::IntakeError::Store(error)) => return Err(error.into()),
+            // The file is back and right; that it is no footage to us is worth a line, not a failure.
+            Err(error) => {
+                tracing::warn!(path, source = RESTORES, %error, "a restored file is not in the catalog");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What to restore on a machine that has no catalog.
+#[derive(Debug)]
+pub struct RestoreOrder {
+    /// Where from.
+    pub settings: DestinationSettings,
+    /// What.
+    pub selection: BackupSelection,
+    /// Into which folder.
+    pub folder: PathBuf,
+    /// Files at the same time.
+    pub transfers: u32,
+    /// Bytes a second; 0: no limit.
+    pub bandwidth_limit_bytes_per_second: u64,
+}
+
+/// Restores from a destination alone, by the copy of the ledger that lies there.
+///
+/// # Errors
+/// [`BackupError`]; faults of single files are in the summary.
+pub async fn restore_into(
+    mut order: RestoreOrder,
+    engine: &Engine,
+    cancel: &CancellationToken,
+    on_progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<RestoreSummary, BackupError> {
+    if let Some((host, port)) = crate::transfer::host_of(&order.settings)? {
+        Networks::default().check(&host, port).await?;
+    }
+    accept_first(&mut order.settings, cancel).await?;
+    let place = Place::open(&order.settings, engine)?;
+    on_progress(phase("reading the ledger"));
+    let copy = ledger_copy::read(&place, cancel).await?;
+    let lines = selected(copy.objects().cloned(), &order.selection);
+    if lines.is_empty() {
+        return Err(BackupError::NothingMatches);
+    }
+    let (_limit, bandwidth) = watch::channel(order.bandwidth_limit_bytes_per_second);
+    let fetching = Fetching {
+        place: &place,
+        folder: &order.folder,
+        transfers: order.transfers,
+        bandwidth,
+        cancel,
+    };
+    let mut summary = summary_of(&lines, &order.selection);
+    fetching.all(lines, &mut summary, on_progress).await?;
+    Ok(summary)
+}
+
+/// Those of `lines` that a selection means.
+fn selected(
+    lines: impl Iterator<Item = LedgerLine>,
+    selection: &BackupSelection,
+) -> Vec<LedgerLine> {
+    lines
+        .filter(|line| {
+            line.window().is_some()
+                && selection.start.is_none_or(|start| line.end_time > start)
+                && selection.end.is_none_or(|end| line.start_time < end)
+                && (selection.camera_ids.is_empty()
+                    || selection
+                        .camera_ids
+                        .iter()
+                        .any(|id| id.as_str() == line.camera_id))
+        })
+        .collect()
+}
+
+fn summary_of(lines: &[LedgerLine], selection: &BackupSelection) -> RestoreSummary {
+    let first = lines.iter().map(|line| line.start_time).min();
+    let last = lines.iter().map(|line| line.end_time).max();
+    RestoreSummary {
+        window: window(selection.start.or(first), selection.end.or(last)),
+        files_selected: lines.len() as u64,
+        ..RestoreSummary::default()
+    }
+}
+
+/// How files are fetched, and where to.
+struct Fetching<'a> {
+    place: &'a Place,
+    folder: &'a Path,
+    transfers: u32,
+    bandwidth: watch::Receiver<u64>,
+    cancel: &'a CancellationToken,
+}
+
+impl Fetching<'_> {
+    /// Fetches what is not there yet; answers the lines whose files are in the folder now, whole and right.
+    async fn all(
+        &self,
+        lines: Vec<LedgerLine>,
+        summary: &mut RestoreSummary,
+        on_progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Vec<LedgerLine>, BackupError> {
+        let folder = self.folder.to_owned();
+        std::fs::create_dir_all(&folder)?;
+        let (mut there, mut missing) = (Vec::new(), Vec::new());
+        let total = lines.len() as u64;
+        for line in lines {
+            if self.cancel.is_cancelled() {
+                return Err(TransferError::Cancelled.into());
+            }
+            on_progress(Progress {
+                files_done: (there.len() + missing.len()) as u64,
+                files_total: total,
+                ..phase("looking at what is there")
+            });
+            let Some(sha256) = parse_sha256(&line.sha256).filter(|_| naming::is_safe(&line.path))
+            else {
+                let what = "the ledger's name or hash of this file cannot be right";
+                note(summary, fault(&line, BackupFaultKind::NameUnsafe, what));
+                continue;
+            };
+            let (below, path, cancel) = (folder.clone(), line.path.clone(), self.cancel.clone());
+            let found = tokio::task::spawn_blocking(move || look(&below, &path, &cancel))
+                .await
+                .map_err(io::Error::other)??;
+            match found {
+                Found::Nothing => missing.push((line, sha256)),
+                Found::File(size_bytes, found) if size_bytes == line.size_bytes && found == sha256 => {
+                    summary.files_present += 1;
+                    there.push(line);
+                }
+                Found::File(..) | Found::Other => {
+                    let what = "another file has its name; it was left as it is";
+                    note(summary, fault(&line, BackupFaultKind::NameTaken, what));
+                }
+            }
+        }
+        let bytes_total: u64 = missing.iter().map(|(line, _)| line.size_bytes).sum();
+        self.check_room(bytes_total)?;
+        while !missing.is_empty() {
+            let rest = missing.split_off(missing.len().min(AT_ONCE));
+            let some = std::mem::replace(&mut missing, rest);
+            there.extend(self.some(some, bytes_total, summary, on_progress).await?);
+        }
+        Ok(there)
+    }
+
+    fn check_room(&self, bytes: u64) -> Result<(), BackupError> {
+        let need_bytes = bytes.saturating_add(HEADROOM_BYTES);
+        let free_bytes = free_bytes(self.folder)?;
+        if bytes > 0 && free_bytes < need_bytes {
+            return Err(BackupError::DiskFull {
+                need_bytes,
+                free_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    async fn some(
+        &self,
+        some: Vec<(LedgerLine, [u8; 32])>,
+        bytes_total: u64,
+        summary: &mut RestoreSummary,
+        on_progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Vec<LedgerLine>, BackupError> {
+        let mut wanted = Vec::with_capacity(some.len());
+        for (line, sha256) in &some {
+            let target = self.folder.join(&line.path);
+            if let Some(parent) = target.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            wanted.push(Wanted {
+                expected: Expected {
+                    path: line.path.clone(),
+                    size_bytes: line.size_bytes,
+                    sha256: *sha256,
+                },
+                target,
+            });
+        }
+        let (files_before, bytes_before, files_total) = (
+            summary.files_restored + summary.files_present + summary.files_failed,
+            summary.bytes_restored,
+            summary.files_selected,
+        );
+        let outcomes = self
+            .place
+            .fetch(
+                &wanted,
+                self.transfers,
+                self.bandwidth.clone(),
+                self.cancel,
+                |batch: BatchProgress| {
+                    let bytes_done = bytes_before + batch.bytes_moved;
+                    on_progress(Progress {
+                        files_done: files_before + batch.files_done,
+                        files_total,
+                        bytes_done,
+                        bytes_total,
+                        fraction: Some((bytes_done as f64 / bytes_total.max(1) as f64).min(1.0)),
+                        retries: batch.retries,
+                        current_item: current(&batch.current),
+                        ..phase("fetching")
+                    });
+                },
+            )
+            .await?;
+        let mut there = Vec::with_capacity(some.len());
+        for (((line, _), wanted), outcome) in some.into_iter().zip(wanted).zip(outcomes) {
+            match outcome {
+                Ok(()) => {
+                    // The ledger tells a changed file from the one that was sent by this time.
+                    File::options()
+                        .write(true)
+                        .open(&wanted.target)?
+                        .set_modified(line.modified_time.into())?;
+                    summary.files_restored += 1;
+                    summary.bytes_restored += line.size_bytes;
+                    there.push(line);
+                }
+                Err(found) => {
+                    let about = fault(&line, BackupFaultKind::TransferFailed, "");
+                    note(summary, named(about, found, &line.path));
+                }
+            }
+        }
+        Ok(there)
+    }
+}
+
+/// What has a name in the folder of a restore.
+enum Found {
+    Nothing,
+    File(u64, [u8; 32]),
+    /// A folder, a link, or what cannot be read.
+    Other,
+}
+
+fn look(folder: &Path, path: &str, cancel: &CancellationToken) -> Result<Found, BackupError> {
+    let file = match open_beneath(folder, Path::new(path)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(_) => return Ok(Found::Other),
+    };
+    let size_bytes = file.metadata()?.len();
+    match packing::sha256(&file, size_bytes, || cancel.is_cancelled()) {
+        Ok(Some(sha256)) => Ok(Found::File(size_bytes, sha256)),
+        Ok(None) => Err(TransferError::Cancelled.into()),
+        Err(_) => Ok(Found::Other),
+    }
+}
+
+fn fault(line: &LedgerLine, kind: BackupFaultKind, what: &str) -> BackupFault {
+    BackupFault {
+        kind,
+        segment_id: line.segment_id.clone(),
+        camera_id: line.camera_id.clone(),
+        remote_path: line.path.clone(),
+        expected_size_bytes: Some(line.size_bytes),
+        found_size_bytes: None,
+        expected_sha256: line.sha256.clone(),
+        found_sha256: String::new(),
+        message: format!("{}: {what}", line.path.escape_debug()),
+    }
+}
+
+fn note(summary: &mut RestoreSummary, fault: BackupFault) {
+    summary.files_failed += 1;
+    if summary.faults.len() < FAULTS_LISTED {
+        summary.faults.push(fault);
+    }
+}
+
+fn phase(name: &str) -> Progress {
+    Progress {
+        phase: name.to_owned(),
+        ..Progress::default()
+    }
+}
+
+fn warnings(files_failed: u64) -> Vec<Notice> {
+    let words = match files_failed {
+        0 => return Vec::new(),
+        1 => "1 file was not brought back".to_owned(),
+        count => format!("{count} files were not brought back"),
+    };
+    vec![
+        Notice::new(
+            Reason::FilesNotRestored,
+            format!("{words}; `faults` says which"),
+        )
+        .with("fault_count", files_failed.to_string()),
+    ]
+}

@@ -1,0 +1,307 @@
+//! Comparing a destination with its ledger.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use super::run::{hex, named, window};
+use super::{BackupError, BackupWork, FAULTS_LISTED, work_error};
+use crate::clock;
+use crate::domain::backup::naming::OWN_FOLDER;
+use crate::domain::backup::object::{
+    BackupCheck, BackupFault, BackupFaultKind, BackupObject, ObjectState,
+};
+use crate::domain::backup::run::{BackupVerification, BackupVerificationSpec};
+use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
+use crate::repository::ObjectVerdict;
+use crate::transfer::{Expected, Listed, Place, TransferError};
+use crate::work::{Attempt, Done, Work, WorkError};
+
+/// Objects that are checked in one go.
+const AT_ONCE: usize = 500;
+
+/// Verifies destinations.
+pub struct BackupVerificationWork {
+    backups: Arc<BackupWork>,
+}
+
+impl BackupVerificationWork {
+    /// Verifies the destinations of `backups`.
+    pub fn new(backups: Arc<BackupWork>) -> Self {
+        Self { backups }
+    }
+}
+
+impl Work for BackupVerificationWork {
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<Done, WorkError>> {
+        async move {
+            let JobSpec::VerifyBackup(spec) = &attempt.spec else {
+                return Err(WorkError::Failed(Notice::new(
+                    Reason::Internal,
+                    "not a verification of a destination",
+                )));
+            };
+            let found = self.verify(&attempt, spec).await.map_err(work_error)?;
+            Ok(Done {
+                result: JobResult::BackupVerification(Box::new(found)),
+                warnings: Vec::new(),
+            })
+        }
+        .boxed()
+    }
+}
+
+impl BackupVerificationWork {
+    async fn verify(
+        &self,
+        attempt: &Attempt,
+        spec: &BackupVerificationSpec,
+    ) -> Result<BackupVerification, BackupError> {
+        let backups = &self.backups;
+        let mut destination = backups.readable(&spec.destination_id).await?;
+        let place = backups.place(&mut destination, &attempt.cancel).await?;
+        let total = backups
+            .store
+            .object_totals(&spec.destination_id, &spec.selection)
+            .await?;
+        let mut found = BackupVerification {
+            destination_id: spec.destination_id.clone(),
+            window: None,
+            check: spec.check,
+            objects_checked: 0,
+            bytes_read: 0,
+            objects_missing: 0,
+            objects_changed: 0,
+            objects_unknown: 0,
+            faults: Vec::new(),
+            verify_time: clock::now(),
+        };
+        let (mut first, mut last, mut after) = (None, None, None);
+        loop {
+            let objects = backups
+                .store
+                .objects_forward(
+                    &spec.destination_id,
+                    &spec.selection,
+                    after.as_ref(),
+                    AT_ONCE,
+                )
+                .await?;
+            let Some(end) = objects.last() else {
+                break;
+            };
+            after = Some((end.window.start(), end.segment_id.clone()));
+            first = first.or(objects.first().map(|object| object.window.start()));
+            last = last.max(objects.iter().map(|object| object.window.end()).max());
+            self.check(&place, objects, &mut found, attempt, total.files)
+                .await?;
+        }
+        if spec.find_unknown {
+            self.find_unknown(&place, &mut found, attempt).await?;
+        }
+        found.window = window(spec.selection.start.or(first), spec.selection.end.or(last));
+        found.verify_time = clock::now();
+        Ok(found)
+    }
+
+    /// Checks some objects and writes down in the ledger how they are.
+    async fn check(
+        &self,
+        place: &Place,
+        objects: Vec<BackupObject>,
+        found: &mut BackupVerification,
+        attempt: &Attempt,
+        files_total: u64,
+    ) -> Result<(), BackupError> {
+        let expected = objects
+            .iter()
+            .map(expected)
+            .collect::<Result<Vec<_>, _>>()?;
+        let checked = found.objects_checked;
+        let mut bytes_here = 0;
+        let before = found.bytes_read;
+        let outcomes = place
+            .check(&expected, found.check, &attempt.cancel, |bytes| {
+                bytes_here = bytes;
+                attempt.report(Progress {
+                    phase: "verifying".to_owned(),
+                    files_done: checked,
+                    files_total,
+                    bytes_done: before + bytes,
+                    fraction: Some(checked as f64 / files_total.max(1) as f64),
+                    ..Progress::default()
+                });
+            })
+            .await?;
+        found.bytes_read += bytes_here;
+        let now = clock::now();
+        let mut verdicts = Vec::with_capacity(objects.len());
+        for (object, outcome) in objects.into_iter().zip(outcomes) {
+            found.objects_checked += 1;
+            let (state, check) = match outcome {
+                Ok(check) => (ObjectState::Present, Some(check)),
+                Err(fault) => {
+                    let state = match fault.kind {
+                        BackupFaultKind::ObjectMissing => ObjectState::Missing,
+                        BackupFaultKind::ObjectChanged | BackupFaultKind::CheckFailed => {
+                            ObjectState::Changed
+                        }
+                        // That it could not be read says nothing of its bytes.
+                        _ => object.state,
+                    };
+                    let fault = named(fault_of(&object), fault, &object.remote_path);
+                    note(found, fault);
+                    (state, None)
+                }
+            };
+            match state {
+                ObjectState::Missing => found.objects_missing += 1,
+                ObjectState::Changed => found.objects_changed += 1,
+                ObjectState::Present => {}
+            }
+            verdicts.push(ObjectVerdict {
+                segment_id: object.segment_id,
+                state,
+                check,
+                time: now,
+            });
+        }
+        self.backups
+            .store
+            .note_verdicts(&found.destination_id, &verdicts)
+            .await?;
+        attempt.report(Progress {
+            phase: "verifying".to_owned(),
+            files_done: found.objects_checked,
+            files_total,
+            bytes_done: found.bytes_read,
+            fraction: Some(found.objects_checked as f64 / files_total.max(1) as f64),
+            ..Progress::default()
+        });
+        Ok(())
+    }
+
+    /// Looks for files at the destination that the ledger does not know.
+    async fn find_unknown(
+        &self,
+        place: &Place,
+        found: &mut BackupVerification,
+        attempt: &Attempt,
+    ) -> Result<(), BackupError> {
+        attempt.report(Progress {
+            phase: "looking for unknown files".to_owned(),
+            ..Progress::default()
+        });
+        let (names, mut listed) = tokio::sync::mpsc::channel::<Listed>(AT_ONCE);
+        let listing = async move {
+            let own = format!("{OWN_FOLDER}/");
+            // Handing over without waiting would hold a whole destination in memory, so the listing waits when it must.
+            place
+                .list("", &attempt.cancel, async |file: Listed| {
+                    if file.path.starts_with(&own) {
+                        return Ok(());
+                    }
+                    names
+                        .send(file)
+                        .await
+                        .map_err(|_| TransferError::Cancelled)
+                })
+                .await
+                .map_err(BackupError::from)
+        };
+        let comparing = async {
+            let mut some = Vec::with_capacity(AT_ONCE);
+            while listed.recv_many(&mut some, AT_ONCE).await > 0 {
+                let paths: Vec<String> = some.iter().map(|file| file.path.clone()).collect();
+                let known = self
+                    .backups
+                    .store
+                    .paths_taken(&found.destination_id, &paths)
+                    .await?;
+                for file in some.drain(..).filter(|file| !known.contains_key(&file.path)) {
+                    found.objects_unknown += 1;
+                    let fault = BackupFault {
+                        kind: BackupFaultKind::ObjectUnknown,
+                        segment_id: String::new(),
+                        camera_id: String::new(),
+                        message: format!("{}: the ledger does not know this file", file.path),
+                        remote_path: file.path,
+                        expected_size_bytes: None,
+                        found_size_bytes: Some(file.size_bytes),
+                        expected_sha256: String::new(),
+                        found_sha256: String::new(),
+                    };
+                    note(found, fault);
+                }
+            }
+            Ok(())
+        };
+        tokio::try_join!(listing, comparing)?;
+        Ok(())
+    }
+}
+
+fn note(found: &mut BackupVerification, fault: BackupFault) {
+    if found.faults.len() < FAULTS_LISTED {
+        found.faults.push(fault);
+    }
+}
+
+/// What an object should be at the destination.
+fn expected(object: &BackupObject) -> Result<Expected, BackupError> {
+    Ok(Expected {
+        path: object.remote_path.clone(),
+        size_bytes: object.size_bytes,
+        sha256: parse_sha256(&object.sha256).ok_or_else(|| {
+            std::io::Error::other(format!("the ledger's hash of {} is none", object.segment_id))
+        })?,
+    })
+}
+
+/// The bytes of a hash in 64 hexadecimal digits.
+pub(super) fn parse_sha256(text: &str) -> Option<[u8; 32]> {
+    let mut sha256 = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in sha256.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    // A sign would pass as a digit.
+    (hex(&sha256) == text).then_some(sha256)
+}
+
+fn fault_of(object: &BackupObject) -> BackupFault {
+    BackupFault {
+        kind: BackupFaultKind::ObjectMissing,
+        segment_id: object.segment_id.clone(),
+        camera_id: object.camera_id.to_string(),
+        remote_path: object.remote_path.clone(),
+        expected_size_bytes: Some(object.size_bytes),
+        found_size_bytes: None,
+        expected_sha256: object.sha256.clone(),
+        found_sha256: String::new(),
+        message: String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_64_lower_case_digits_and_nothing_else() {
+        let digits = "0123456789abcdef".repeat(4);
+        assert_eq!(parse_sha256(&digits).map(|sha256| hex(&sha256)), Some(digits.clone()));
+        for text in [
+            String::new(),
+            digits[1..].to_owned(),
+            digits.to_uppercase(),
+            format!("+{}", &digits[1..]),
+            "é".repeat(32),
+        ] {
+            assert_eq!(parse_sha256(&text), None, "{text}");
+        }
+    }
+}

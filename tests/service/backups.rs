@@ -1,0 +1,7 @@
+//! Backups from end to end: what is at a destination, what the ledger says, and what comes back.
+
+mod asking;
+mod policies;
+mod restores;
+mod runs;
+mod verifications;

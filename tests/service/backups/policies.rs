@@ -1,0 +1,179 @@
+//! Policies: when they run, what they keep, and what is said of them.
+
+use heldar_footage::proto::{self, JobKind, JobState};
+
+use super::asking::{
+    at_its_end, expected, footage_in, local_destination, nas, objects, run_of, site,
+};
+use crate::server::{Server, Site, becomes, ended, reason, seconds};
+use crate::small_disk::SmallDisk;
+
+async fn create(server: &Server, policy: proto::Policy) -> proto::Policy {
+    let request = proto::CreatePolicyRequest {
+        policy: Some(policy),
+        ..Default::default()
+    };
+    let answer = server.backups().create_policy(request).await.unwrap();
+    answer.into_inner()
+}
+
+async fn policy(server: &Server, id: &str) -> proto::Policy {
+    let request = proto::GetPolicyRequest {
+        policy_id: id.to_owned(),
+    };
+    let answer = server.backups().get_policy(request).await.unwrap();
+    answer.into_inner()
+}
+
+fn hourly(destination_id: &str) -> proto::Policy {
+    proto::Policy {
+        display_name: "hourly".to_owned(),
+        destination_id: destination_id.to_owned(),
+        schedule: Some(proto::policy::Schedule::Interval(prost_types::Duration {
+            seconds: 3600,
+            nanos: 0,
+        })),
+        ..Default::default()
+    }
+}
+
+/// The runs of a policy.
+async fn runs(server: &Server, policy_id: &str) -> Vec<proto::Job> {
+    let request = proto::ListJobsRequest {
+        filter: Some(proto::JobFilter {
+            policy_id: policy_id.to_owned(),
+            kinds: vec![JobKind::Backup.into()],
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let answer = server.jobs().list_jobs(request).await.unwrap();
+    answer.into_inner().jobs
+}
+
+fn scheduled(site: Site) -> Site {
+    site.with("HELDAR_BACKUP_ENABLED", "true")
+        .with("HELDAR_BACKUP_SCHEDULER_INTERVAL_S", "5")
+}
+
+#[tokio::test]
+async fn a_policy_that_is_due_runs_by_itself_once_and_says_when_it_runs_next() {
+    let site = scheduled(site());
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    let made = create(&server, hourly(&id)).await;
+    let job = becomes("the run is there", async || {
+        runs(&server, &made.id).await.into_iter().next()
+    })
+    .await;
+    let job = ended(&server, &job.id).await;
+    assert_eq!(run_of(&job).files_sent, 6);
+    assert_eq!((job.policy_id.as_str(), job.destination_id.as_str()), (made.id.as_str(), id.as_str()));
+    assert_eq!(footage_in(&nas(&site)), expected(&site));
+    let status = policy(&server, &made.id).await.status.unwrap();
+    let (last, next) = (status.last_run_time.unwrap(), status.next_run_time.unwrap());
+    assert_eq!((next.seconds - last.seconds, status.last_job_id), (3600, job.id));
+    assert!(status.last_success_time.is_some() && status.overdue_since_time.is_none());
+    assert_eq!(server.stop(), 0);
+
+    // What was due once does not run again after a restart: one that is due now runs, and it is the only one.
+    let server = site.start().await;
+    let other = create(&server, hourly(&id)).await;
+    becomes("the other policy runs", async || {
+        (!runs(&server, &other.id).await.is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(runs(&server, &made.id).await.len(), 1);
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
+async fn a_run_by_hand_works_while_the_scheduler_and_the_policy_are_off() {
+    let site = site();
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    let made = create(
+        &server,
+        proto::Policy {
+            enabled: Some(false),
+            ..hourly(&id)
+        },
+    )
+    .await;
+    assert!(made.status.unwrap().next_run_time.is_none());
+    let request = proto::RunPolicyRequest {
+        policy_id: made.id.clone(),
+        wait: seconds(60),
+        ..Default::default()
+    };
+    let job = server.backups().run_policy(request).await.unwrap();
+    let job = at_its_end(&server, job.into_inner()).await;
+    assert_eq!(run_of(&job).files_sent, 6);
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
+async fn retention_removes_what_is_old_but_the_newest_day_and_evidence_stay() {
+    let site = site();
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    let made = create(
+        &server,
+        proto::Policy {
+            retention: Some(proto::BackupRetention {
+                max_age: seconds(86_400),
+                max_bytes: 0,
+            }),
+            ..hourly(&id)
+        },
+    )
+    .await;
+    let request = proto::RunPolicyRequest {
+        policy_id: made.id.clone(),
+        wait: seconds(60),
+        ..Default::default()
+    };
+    let job = server.backups().run_policy(request).await.unwrap();
+    let run = run_of(&at_its_end(&server, job.into_inner()).await);
+    // All footage of the tests is of one day, long ago: the newest day of each camera.
+    assert_eq!((run.files_sent, run.files_removed), (6, 0));
+    assert_eq!(objects(&server, &id).await.len(), 6);
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
+async fn a_destination_that_is_full_is_paused_until_a_trial_passes() {
+    let site = site();
+    let Some(disk) = SmallDisk::mount(nas(&site), 96 << 10) else {
+        return;
+    };
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    let made = create(&server, hourly(&id)).await;
+    let run = proto::RunPolicyRequest {
+        policy_id: made.id.clone(),
+        wait: seconds(60),
+        ..Default::default()
+    };
+    let job = server.backups().run_policy(run.clone()).await.unwrap();
+    let job = at_its_end(&server, job.into_inner()).await;
+    assert_eq!(job.state(), JobState::Failed);
+    assert_eq!(job.attempt, 1, "a person has to look at it: trying again is of no use");
+    let paused = super::asking::destination(&server, &id).await;
+    let pause = paused.status.unwrap().pause.unwrap();
+    assert_eq!(pause.reason(), proto::DestinationPauseReason::Full);
+    let refused = server.backups().run_policy(run.clone()).await.unwrap_err();
+    assert_eq!(reason(&refused), "DESTINATION_DISABLED");
+    let names = footage_in(&nas(&site));
+    let expected = expected(&site);
+    for (name, bytes) in &names {
+        assert_eq!(Some(bytes), expected.get(name), "{name} is whole or not there");
+    }
+
+    disk.resize(64 << 20);
+    assert!(super::asking::try_out(&server, &id).await.ok);
+    let job = server.backups().run_policy(run).await.unwrap();
+    assert_eq!(at_its_end(&server, job.into_inner()).await.state(), JobState::Succeeded);
+    assert_eq!(footage_in(&nas(&site)), expected);
+    assert_eq!(server.stop(), 0);
+}

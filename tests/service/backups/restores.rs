@@ -1,0 +1,195 @@
+//! Bringing footage back.
+
+use heldar_footage::proto::{self, BackupFaultKind, JobState, LedgerSource};
+
+use super::asking::{
+    at_its_end, create_destination, expected, footage_in, local, local_destination, nas,
+    run_everything, site,
+};
+use crate::footage::{epoch, ms};
+use crate::recorder::CAMERA;
+use crate::server::{Server, Site, becomes, clip_request, reason, seconds, time};
+
+fn from(destination_id: &str, folder: &str) -> proto::RestoreBackupRequest {
+    proto::RestoreBackupRequest {
+        destination_id: destination_id.to_owned(),
+        folder: folder.to_owned(),
+        wait: seconds(60),
+        ..Default::default()
+    }
+}
+
+async fn restore(server: &Server, request: proto::RestoreBackupRequest) -> proto::RestoreSummary {
+    let job = server.backups().restore_backup(request).await.unwrap();
+    let job = at_its_end(server, job.into_inner()).await;
+    assert_eq!(job.state(), JobState::Succeeded, "{:?}", job.error);
+    match job.result {
+        Some(proto::job::Result::Restore(summary)) => summary,
+        other => panic!("no summary: {other:?}"),
+    }
+}
+
+fn restored(site: &Site, folder: &str) -> std::path::PathBuf {
+    site.data().join("restores").join(folder)
+}
+
+#[tokio::test]
+async fn what_was_lost_comes_back_into_the_folder_and_under_its_ids_into_the_catalog() {
+    let site = site();
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    let run = run_everything(&server, &id).await;
+    let everything = expected(&site);
+    let before = server.segments(CAMERA).await;
+    assert_eq!(server.stop(), 0);
+    std::fs::remove_dir_all(site.recordings()).unwrap();
+    std::fs::create_dir(site.recordings()).unwrap();
+    let server = site.start().await;
+    becomes("the loss is noticed", async || {
+        let segments = server.segments(CAMERA).await;
+        segments
+            .iter()
+            .all(|segment| segment.state() == proto::SegmentState::Missing)
+            .then_some(())
+    })
+    .await;
+
+    let summary = restore(&server, from(&id, "case-17")).await;
+    assert_eq!(
+        (summary.files_selected, summary.files_restored, summary.files_failed),
+        (6, 6, 0)
+    );
+    assert_eq!(
+        (summary.bytes_restored, summary.segments_registered),
+        (run.bytes_sent, 6)
+    );
+    assert_eq!(footage_in(&restored(&site, "case-17")), everything);
+    let after = server.segments(CAMERA).await;
+    let ids = |segments: &[proto::Segment]| -> Vec<_> {
+        segments
+            .iter()
+            .map(|segment| (segment.id.clone(), segment.window))
+            .collect()
+    };
+    assert_eq!(ids(&after), ids(&before));
+    let clip = server
+        .clips()
+        .create_clip(proto::CreateClipRequest {
+            wait: seconds(60),
+            ..clip_request(CAMERA, 1_000, 25_000)
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(clip.state(), JobState::Succeeded, "{:?}", clip.error);
+
+    // What came back is at the destination already.
+    let again = run_everything(&server, &id).await;
+    assert!(again.nothing_to_do, "{again:?}");
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
+async fn a_restore_goes_on_where_it_was_and_overwrites_nothing() {
+    let site = site();
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    run_everything(&server, &id).await;
+    let everything = expected(&site);
+    let names: Vec<_> = everything.keys().cloned().collect();
+    let folder = restored(&site, "again");
+    for (name, bytes) in [
+        (&names[0], everything[&names[0]].as_slice()),
+        (&names[1], b"mine".as_slice()),
+    ] {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    let request = proto::RestoreBackupRequest {
+        register_segments: Some(false),
+        ..from(&id, "again")
+    };
+    let summary = restore(&server, request).await;
+    assert_eq!(
+        (
+            summary.files_present,
+            summary.files_restored,
+            summary.files_failed,
+            summary.segments_registered
+        ),
+        (1, 4, 1, 0)
+    );
+    assert_eq!(summary.faults[0].kind(), BackupFaultKind::NameTaken);
+    assert_eq!(summary.faults[0].remote_path, names[1]);
+    assert_eq!(std::fs::read(folder.join(&names[1])).unwrap(), b"mine");
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
+async fn a_changed_object_is_named_and_never_restored() {
+    let site = site();
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    run_everything(&server, &id).await;
+    let name = expected(&site).into_keys().next().unwrap();
+    let mut bytes = expected(&site)[&name].clone();
+    bytes[100] ^= 1;
+    std::fs::write(nas(&site).join(&name), bytes).unwrap();
+    let summary = restore(&server, from(&id, "bad")).await;
+    assert_eq!((summary.files_restored, summary.files_failed), (5, 1));
+    assert!(matches!(
+        summary.faults[0].kind(),
+        BackupFaultKind::ObjectChanged | BackupFaultKind::CheckFailed
+    ));
+    assert!(!restored(&site, "bad").join(&name).exists());
+    assert_eq!(footage_in(&restored(&site, "bad")).len(), 5);
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
+async fn after_the_database_is_lost_the_destination_alone_is_enough() {
+    let site = site();
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    run_everything(&server, &id).await;
+    assert_eq!(server.stop(), 0);
+    let everything = expected(&site);
+
+    let other = super::asking::site();
+    std::fs::remove_dir_all(other.recordings()).unwrap();
+    std::fs::create_dir(other.recordings()).unwrap();
+    std::fs::remove_dir_all(other.data()).unwrap();
+    let other = other.with(
+        "HELDAR_BACKUP_LOCAL_ROOTS",
+        site.path("").to_str().unwrap().trim_end_matches('/'),
+    );
+    let server = other.start().await;
+    let found = create_destination(&server, local(&nas(&site))).await.unwrap();
+    for source in [LedgerSource::Unspecified, LedgerSource::Destination] {
+        let folder = format!("by-{}", i32::from(source));
+        let request = proto::RestoreBackupRequest {
+            ledger_source: source.into(),
+            camera_ids: vec![CAMERA.to_owned()],
+            start_time: time(epoch()),
+            end_time: time(epoch() + ms(15_000)),
+            ..from(&found.id, &folder)
+        };
+        let summary = restore(&server, request).await;
+        assert_eq!((summary.files_selected, summary.files_restored), (2, 2));
+        for (path, bytes) in footage_in(&restored(&other, &folder)) {
+            assert_eq!(bytes, everything[&path]);
+        }
+    }
+    assert_eq!(server.segments(CAMERA).await.len(), 2);
+    let nothing = proto::RestoreBackupRequest {
+        ledger_source: LedgerSource::Server.into(),
+        ..from(&found.id, "none")
+    };
+    let refused = server.backups().restore_backup(nothing).await;
+    match refused {
+        Err(status) => assert_eq!(reason(&status), "NO_FOOTAGE"),
+        Ok(job) => panic!("{job:?}"),
+    }
+    assert_eq!(server.stop(), 0);
+}
