@@ -331,6 +331,15 @@ impl From<JobsError> for ApiError {
                 },
                 name: id,
             },
+            JobsError::IdTaken(id) => Self::Taken {
+                kind: "job",
+                name: id,
+            },
+            JobsError::PolicyRunning { policy_id, .. } => Self::Precondition {
+                reason: ErrorReason::PolicyRunning,
+                subject: policy_id,
+                message,
+            },
             JobsError::QueueFull(_) => Self::Exhausted {
                 reason: ErrorReason::QueueFull,
                 subject: "jobs",

@@ -78,6 +78,17 @@ pub enum JobsError {
         /// The id.
         id: String,
     },
+    /// The id chosen for the job is taken.
+    #[error("{0} already exists")]
+    IdTaken(String),
+    /// A run of the policy has not ended yet; wait for it.
+    #[error("a run of policy {policy_id} is under way: {job_id}")]
+    PolicyRunning {
+        /// The policy.
+        policy_id: String,
+        /// The run's job.
+        job_id: String,
+    },
     /// Too many jobs wait; try later.
     #[error("{0} jobs are waiting already; try again later")]
     QueueFull(u64),
@@ -200,6 +211,11 @@ impl Jobs {
             InsertedJob::OutputTaken => Err(JobsError::OutputTaken {
                 kind: new.spec.kind(),
                 id: new.spec.output_id().to_owned(),
+            }),
+            InsertedJob::IdTaken => Err(JobsError::IdTaken(new.id)),
+            InsertedJob::PolicyRunning { job_id } => Err(JobsError::PolicyRunning {
+                policy_id: new.spec.policy_id().to_owned(),
+                job_id,
             }),
             InsertedJob::QueueFull(limit) => Err(JobsError::QueueFull(limit)),
         }

@@ -16,6 +16,8 @@ mod exports;
 mod job_rows;
 mod jobs;
 mod page;
+mod policies;
+mod policy_rows;
 mod sealing;
 mod segment_rows;
 mod segments;
@@ -43,6 +45,7 @@ pub use error::{OpenError, StoreError};
 pub use evidence::{LockChange, LockSelection};
 pub use jobs::{CancelledJob, InsertedJob, JobFilter};
 pub use page::Page;
+pub use policies::{DeletedPolicy, InsertedPolicy, NextRun, PolicyFilter, RunEnd, UpdatedPolicy};
 pub use sealing::{SealError, SecretKey, SecretKeyError};
 pub use segments::{KnownFile, SegmentFilter};
 
