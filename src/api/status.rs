@@ -15,7 +15,7 @@ use crate::domain::job::{JobKind, Notice, Reason};
 use crate::jobs::JobsError;
 use crate::media::CutError;
 use crate::proto::ErrorReason;
-use crate::repository::StoreError;
+use crate::repository::{SealError, StoreError};
 use crate::work::archive::ArchiveError;
 use crate::work::clip::ClipError;
 use crate::work::intake::IntakeError;
@@ -287,6 +287,17 @@ impl From<StoreError> for ApiError {
                     message: "the database does not answer; call again",
                 }
             }
+            StoreError::Secrets {
+                destination_id,
+                source: SealError::SecretKeyMissing,
+            } => Self::Precondition {
+                reason: ErrorReason::SecretKeyMissing,
+                subject: destination_id.clone(),
+                message: SealError::SecretKeyMissing.to_string(),
+            },
+            StoreError::Secrets { source, .. } => Self::Internal {
+                cause: format!("{error}: {source}"),
+            },
             StoreError::Inconsistent { .. } => Self::Internal {
                 cause: error.to_string(),
             },
@@ -319,6 +330,15 @@ impl From<JobsError> for ApiError {
                     _ => "clip",
                 },
                 name: id,
+            },
+            JobsError::IdTaken(id) => Self::Taken {
+                kind: "job",
+                name: id,
+            },
+            JobsError::PolicyRunning { policy_id, .. } => Self::Precondition {
+                reason: ErrorReason::PolicyRunning,
+                subject: policy_id,
+                message,
             },
             JobsError::QueueFull(_) => Self::Exhausted {
                 reason: ErrorReason::QueueFull,

@@ -80,10 +80,15 @@ pub enum JobsError {
         /// The id.
         id: String,
     },
-    /// A run of the policy is under way.
-    #[error("a run of the policy is under way")]
+    /// The id chosen for the job is taken.
+    #[error("{0} already exists")]
+    IdTaken(String),
+    /// A run of the policy has not ended yet; wait for it.
+    #[error("a run of policy {policy_id} is under way: {job_id}")]
     PolicyRunning {
-        /// Its job.
+        /// The policy.
+        policy_id: String,
+        /// The run's job.
         job_id: String,
     },
     /// Too many jobs wait; try later.
@@ -221,7 +226,11 @@ impl Jobs {
                 kind: new.spec.kind(),
                 id: new.spec.output_id().to_owned(),
             }),
-            InsertedJob::PolicyRunning { job_id } => Err(JobsError::PolicyRunning { job_id }),
+            InsertedJob::IdTaken => Err(JobsError::IdTaken(new.id.clone())),
+            InsertedJob::PolicyRunning { job_id } => Err(JobsError::PolicyRunning {
+                policy_id: new.spec.policy_id().to_owned(),
+                job_id,
+            }),
             InsertedJob::QueueFull(limit) => Err(JobsError::QueueFull(limit)),
         }
     }

@@ -6,9 +6,10 @@ use sqlx::SqliteConnection;
 
 use super::error::{inconsistent, stored, to_json, us};
 use super::job_rows::{JobRow, columns};
-use super::{Store, StoreError, archives, clips};
+use super::{Store, StoreError, archives, clips, policies};
 use crate::domain::job::{
-    Job, JobEvent, JobKind, JobResult, JobState, LEASE, Notice, Progress, Reason, next_state,
+    Job, JobEvent, JobKind, JobResult, JobSpec, JobState, LEASE, Notice, Progress, Reason,
+    next_state,
 };
 
 const CLAIM: &str = concat!(
@@ -318,6 +319,12 @@ pub(super) async fn write_end(
     outcome: Outcome,
     end: &End<'_>,
 ) -> Result<Job, StoreError> {
+    if let JobSpec::Backup(spec) = &job.spec
+        && let Some(due) = spec.due_time
+        && state != JobState::Succeeded
+    {
+        policies::note_overdue(connection, &spec.policy_id, due).await?;
+    }
     let row: JobRow = sqlx::query_as(END)
         .bind(&job.id)
         .bind(state.as_str())

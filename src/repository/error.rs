@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::sealing::SealError;
+
 /// The database cannot be used at all; shown to the operator.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
@@ -37,6 +39,14 @@ pub enum StoreError {
     /// The database does not answer now; calling again may help.
     #[error("the database does not answer")]
     Unavailable(#[source] sqlx::Error),
+    /// The secrets of a destination can be neither sealed nor opened; the operator has to see to the key.
+    #[error("destination {destination_id}")]
+    Secrets {
+        /// The destination.
+        destination_id: String,
+        /// Why.
+        source: SealError,
+    },
     /// A row holds what this program never writes; a person has to look.
     #[error("{table} {id}: {fault}")]
     Inconsistent {

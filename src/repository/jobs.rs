@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::Sqlite;
+use sqlx::{Sqlite, SqliteConnection};
 
 use super::attempts::{End, Outcome, write_end};
 use super::error::{stored, to_json, us};
 use super::job_rows::{JobRow, columns};
-use super::{Page, Store, StoreError};
+use super::{Page, Store, StoreError, policies};
 use crate::domain::camera::CameraId;
 use crate::domain::job::{Job, JobEvent, JobKind, JobState, NewJob, next_state};
 
@@ -24,9 +24,15 @@ const BY_REQUEST: &str = concat!(
     " FROM jobs WHERE request_id = $1"
 );
 const QUEUED: &str = "SELECT COUNT(*) FROM jobs WHERE state = 'QUEUED'";
+/// Archives and the jobs of backups take their ids from the same names.
 const OUTPUT_TAKEN: &str = "
     SELECT EXISTS (SELECT 1 FROM clips WHERE id = $1) OR EXISTS (SELECT 1 FROM archives WHERE id = $1)
+        OR EXISTS (SELECT 1 FROM jobs WHERE id = $1 AND kind = 'BACKUP')
         OR EXISTS (SELECT 1 FROM jobs WHERE output_id = $1 AND state IN ('QUEUED', 'RUNNING', 'CANCELLING'))";
+const ID_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM jobs WHERE id = $1)";
+const LIVE_RUN: &str = "
+    SELECT id FROM jobs
+    WHERE policy_id = $1 AND policy_id <> '' AND state IN ('QUEUED', 'RUNNING', 'CANCELLING')";
 const GET: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE id = $1");
 const MARK_CANCELLING: &str = concat!(
     "UPDATE jobs SET state = 'CANCELLING', update_time_us = $2, revision = MAX(revision + 1, $3) WHERE id = $1 RETURNING ",
@@ -51,6 +57,13 @@ pub enum InsertedJob {
     RequestIdReused,
     /// The id that the output shall have is taken.
     OutputTaken,
+    /// The id that the job shall have is taken.
+    IdTaken,
+    /// A run of the same policy has not ended yet.
+    PolicyRunning {
+        /// Its job.
+        job_id: String,
+    },
     /// This many jobs wait already.
     QueueFull(u64),
 }
@@ -121,7 +134,8 @@ struct RequestRow {
 }
 
 impl Store {
-    /// Writes a job, unless its request made one before, its output's id is taken, or `queue_limit` jobs wait.
+    /// Writes a job, unless its request made one before, its id or its output's is taken, its policy runs already, or
+    /// `queue_limit` jobs wait. Its policy, if any, remembers it as its last run.
     pub async fn insert_job(
         &self,
         new: &NewJob,
@@ -129,63 +143,11 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<InsertedJob, StoreError> {
         let mut transaction = self.write().await?;
-        if let Some(request) = &new.request {
-            let earlier: Option<RequestRow> = sqlx::query_as(BY_REQUEST)
-                .bind(&request.request_id)
-                .fetch_optional(&mut *transaction)
-                .await?;
-            if let Some(earlier) = earlier {
-                let same = earlier.request_digest == request.digest;
-                return Ok(if same {
-                    InsertedJob::Existing(earlier.job.try_into()?)
-                } else {
-                    InsertedJob::RequestIdReused
-                });
-            }
+        let inserted = write_job(&mut transaction, new, queue_limit, now).await?;
+        if matches!(inserted, InsertedJob::New(_)) {
+            transaction.commit().await?;
         }
-        let output_id = new.spec.output_id();
-        if !output_id.is_empty()
-            && sqlx::query_scalar::<_, bool>(OUTPUT_TAKEN)
-                .bind(output_id)
-                .fetch_one(&mut *transaction)
-                .await?
-        {
-            return Ok(InsertedJob::OutputTaken);
-        }
-        let waiting: i64 = sqlx::query_scalar(QUEUED)
-            .fetch_one(&mut *transaction)
-            .await?;
-        if waiting >= stored(queue_limit) {
-            return Ok(InsertedJob::QueueFull(queue_limit));
-        }
-        let row: JobRow = sqlx::query_as(INSERT)
-            .bind(&new.id)
-            .bind(new.spec.kind().as_str())
-            .bind(new.priority)
-            .bind(new.spec.camera().map_or("", CameraId::as_str))
-            .bind(&new.created_by)
-            .bind(to_json(&new.labels))
-            .bind(&new.retry_of)
-            .bind(output_id)
-            .bind(
-                new.request
-                    .as_ref()
-                    .map(|request| request.request_id.clone()),
-            )
-            .bind(
-                new.request
-                    .as_ref()
-                    .map_or("", |request| request.digest.as_str()),
-            )
-            .bind(to_json(&new.spec))
-            .bind(i64::from(new.max_attempts))
-            .bind(us(now))
-            .bind(new.spec.policy_id())
-            .bind(new.spec.destination_id())
-            .fetch_one(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(InsertedJob::New(row.try_into()?))
+        Ok(inserted)
     }
 
     /// The job that a request made before, with the digest of that request.
@@ -337,6 +299,103 @@ impl Store {
             .await?
             .rows_affected())
     }
+}
+
+/// Writes a job within a transaction, which is to be committed only when the job is new.
+pub(super) async fn write_job(
+    connection: &mut SqliteConnection,
+    new: &NewJob,
+    queue_limit: u64,
+    now: DateTime<Utc>,
+) -> Result<InsertedJob, StoreError> {
+    if let Some(request) = &new.request {
+        let earlier: Option<RequestRow> = sqlx::query_as(BY_REQUEST)
+            .bind(&request.request_id)
+            .fetch_optional(&mut *connection)
+            .await?;
+        if let Some(earlier) = earlier {
+            let same = earlier.request_digest == request.digest;
+            return Ok(if same {
+                InsertedJob::Existing(earlier.job.try_into()?)
+            } else {
+                InsertedJob::RequestIdReused
+            });
+        }
+    }
+    let output_id = new.spec.output_id();
+    if !output_id.is_empty()
+        && sqlx::query_scalar::<_, bool>(OUTPUT_TAKEN)
+            .bind(output_id)
+            .fetch_one(&mut *connection)
+            .await?
+    {
+        return Ok(InsertedJob::OutputTaken);
+    }
+    if is_id_taken(connection, new).await? {
+        return Ok(InsertedJob::IdTaken);
+    }
+    let policy_id = new.spec.policy_id();
+    if let Some(job_id) = sqlx::query_scalar(LIVE_RUN)
+        .bind(policy_id)
+        .fetch_optional(&mut *connection)
+        .await?
+    {
+        return Ok(InsertedJob::PolicyRunning { job_id });
+    }
+    let waiting: i64 = sqlx::query_scalar(QUEUED)
+        .fetch_one(&mut *connection)
+        .await?;
+    if waiting >= stored(queue_limit) {
+        return Ok(InsertedJob::QueueFull(queue_limit));
+    }
+    let row: JobRow = sqlx::query_as(INSERT)
+        .bind(&new.id)
+        .bind(new.spec.kind().as_str())
+        .bind(new.priority)
+        .bind(new.spec.camera().map_or("", CameraId::as_str))
+        .bind(&new.created_by)
+        .bind(to_json(&new.labels))
+        .bind(&new.retry_of)
+        .bind(output_id)
+        .bind(
+            new.request
+                .as_ref()
+                .map(|request| request.request_id.clone()),
+        )
+        .bind(
+            new.request
+                .as_ref()
+                .map_or("", |request| request.digest.as_str()),
+        )
+        .bind(to_json(&new.spec))
+        .bind(i64::from(new.max_attempts))
+        .bind(us(now))
+        .bind(policy_id)
+        .bind(new.spec.destination_id())
+        .fetch_one(&mut *connection)
+        .await?;
+    if !policy_id.is_empty() {
+        policies::note_run(connection, policy_id, &new.id, now).await?;
+    }
+    Ok(InsertedJob::New(row.try_into()?))
+}
+
+async fn is_id_taken(connection: &mut SqliteConnection, new: &NewJob) -> Result<bool, StoreError> {
+    let taken = if new.spec.kind() == JobKind::Backup {
+        [ID_TAKEN, OUTPUT_TAKEN].as_slice()
+    } else {
+        [ID_TAKEN].as_slice()
+    };
+    for query in taken {
+        if sqlx::query_scalar(*query)
+            .bind(&new.id)
+            .fetch_one(&mut *connection)
+            .await?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Adds the condition that a row's `labels` hold all of `labels`.

@@ -8,12 +8,17 @@ mod archives;
 mod attempts;
 mod cameras;
 mod clips;
+mod destination_rows;
+mod destinations;
 mod error;
 mod evidence;
 mod exports;
 mod job_rows;
 mod jobs;
 mod page;
+mod policies;
+mod policy_rows;
+mod sealing;
 mod segment_rows;
 mod segments;
 mod sources;
@@ -33,10 +38,15 @@ pub use archives::ArchiveFilter;
 pub use attempts::{Fence, Finish};
 pub use cameras::{CameraChange, CameraUpdate, DeletedCamera};
 pub use clips::ClipFilter;
+pub use destinations::{
+    DeletedDestination, DestinationFilter, InsertedDestination, UpdatedDestination,
+};
 pub use error::{OpenError, StoreError};
 pub use evidence::{LockChange, LockSelection};
 pub use jobs::{CancelledJob, InsertedJob, JobFilter};
 pub use page::Page;
+pub use policies::{DeletedPolicy, InsertedPolicy, NextRun, PolicyFilter, RunEnd, UpdatedPolicy};
+pub use sealing::{SealError, SecretKey, SecretKeyError};
 pub use segments::{KnownFile, SegmentFilter};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
@@ -50,6 +60,8 @@ const READERS: u32 = 4;
 pub struct Store {
     readers: SqlitePool,
     writer: SqlitePool,
+    /// Opens the secrets of destinations; without it they can be neither stored nor read.
+    secret_key: Option<SecretKey>,
 }
 
 impl Store {
@@ -107,7 +119,17 @@ impl Store {
             .connect_with(options)
             .await
             .map_err(cannot_open)?;
-        Ok(Self { readers, writer })
+        Ok(Self {
+            readers,
+            writer,
+            secret_key: None,
+        })
+    }
+
+    /// The same database with the key that seals the secrets of destinations.
+    #[must_use]
+    pub fn with_secret_key(self, secret_key: Option<SecretKey>) -> Self {
+        Self { secret_key, ..self }
     }
 
     /// Whether the database answers.

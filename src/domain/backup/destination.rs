@@ -319,6 +319,31 @@ pub enum PauseReason {
     ReadOnly,
 }
 
+impl PauseReason {
+    /// Every reason, in the order of the contract.
+    pub const ALL: [Self; 4] = [
+        Self::LoginRefused,
+        Self::HostChanged,
+        Self::Full,
+        Self::ReadOnly,
+    ];
+
+    /// The reason's name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LoginRefused => "LOGIN_REFUSED",
+            Self::HostChanged => "HOST_CHANGED",
+            Self::Full => "FULL",
+            Self::ReadOnly => "READ_ONLY",
+        }
+    }
+
+    /// The reason with this name in the database.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+}
+
 /// Why nothing is sent to a destination at present.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pause {
@@ -330,7 +355,7 @@ pub struct Pause {
     pub start_time: DateTime<Utc>,
 }
 
-/// A destination as it stands, its secrets in clear.
+/// A destination as it stands. Its secrets are in clear where it is worked with, and [`MASK`] where it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(
     missing_docs,
