@@ -1,8 +1,12 @@
 //! Backups: destinations, policies, what is at a destination, and what jobs find or leave there.
 
 pub mod destination;
+pub mod hours;
 pub mod ledger;
 pub mod naming;
 pub mod object;
 pub mod policy;
+pub mod retention;
+pub mod risk;
 pub mod run;
+pub mod schedule;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc, Weekday};
+use chrono::{DateTime, TimeDelta, Utc, Weekday};
 use chrono_tz::Tz;
 
 use super::object::BackupCheck;
+use super::run::BackupSelection;
 use crate::domain::camera::CameraId;
 
 /// Time between runs unless the policy says otherwise.
@@ -93,4 +94,26 @@ pub struct PolicyStatus {
     pub files_unsent: u64,
     pub bytes_unsent: u64,
     pub files_at_risk: u64,
+}
+
+impl Policy {
+    /// The footage that a run which begins at `now` looks at.
+    ///
+    /// What retention would remove for its age is not looked at: it would be sent and removed again with each run.
+    pub fn selection(&self, now: DateTime<Utc>) -> BackupSelection {
+        let lookback_start = self
+            .lookback
+            .and_then(|lookback| TimeDelta::from_std(lookback).ok())
+            .and_then(|lookback| now.checked_sub_signed(lookback));
+        let oldest_kept = self
+            .retention
+            .and_then(|retention| retention.oldest_kept(now));
+        BackupSelection {
+            // `None` is less than any moment, so the later bound holds.
+            start: lookback_start.max(oldest_kept),
+            end: None,
+            camera_ids: self.camera_ids.clone(),
+            evidence_only: self.evidence_only,
+        }
+    }
 }
