@@ -15,6 +15,9 @@ use crate::domain::backup::run::{BackupSelection, BackupSpec};
 use crate::domain::job::{Job, JobSpec, RequestKey};
 use std::sync::Arc;
 
+/// Policies that are started in one look.
+const AT_ONCE: u32 = 100;
+
 /// Who asks for a run that the schedule asks for.
 const SCHEDULE: &str = "schedule";
 
@@ -55,7 +58,7 @@ impl Scheduler {
     async fn start_due(&self) -> Result<(), JobsError> {
         let store = &self.jobs.shared.store;
         let now = clock::now();
-        for policy in store.due_policies(now).await? {
+        for policy in store.due_policies(now, AT_ONCE).await? {
             let Some(due) = policy.status.next_run_time else {
                 continue;
             };
@@ -142,7 +145,7 @@ impl Jobs {
         let claimed = self
             .shared
             .store
-            .claim_run(&new, due, next, limit, clock::now())
+            .claim_run(new.spec.policy_id(), due, next, &new, limit, clock::now())
             .await?;
         match claimed {
             Some(inserted) => self.announced(inserted, &new).map(Some),

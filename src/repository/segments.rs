@@ -27,6 +27,11 @@ const INSERT: &str = "
         frame_count = $14, video_fingerprint = $15, audio_codec = $16, sample_rate_hz = $17, channels = $18,
         audio_fingerprint = $19, key_frame_count = $20, key_frames = $21, truncated = $22, state = 'AVAILABLE',
         missing_since_us = NULL";
+const MOVE: &str = "
+    UPDATE segments SET source_id = $2, path = $3 WHERE id = $1 AND state = 'MISSING'
+        AND NOT EXISTS (SELECT 1 FROM segments WHERE source_id = $2 AND path = $3 AND id <> $1)";
+const IS_KNOWN: &str =
+    "SELECT EXISTS (SELECT 1 FROM segments WHERE id = $1 OR (source_id = $2 AND path = $3))";
 const MOVE_LOCKS: &str =
     "UPDATE evidence_locks SET camera_id = $2, start_us = $3, end_us = $4 WHERE segment_id = $1";
 const COUNT_IN: &str = "
@@ -116,22 +121,10 @@ impl Store {
             match present {
                 Some(present) if present.holds(file) => taken.push(Taken::Unchanged),
                 present => {
-                    cameras::ensure(&mut transaction, &file.camera_id, now).await?;
                     let id = present
                         .as_ref()
                         .map_or_else(|| id::new(id::SEGMENT), |row| row.id.clone());
-                    insert(&mut transaction, &id, file, now).await?;
-                    if let Some(present) = &present {
-                        uncount(&mut transaction, present).await?;
-                        sqlx::query(MOVE_LOCKS)
-                            .bind(&present.id)
-                            .bind(file.camera_id.as_str())
-                            .bind(us(file.start_time))
-                            .bind(us(file.end_time()))
-                            .execute(&mut *transaction)
-                            .await?;
-                    }
-                    count_in(&mut transaction, file).await?;
+                    put(&mut transaction, &id, present.as_ref(), file, now).await?;
                     new_runs
                         .entry(file.camera_id.as_str())
                         .or_default()
@@ -152,6 +145,43 @@ impl Store {
         }
         transaction.commit().await?;
         Ok(taken)
+    }
+
+    /// Takes in a file as the segment `id`: the one whose file vanished, or one that the catalog forgot. False when the
+    /// segment has a file, or the file is another segment's.
+    pub async fn take_back(
+        &self,
+        id: &str,
+        file: &NewSegment,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = self.write().await?;
+        let moved = sqlx::query(MOVE)
+            .bind(id)
+            .bind(&file.source_id)
+            .bind(&file.path)
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
+        let is_known: bool = sqlx::query_scalar(IS_KNOWN)
+            .bind(id)
+            .bind(&file.source_id)
+            .bind(&file.path)
+            .fetch_one(&mut *transaction)
+            .await?;
+        if moved == 0 && is_known {
+            return Ok(false);
+        }
+        let present: Option<PresentRow> = sqlx::query_as(PRESENT)
+            .bind(&file.source_id)
+            .bind(&file.path)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        put(&mut transaction, id, present.as_ref(), file, now).await?;
+        let run = (us(file.start_time), us(file.end_time()));
+        spans::add(&mut transaction, file.camera_id.as_str(), run).await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
     /// Marks files of a source as vanished; the number that were not marked before.
@@ -344,6 +374,29 @@ fn known_file(path: &str, size: i64, modified: i64, state: &str) -> Result<Known
         state: SegmentState::parse(state)
             .ok_or_else(|| super::error::inconsistent("segments", path, "unknown state"))?,
     })
+}
+
+/// Writes a file's row, in place of the one that is `present`, and keeps what depends on it right but for spans.
+async fn put(
+    connection: &mut SqliteConnection,
+    id: &str,
+    present: Option<&PresentRow>,
+    file: &NewSegment,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    cameras::ensure(connection, &file.camera_id, now).await?;
+    insert(connection, id, file, now).await?;
+    if let Some(present) = present {
+        uncount(connection, present).await?;
+        sqlx::query(MOVE_LOCKS)
+            .bind(&present.id)
+            .bind(file.camera_id.as_str())
+            .bind(us(file.start_time))
+            .bind(us(file.end_time()))
+            .execute(&mut *connection)
+            .await?;
+    }
+    count_in(connection, file).await
 }
 
 async fn insert(

@@ -25,6 +25,9 @@ use crate::repository::{Store, StoreError};
 /// The source of files that come without one: the recordings folder.
 pub const DEFAULT_SOURCE: &str = "recordings";
 
+/// The source of footage that was brought back from a backup.
+pub const RESTORES: &str = "restores";
+
 /// How long beyond the longest segment a file of an unknown recorder must be quiet to count as closed.
 const QUIET_MARGIN: Duration = Duration::from_secs(15);
 
@@ -184,19 +187,7 @@ impl Intake {
         } else {
             source_id
         };
-        check_relative_path(path).map_err(|error| IntakeError::Path(error.to_string()))?;
-        let source = self.store.source(source_id).await?.ok_or_else(|| {
-            IntakeError::SourceNotFound(source_id.escape_debug().take(100).collect())
-        })?;
-        let rules = self.rules(&source)?;
-        let opened = self
-            .open(&rules, path)
-            .await
-            .map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => IntakeError::Missing,
-                _ => IntakeError::Unreadable(format!("cannot be opened: {error}")),
-            })?;
-        let read = self.read(&opened).await.map_err(IntakeError::Unreadable)?;
+        let (rules, opened, read) = self.handed_in(source_id, path).await?;
         let (start_time, start_accuracy) = match (start_time, read.time_inside) {
             (Some(exact), _) | (None, Some(exact)) => (exact, TimeDelta::zero()),
             (None, None) => time_of_name(&rules, path)?,
@@ -213,6 +204,55 @@ impl Intake {
         };
         let taken = self.store.take_in(&[segment], clock::now()).await?;
         Ok(taken.first().copied().unwrap_or(Taken::Unchanged))
+    }
+
+    /// Takes in a file that was brought back, as the segment that it was: under its old id, with its old time. False
+    /// when the catalog has the segment with a file.
+    pub async fn take_back(
+        &self,
+        segment_id: &str,
+        camera_id: &CameraId,
+        path: &str,
+        start_time: DateTime<Utc>,
+        start_accuracy: TimeDelta,
+    ) -> Result<bool, IntakeError> {
+        let (_, opened, read) = self.handed_in(RESTORES, path).await?;
+        let segment = NewSegment {
+            camera_id: camera_id.clone(),
+            source_id: RESTORES.to_owned(),
+            path: path.to_owned(),
+            start_time: to_microseconds(start_time),
+            start_accuracy,
+            size_bytes: opened.size_bytes,
+            modified_time: opened.modified_time,
+            facts: read.media,
+        };
+        Ok(self
+            .store
+            .take_back(segment_id, &segment, clock::now())
+            .await?)
+    }
+
+    /// Opens and reads a file that somebody names.
+    async fn handed_in(
+        &self,
+        source_id: &str,
+        path: &str,
+    ) -> Result<(SourceRules, Opened, FileFacts), IntakeError> {
+        check_relative_path(path).map_err(|error| IntakeError::Path(error.to_string()))?;
+        let source = self.store.source(source_id).await?.ok_or_else(|| {
+            IntakeError::SourceNotFound(source_id.escape_debug().take(100).collect())
+        })?;
+        let rules = self.rules(&source)?;
+        let opened = self
+            .open(&rules, path)
+            .await
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => IntakeError::Missing,
+                _ => IntakeError::Unreadable(format!("cannot be opened: {error}")),
+            })?;
+        let read = self.read(&opened).await.map_err(IntakeError::Unreadable)?;
+        Ok((rules, opened, read))
     }
 
     /// Looks at a file that a walk found, and reads it if the catalog does not know it as it is.

@@ -1,6 +1,7 @@
 //! What each kind of job does, one file per kind: resolve, produce, record. Knows nothing of queues, leases or gRPC.
 
 pub mod archive;
+pub mod backup;
 pub mod clip;
 pub mod ffmpeg;
 pub mod follow;

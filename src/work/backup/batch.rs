@@ -1,6 +1,6 @@
 //! What is sent in one go: files that were opened and have got their names at the destination.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::BackupError;
@@ -80,7 +80,7 @@ impl Batch {
 pub(super) fn fault_of(segment: &UnsentSegment, path: &str) -> BackupFault {
     BackupFault {
         kind: BackupFaultKind::TransferFailed,
-        segment_id: segment.id.clone(),
+        segment_id: segment.segment_id.clone(),
         camera_id: segment.camera_id.to_string(),
         remote_path: path.to_owned(),
         expected_size_bytes: Some(segment.size_bytes),
@@ -123,7 +123,7 @@ fn open(
         path: path.to_owned(),
         size_bytes: segment.size_bytes,
         is_evidence: segment.evidence,
-        replaces: segment.remote_path.is_some(),
+        replaces: segment.earlier_path.is_some(),
     })
 }
 
@@ -137,12 +137,12 @@ async fn names(
         .iter()
         .map(|segment| {
             let file_name = segment.path.rsplit('/').next().unwrap_or(&segment.path);
-            naming::paths(&segment.camera_id, segment.start_time, file_name)
+            naming::paths(&segment.camera_id, segment.window.start(), file_name)
         })
         .collect();
     let mut names: Vec<Option<String>> = segments
         .iter()
-        .map(|segment| segment.remote_path.clone())
+        .map(|segment| segment.earlier_path.clone())
         .collect();
     let mut used: HashSet<String> = names.iter().flatten().cloned().collect();
     loop {
@@ -155,9 +155,9 @@ async fn names(
             .filter_map(|at| Some((at, choices[at].next()?)))
             .collect();
         let paths: Vec<String> = wanted.iter().map(|(_, path)| path.clone()).collect();
-        let taken: HashMap<String, String> = store.paths_taken(destination_id, &paths).await?;
+        let taken = store.paths_taken(destination_id, &paths).await?;
         for (at, path) in wanted {
-            let is_free = taken.get(&path).is_none_or(|id| *id == segments[at].id);
+            let is_free = taken.get(&path).is_none_or(|id| *id == segments[at].segment_id);
             if is_free && used.insert(path.clone()) {
                 names[at] = Some(path);
             }

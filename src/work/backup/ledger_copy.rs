@@ -21,7 +21,9 @@ pub(super) async fn write(
 ) -> Result<String, BackupError> {
     let mut last = String::new();
     for number in 1.. {
-        let objects = store.unwritten_objects(destination_id, LINES_MAX).await?;
+        let objects = store
+            .unwritten_objects(destination_id, LINES_MAX as u32)
+            .await?;
         if objects.is_empty() {
             break;
         }
@@ -30,8 +32,7 @@ pub(super) async fn write(
             .map(|object| LedgerLine::of(object, None))
             .collect();
         last = put(place, job_id, number, &lines, cancel).await?;
-        let ids: Vec<String> = objects.into_iter().map(|object| object.segment_id).collect();
-        store.mark_written(destination_id, &ids, &last).await?;
+        store.mark_written(&objects, &last).await?;
     }
     Ok(last)
 }

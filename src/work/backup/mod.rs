@@ -142,7 +142,7 @@ impl BackupWork {
 
     async fn known(&self, destination_id: &str) -> Result<Destination, BackupError> {
         self.store
-            .destination(destination_id)
+            .destination_with_secrets(destination_id)
             .await?
             .ok_or(BackupError::DestinationNotFound)
     }
@@ -217,19 +217,27 @@ impl BackupWork {
     /// Opens a stored destination. The key that an SSH server shows at the first connection is kept.
     async fn place(
         &self,
-        destination: &mut Destination,
+        destination: &Destination,
         cancel: &CancellationToken,
     ) -> Result<Place, BackupError> {
         self.check_settings(&destination.settings).await?;
-        let seen = accept_first(&mut destination.settings, cancel).await?;
+        let mut settings = destination.settings.clone();
+        let seen = accept_first(&mut settings, cancel).await?;
         if !seen.is_empty() {
-            self.store.set_host_keys(&destination.id, &seen).await?;
+            self.store
+                .fill_in_host_keys(destination, &seen, clock::now())
+                .await?;
         }
-        Ok(Place::open(&destination.settings, &self.engine)?)
+        Ok(Place::open(&settings, &self.engine)?)
     }
 
     /// Notes what a failure says of a destination: some need a person to look at it.
-    async fn note_failure(&self, destination_id: &str, error: &BackupError) -> Result<(), StoreError> {
+    async fn note_failure(
+        &self,
+        destination_id: &str,
+        revision: u64,
+        error: &BackupError,
+    ) -> Result<(), StoreError> {
         let BackupError::Transfer(TransferError::Paused { reason, message }) = error else {
             return Ok(());
         };
@@ -239,7 +247,11 @@ impl BackupWork {
             message: message.clone(),
             start_time: clock::now(),
         };
-        self.store.pause_destination(destination_id, &pause).await
+        // Settings that were changed meanwhile deserve a trial of their own.
+        self.store
+            .set_pause(destination_id, revision, &pause)
+            .await?;
+        Ok(())
     }
 }
 

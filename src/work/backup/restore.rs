@@ -23,6 +23,7 @@ use crate::domain::backup::naming;
 use crate::domain::backup::object::{BackupFault, BackupFaultKind};
 use crate::domain::backup::run::{BackupSelection, LedgerSource, RestoreSpec, RestoreSummary};
 use crate::domain::camera::CameraId;
+use crate::domain::time::TimeRange;
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::packing;
 use crate::transfer::{
@@ -78,8 +79,8 @@ impl RestoreWork {
         spec: &RestoreSpec,
     ) -> Result<RestoreSummary, BackupError> {
         let backups = &self.backups;
-        let mut destination = backups.readable(&spec.destination_id).await?;
-        let place = backups.place(&mut destination, &attempt.cancel).await?;
+        let destination = backups.readable(&spec.destination_id).await?;
+        let place = backups.place(&destination, &attempt.cancel).await?;
         attempt.report(phase("reading the ledger"));
         let lines = self.lines(&place, spec, &attempt.cancel).await?;
         let folder = backups.settings.restore_folder.join(&spec.folder);
@@ -125,7 +126,7 @@ impl RestoreWork {
             LedgerSource::Server | LedgerSource::Either => self
                 .backups
                 .store
-                .all_objects(&spec.destination_id, &spec.selection)
+                .objects_in_order(&spec.destination_id, &spec.selection, None, u32::MAX)
                 .await?
                 .iter()
                 .map(|object| LedgerLine::of(object, None))
@@ -137,7 +138,7 @@ impl RestoreWork {
                 .store
                 .object_totals(&spec.destination_id, &BackupSelection::default())
                 .await?
-                .files
+                .objects
                 == 0;
         let lines = match spec.ledger_source {
             LedgerSource::Server => of_server,
@@ -259,8 +260,11 @@ fn selected(
 fn summary_of(lines: &[LedgerLine], selection: &BackupSelection) -> RestoreSummary {
     let first = lines.iter().map(|line| line.start_time).min();
     let last = lines.iter().map(|line| line.end_time).max();
+    let found = first
+        .zip(last)
+        .and_then(|(first, last)| TimeRange::new(first, last));
     RestoreSummary {
-        window: window(selection.start.or(first), selection.end.or(last)),
+        window: window(selection, found),
         files_selected: lines.len() as u64,
         ..RestoreSummary::default()
     }

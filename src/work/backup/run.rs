@@ -15,10 +15,11 @@ use crate::clock;
 use crate::domain::backup::destination::{DEFAULT_TRANSFERS, Destination};
 use crate::domain::backup::object::{BackupFault, BackupObject, ObjectState};
 use crate::domain::backup::policy::Policy;
-use crate::domain::backup::run::{BackupRun, BackupSpec};
+use crate::domain::backup::risk::at_risk;
+use crate::domain::backup::run::{BackupRun, BackupSelection, BackupSpec};
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::domain::time::TimeRange;
-use crate::repository::{Backlog, RunEnd, StoreError, UnsentSegment};
+use crate::repository::{RunEnd, SelectionTotals, StoreError, UnsentSegment};
 use crate::transfer::{BatchProgress, FileFault, Place, SendOptions, Stored, TransferError};
 use crate::work::roots::Roots;
 use crate::work::{Attempt, Done, Work, WorkError};
@@ -62,13 +63,13 @@ impl Work for RunWork {
                 }
                 Err(error) => self
                     .backups
-                    .note_failure(&spec.destination_id, error)
+                    .note_failure(&spec.destination_id, run.revision, error)
                     .await
                     .map_err(store_failed)?,
             }
             let is_complete = ended.is_ok() && run.result.files_failed == 0;
             self.backups
-                .note_end(spec, is_complete)
+                .note_end(&attempt.job_id, spec, is_complete)
                 .await
                 .map_err(work_error)?;
             ended.map_err(work_error)?;
@@ -88,8 +89,10 @@ struct Run<'a> {
     attempt: &'a Attempt,
     spec: &'a BackupSpec,
     result: BackupRun,
-    /// Files and bytes that are to be sent.
-    to_send: Backlog,
+    /// What was selected, and what of it was to be sent.
+    totals: SelectionTotals,
+    /// Of the destination, as this run last read it.
+    revision: u64,
     /// Moves on while the run waits for its hours.
     deadline: Instant,
 }
@@ -106,7 +109,8 @@ impl<'a> Run<'a> {
                 destination_id: spec.destination_id.clone(),
                 ..BackupRun::default()
             },
-            to_send: Backlog::default(),
+            totals: SelectionTotals::default(),
+            revision: 0,
             deadline: Instant::now() + Duration::from_secs(spec.run_timeout_s),
         }
     }
@@ -114,25 +118,25 @@ impl<'a> Run<'a> {
     async fn whole(&mut self) -> Result<(), BackupError> {
         let (store, cancel) = (&self.backups.store, &self.attempt.cancel);
         self.report("planning", &BatchProgress::default());
-        let counts = store
-            .selection_counts(&self.spec.destination_id, &self.spec.selection)
+        let destination = self.backups.ready(&self.spec.destination_id).await?;
+        self.revision = destination.revision;
+        self.totals = store
+            .selection_totals(&self.spec.destination_id, &self.spec.selection)
             .await?;
-        self.result.files_selected = counts.selected.files;
-        self.result.window = counts.window;
-        self.result.files_present = counts.selected.files - counts.unsent.files;
-        self.to_send = counts.unsent;
+        self.result.files_selected = self.totals.files_selected;
+        self.result.window = window(&self.spec.selection, self.totals.window);
+        self.result.files_present = self.totals.files_present();
         // An attempt before this one may have sent some of what this job was to send.
         if self.attempt.epoch > 1 {
             let earlier = store
                 .sent_by_job(&self.spec.destination_id, &self.attempt.job_id)
                 .await?;
-            self.result.files_sent = earlier.files;
+            self.result.files_sent = earlier.objects;
             self.result.bytes_sent = earlier.bytes;
-            self.result.files_present -= earlier.files.min(self.result.files_present);
+            self.result.files_present -= earlier.objects.min(self.result.files_present);
         }
-        let mut destination = self.backups.ready(&self.spec.destination_id).await?;
-        let place = self.backups.place(&mut destination, cancel).await?;
-        if self.to_send.files > 0 {
+        if self.totals.files_unsent > 0 {
+            let place = self.backups.place(&destination, cancel).await?;
             self.send_all(destination, place).await?;
         }
         self.wrap_up().await
@@ -154,7 +158,9 @@ impl<'a> Run<'a> {
                     .unsent_segments(
                         &self.spec.destination_id,
                         &self.spec.selection,
-                        after.as_ref(),
+                        after
+                            .as_ref()
+                            .map(|(start, id): &(DateTime<Utc>, String)| (*start, id.as_str())),
                         PAGE,
                     )
                     .await?;
@@ -163,13 +169,14 @@ impl<'a> Run<'a> {
                 }
                 after = page
                     .last()
-                    .map(|segment| (segment.start_time, segment.id.clone()));
+                    .map(|segment| (segment.window.start(), segment.segment_id.clone()));
             }
             self.wait_for_hours().await?;
             let now_set = self.backups.ready(&self.spec.destination_id).await?;
             if now_set.revision != destination.revision {
                 destination = now_set;
-                place = self.backups.place(&mut destination, cancel).await?;
+                self.revision = destination.revision;
+                place = self.backups.place(&destination, cancel).await?;
             }
             let batch =
                 Batch::open(store, &self.spec.destination_id, &roots, &page).await?;
@@ -265,7 +272,7 @@ impl<'a> Run<'a> {
         let now = clock::now();
         BackupObject {
             destination_id: self.spec.destination_id.clone(),
-            segment_id: segment.id,
+            segment_id: segment.segment_id,
             camera_id: segment.camera_id,
             window: segment.window,
             start_accuracy: segment.start_accuracy,
@@ -302,8 +309,8 @@ impl<'a> Run<'a> {
         if is_ledger_whole && retention.is_none() {
             return Ok(());
         }
-        let mut destination = self.backups.ready(&self.spec.destination_id).await?;
-        let place = self.backups.place(&mut destination, cancel).await?;
+        let destination = self.backups.ready(&self.spec.destination_id).await?;
+        let place = self.backups.place(&destination, cancel).await?;
         self.report("writing the ledger", &BatchProgress::default());
         self.result.ledger_path = ledger_copy::write(
             store,
@@ -317,7 +324,7 @@ impl<'a> Run<'a> {
             self.report("removing what is kept no longer", &BatchProgress::default());
             let removed =
                 removal::remove(store, &place, policy, &retention, self.attempt).await?;
-            self.result.files_removed = removed.files;
+            self.result.files_removed = removed.objects;
             self.result.bytes_removed = removed.bytes;
         }
         let space = place.space(cancel).await.unwrap_or_default();
@@ -342,10 +349,10 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
             self.report("waiting for its hours", &BatchProgress::default());
-            let wait = (hours.next_opening(now) - now)
-                .to_std()
-                .unwrap_or_default()
-                .min(HOURS_LOOK);
+            let wait = hours
+                .next_opening(now)
+                .and_then(|opening| (opening - now).to_std().ok())
+                .map_or(HOURS_LOOK, |wait| wait.min(HOURS_LOOK));
             let begun = Instant::now();
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -397,11 +404,11 @@ impl<'a> Run<'a> {
         let result = &self.result;
         let files_done = result.files_sent + result.files_failed + batch.files_done;
         let bytes_done = result.bytes_moved + batch.bytes_moved;
-        let bytes_total = self.to_send.bytes;
+        let bytes_total = self.totals.bytes_unsent;
         self.attempt.report(Progress {
             phase: phase.to_owned(),
             files_done,
-            files_total: self.to_send.files,
+            files_total: self.totals.files_unsent,
             bytes_done,
             bytes_total,
             fraction: (bytes_total > 0)
@@ -441,7 +448,12 @@ impl<'a> Run<'a> {
 
 impl BackupWork {
     /// Notes with its policy how a run ended.
-    async fn note_end(&self, spec: &BackupSpec, is_complete: bool) -> Result<(), BackupError> {
+    async fn note_end(
+        &self,
+        job_id: &str,
+        spec: &BackupSpec,
+        is_complete: bool,
+    ) -> Result<(), BackupError> {
         if spec.policy_id.is_empty() {
             return Ok(());
         }
@@ -449,36 +461,64 @@ impl BackupWork {
             return Ok(());
         };
         let now = clock::now();
-        let counts = self
+        let totals = self
             .store
-            .selection_counts(&spec.destination_id, &spec.selection)
+            .selection_totals(&spec.destination_id, &spec.selection)
             .await?;
-        let files_at_risk = if counts.unsent.files == 0 {
+        let files_at_risk = if totals.files_unsent == 0 {
             0
         } else {
-            self.store
-                .unsent_at_risk(
-                    &spec.destination_id,
-                    &spec.selection,
-                    until_next_run(&policy, now),
-                )
-                .await?
+            self.files_at_risk(&policy, &spec.selection, now).await?
         };
         let end = RunEnd {
-            is_complete,
-            time: now,
+            job_id: job_id.to_owned(),
             due_time: spec.due_time,
-            unsent: counts.unsent,
+            end_time: now,
+            is_complete,
+            files_unsent: totals.files_unsent,
+            bytes_unsent: totals.bytes_unsent,
             files_at_risk,
         };
         Ok(self.store.note_run_end(&spec.policy_id, &end).await?)
     }
-}
 
-/// How long it takes until the next run of a policy has sent what this one did not.
-fn until_next_run(policy: &Policy, now: DateTime<Utc>) -> chrono::TimeDelta {
-    let next = policy.status.next_run_time.unwrap_or(now);
-    (next - now).max(chrono::TimeDelta::zero())
+    /// How many segments that are not sent their recorder will have deleted before the next run of the policy.
+    pub(super) async fn files_at_risk(
+        &self,
+        policy: &Policy,
+        selection: &BackupSelection,
+        now: DateTime<Utc>,
+    ) -> Result<u64, BackupError> {
+        let frontier = self.store.deletion_frontier().await?;
+        let next_run = policy.status.next_run_time.unwrap_or(now).max(now);
+        let Some(furthest) = frontier.values().max().map(|end| *end + (next_run - now)) else {
+            return Ok(0);
+        };
+        let mut count = 0;
+        let mut after: Option<(DateTime<Utc>, String)> = None;
+        loop {
+            let page = self
+                .store
+                .unsent_segments(
+                    &policy.destination_id,
+                    selection,
+                    after.as_ref().map(|(start, id)| (*start, id.as_str())),
+                    PAGE,
+                )
+                .await?;
+            let Some(last) = page.last() else {
+                return Ok(count);
+            };
+            let unsent = page
+                .iter()
+                .map(|segment| (&segment.camera_id, segment.window.end()));
+            count += at_risk(unsent, &frontier, now, next_run);
+            if last.window.start() > furthest {
+                return Ok(count);
+            }
+            after = Some((last.window.start(), last.segment_id.clone()));
+        }
+    }
 }
 
 /// What the transfer says of a file, with what the catalog says of it.
@@ -506,7 +546,9 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     crate::packing::hex(bytes)
 }
 
-/// The window of a selection as far as both of its bounds are known.
-pub(super) fn window(first: Option<DateTime<Utc>>, last: Option<DateTime<Utc>>) -> Option<TimeRange> {
-    TimeRange::new(first?, last?)
+/// The window of a selection; bounds that are open are those of what was found.
+pub(super) fn window(selection: &BackupSelection, found: Option<TimeRange>) -> Option<TimeRange> {
+    let start = selection.start.or(found.map(|found| found.start()))?;
+    let end = selection.end.or(found.map(|found| found.end()))?;
+    TimeRange::new(start, end)
 }

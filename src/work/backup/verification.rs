@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
@@ -14,7 +15,6 @@ use crate::domain::backup::object::{
 };
 use crate::domain::backup::run::{BackupVerification, BackupVerificationSpec};
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
-use crate::repository::ObjectVerdict;
 use crate::transfer::{Expected, Listed, Place, TransferError};
 use crate::work::{Attempt, Done, Work, WorkError};
 
@@ -59,15 +59,15 @@ impl BackupVerificationWork {
         spec: &BackupVerificationSpec,
     ) -> Result<BackupVerification, BackupError> {
         let backups = &self.backups;
-        let mut destination = backups.readable(&spec.destination_id).await?;
-        let place = backups.place(&mut destination, &attempt.cancel).await?;
+        let destination = backups.readable(&spec.destination_id).await?;
+        let place = backups.place(&destination, &attempt.cancel).await?;
         let total = backups
             .store
             .object_totals(&spec.destination_id, &spec.selection)
             .await?;
         let mut found = BackupVerification {
             destination_id: spec.destination_id.clone(),
-            window: None,
+            window: window(&spec.selection, total.window),
             check: spec.check,
             objects_checked: 0,
             bytes_read: 0,
@@ -77,30 +77,29 @@ impl BackupVerificationWork {
             faults: Vec::new(),
             verify_time: clock::now(),
         };
-        let (mut first, mut last, mut after) = (None, None, None);
+        let mut after = None;
         loop {
             let objects = backups
                 .store
-                .objects_forward(
+                .objects_in_order(
                     &spec.destination_id,
                     &spec.selection,
-                    after.as_ref(),
-                    AT_ONCE,
+                    after
+                        .as_ref()
+                        .map(|(start, id): &(DateTime<Utc>, String)| (*start, id.as_str())),
+                    AT_ONCE as u32,
                 )
                 .await?;
             let Some(end) = objects.last() else {
                 break;
             };
             after = Some((end.window.start(), end.segment_id.clone()));
-            first = first.or(objects.first().map(|object| object.window.start()));
-            last = last.max(objects.iter().map(|object| object.window.end()).max());
-            self.check(&place, objects, &mut found, attempt, total.files)
+            self.check(&place, objects, &mut found, attempt, total.objects)
                 .await?;
         }
         if spec.find_unknown {
             self.find_unknown(&place, &mut found, attempt).await?;
         }
-        found.window = window(spec.selection.start.or(first), spec.selection.end.or(last));
         found.verify_time = clock::now();
         Ok(found)
     }
@@ -160,17 +159,18 @@ impl BackupVerificationWork {
                 ObjectState::Changed => found.objects_changed += 1,
                 ObjectState::Present => {}
             }
-            verdicts.push(ObjectVerdict {
-                segment_id: object.segment_id,
+            verdicts.push(BackupObject {
                 state,
-                check,
-                time: now,
+                check: check.unwrap_or(object.check),
+                check_time: if check.is_some() {
+                    now
+                } else {
+                    object.check_time
+                },
+                ..object
             });
         }
-        self.backups
-            .store
-            .note_verdicts(&found.destination_id, &verdicts)
-            .await?;
+        self.backups.store.set_object_states(&verdicts).await?;
         attempt.report(Progress {
             phase: "verifying".to_owned(),
             files_done: found.objects_checked,
