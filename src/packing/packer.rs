@@ -77,6 +77,14 @@ impl<S: Sink> Packer<S> {
     /// # Errors
     /// When no thread can be started.
     pub fn new(sink: S) -> io::Result<Self> {
+        Self::with_capacity(sink, 0)
+    }
+
+    /// The same with room for the records of so many entries.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn with_capacity(sink: S, entry_count: usize) -> io::Result<Self> {
         let passing = Rc::new(RefCell::new(None));
         let tee = Tee {
             sink,
@@ -85,7 +93,7 @@ impl<S: Sink> Packer<S> {
             size_bytes: 0,
         };
         Ok(Self {
-            zip: ZipWriter::new(tee),
+            zip: ZipWriter::with_capacity(tee, entry_count),
             passing,
             entries: Lane::start()?,
             pool: Pool::new(),

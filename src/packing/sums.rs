@@ -25,6 +25,11 @@ pub fn sums_line(sums: &mut String, sha256: &Sha256, name: &str) {
     sums.push('\n');
 }
 
+/// Length of the line of an entry, bytes.
+pub fn sums_line_bytes(name: &str) -> u64 {
+    (DIGITS + "  \n".len() + name.len()) as u64
+}
+
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     let mut hex = String::with_capacity(2 * bytes.len());
@@ -112,7 +117,7 @@ fn nibble(digit: u8) -> Option<u8> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Sums, SumsError, hex, sums_line};
+    use super::{Sums, SumsError, hex, sums_line, sums_line_bytes};
 
     const HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -122,6 +127,8 @@ mod tests {
         sums_line(&mut text, &[0xab; 32], "gate/a b.mp4");
         sums_line(&mut text, &[1; 32], "ü");
         assert!(text.starts_with("abababab"));
+        let lines_bytes = sums_line_bytes("gate/a b.mp4") + sums_line_bytes("ü");
+        assert_eq!(lines_bytes, text.len() as u64);
         let sums = Sums::parse(text.as_bytes()).unwrap();
         assert_eq!(sums.get("gate/a b.mp4"), Some(&[0xab; 32]));
         assert_eq!(sums.get("ü"), Some(&[1; 32]));

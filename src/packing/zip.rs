@@ -13,7 +13,9 @@ use std::io::{self, Write};
 use chrono::{DateTime, Utc};
 use rawzip::extra_fields::ExtraFieldId;
 use rawzip::time::UtcDateTime;
-use rawzip::{DataDescriptorOutput, Header, ZipArchiveWriter, ZipEntryWriter};
+use rawzip::{
+    DataDescriptorOutput, Header, ZipArchiveWriter, ZipArchiveWriterBuilder, ZipEntryWriter,
+};
 
 /// The times that the fields of MS-DOS and the extended timestamp can both hold: 1980 to 2105, seconds since 1970.
 const EARLIEST_S: i64 = 315_532_800;
@@ -46,8 +48,15 @@ pub(super) struct ZipWriter<W: Write> {
 
 impl<W: Write> ZipWriter<W> {
     pub(super) fn new(sink: W) -> Self {
+        Self::with_capacity(sink, 0)
+    }
+
+    /// With room for the records of so many entries: a directory that grows is there twice whenever it moves.
+    pub(super) fn with_capacity(sink: W, entry_count: usize) -> Self {
         Self {
-            inner: ZipArchiveWriter::new(sink),
+            inner: ZipArchiveWriterBuilder::new()
+                .with_capacity(entry_count)
+                .build(sink),
         }
     }
 
@@ -126,7 +135,8 @@ fn zip_error(error: rawzip::Error) -> io::Error {
 /// # Errors
 /// When an entry cannot be in a zip, which names of `domain::entry_name` always can.
 pub fn zip_size<'a>(entries: impl IntoIterator<Item = EntryHead<'a>>) -> io::Result<u64> {
-    let mut zip = ZipWriter::new(Counter::default());
+    let entries = entries.into_iter();
+    let mut zip = ZipWriter::with_capacity(Counter::default(), entries.size_hint().0);
     for head in entries {
         zip.entry(&head, |data| write_zeros(data, head.size_bytes))?;
     }

@@ -32,7 +32,7 @@ const CAMERA_NAMES: &str = "SELECT id, display_name FROM cameras ORDER BY id";
 const INEXACT_US: i64 = 1_000_000;
 
 /// Segments read in one go.
-const AT_ONCE: i64 = 5000;
+const AT_ONCE: i64 = 1000;
 
 #[derive(sqlx::FromRow)]
 struct ArchiveRow {
@@ -284,13 +284,13 @@ impl Store {
         &self,
         camera_id: &CameraId,
         content: &ArchiveContent,
-    ) -> Result<Vec<ArchiveSegment>, StoreError> {
+    ) -> Result<Vec<Arc<ArchiveSegment>>, StoreError> {
         let mut connection = self.readers.acquire().await?;
         let longest = longest_segment_us(&mut connection, camera_id.as_str())
             .await?
             .saturating_add(INEXACT_US);
         let mut shared = Shared::default();
-        let mut found: Vec<ArchiveSegment> = Vec::new();
+        let mut found: Vec<Arc<ArchiveSegment>> = Vec::new();
         loop {
             let mut query = sqlx::QueryBuilder::<Sqlite>::new(
                 "SELECT id, source_id, path, start_us, end_us, start_accuracy_us, size_bytes, modified_us, video_codec, \
@@ -312,7 +312,7 @@ impl Store {
             let rows: Vec<SourceRow> = query.build_query_as().fetch_all(&mut *connection).await?;
             let is_last = (rows.len() as i64) < AT_ONCE;
             for row in rows {
-                found.push(row.into_segment(&mut shared)?);
+                found.push(Arc::new(row.into_segment(&mut shared)?));
             }
             if is_last {
                 return Ok(found);

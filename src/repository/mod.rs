@@ -77,7 +77,8 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
-            .pragma("cache_size", "-32768");
+            // 2 MiB for each connection: what one of them has read stays in the memory of the system in any case.
+            .pragma("cache_size", "-2048");
         let path = options.get_filename().to_path_buf();
         make_folder_of(&path)?;
         let cannot_open = |source| OpenError::Open {

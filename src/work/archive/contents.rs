@@ -33,25 +33,26 @@ pub(super) struct FootageEntry {
 
 /// Where the bytes of an entry come from.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "nearly all entries are recordings: a box of their own would only cost memory"
-)]
 pub(super) enum From {
     /// A recording, untouched.
-    Recording { segment: ArchiveSegment, held: Held },
+    Recording {
+        segment: Arc<ArchiveSegment>,
+        held: Held,
+    },
     /// A cut.
     Cut {
         file: File,
         outcome: Box<CutOutcome>,
     },
+    /// The entry is in the zip and the manifest has told of it: nothing more is needed of where it came from.
+    Told,
 }
 
 /// A recording that is only cut from: the manifest names it, the zip does not hold it.
 #[derive(Debug)]
 pub(super) struct CutSource {
     pub(super) camera: usize,
-    pub(super) segment: ArchiveSegment,
+    pub(super) segment: Arc<ArchiveSegment>,
     pub(super) held: Held,
 }
 

@@ -135,9 +135,11 @@ impl Cutter<'_> {
                     Some(piece) => {
                         let piece = &mut parts[part].pieces[piece];
                         piece.role = Role::Absent;
-                        piece.finding.get_or_insert_with(|| Finding {
-                            kind: ArchiveFaultKind::Damaged,
-                            message: "no picture of the window can be decoded".to_owned(),
+                        piece.finding.get_or_insert_with(|| {
+                            Box::new(Finding {
+                                kind: ArchiveFaultKind::Damaged,
+                                message: "no picture of the window can be decoded".to_owned(),
+                            })
                         });
                     }
                     None => parts[part].without_clip.extend(gaps),

@@ -81,8 +81,8 @@ pub(super) fn hold(
     segment: &ArchiveSegment,
     roots: &Roots,
     places: &Arc<Semaphore>,
-) -> (Option<Held>, Option<Finding>) {
-    let fault = |kind, message: String| Some(Finding { kind, message });
+) -> (Option<Held>, Option<Box<Finding>>) {
+    let fault = |kind, message: String| Some(Box::new(Finding { kind, message }));
     let file = match roots.open(&segment.source_id, &segment.path) {
         Ok(file) => file,
         Err(GapReason::FileMissing) => {

@@ -211,7 +211,7 @@ impl ArchiveWork {
             for piece in parts.iter_mut().flat_map(|part| &mut part.pieces) {
                 hold::go_on(&cancel)?;
                 (piece.held, piece.finding) = hold::hold(&piece.segment, &opening, &places);
-                let known = &mut piece.segment;
+                let known = &piece.segment;
                 if piece.held.is_none() {
                     piece.role = Role::Absent;
                     // What may only reach into the window by the inexactness of its name is not missed.
@@ -221,6 +221,7 @@ impl ArchiveWork {
                     piece.finding = piece.finding.take().filter(|_| is_wanted);
                 } else if !known.is_available {
                     // It had vanished and is there again.
+                    let known = Arc::make_mut(&mut piece.segment);
                     known.is_available = true;
                     piece.role = role_of(known, &content);
                 }

@@ -1,6 +1,7 @@
 //! What the zip will look like: which segment becomes which entry, what has to be cut, and what everything is called.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
@@ -28,11 +29,12 @@ pub(super) enum Role {
 /// A segment on its way into the archive.
 #[derive(Debug)]
 pub(super) struct Piece {
-    pub(super) segment: ArchiveSegment,
+    /// Not by value: tens of thousands are handed on from the selection to the entries.
+    pub(super) segment: Arc<ArchiveSegment>,
     pub(super) role: Role,
     /// The open file; `None` before it was opened, and when it cannot be.
     pub(super) held: Option<Held>,
-    pub(super) finding: Option<Finding>,
+    pub(super) finding: Option<Box<Finding>>,
 }
 
 /// A camera on its way into the archive.
@@ -60,7 +62,7 @@ impl Part {
                 finding: None,
             })
             .collect();
-        let delivered = whole_range(pieces.iter().map(|piece| &piece.segment));
+        let delivered = whole_range(pieces.iter().map(|piece| piece.segment.as_ref()));
         let clip = delivered
             .filter(|_| content.layout.has_clips())
             .and_then(

@@ -14,7 +14,7 @@ use crate::domain::archive::ArchiveFaultKind;
 use crate::packing::{
     ALLOWED_SIGNERS, EntryHead, MANIFEST, Manifest, ManifestCut, ManifestSource, PackError, Packed,
     Packer, README, SIGNATURE_NAME, SUMS_NAME, Sha256, SigningKey, Sink, Stop, readme, sha256,
-    sums_line, zip_size,
+    sums_line, sums_line_bytes, zip_size,
 };
 use crate::work::roots::Roots;
 
@@ -62,10 +62,10 @@ pub(super) fn size(contents: &Contents, seal: Seal<'_>) -> Result<u64, ArchiveEr
     let readme = readme(seal.key.fingerprint());
     let signers = seal.key.allowed_signers();
     let names = contents.entries.iter().map(|entry| entry.name.as_str());
-    let mut sums = String::new();
-    for name in names.chain([MANIFEST, README, ALLOWED_SIGNERS]) {
-        sums_line(&mut sums, &nothing, name);
-    }
+    let sums_bytes: u64 = names
+        .chain([MANIFEST, README, ALLOWED_SIGNERS])
+        .map(sums_line_bytes)
+        .sum();
     // A signature is as long whatever was signed.
     let signature = seal.key.sign(b"").map_err(ArchiveError::Sign)?;
     let modified = contents.newest();
@@ -73,7 +73,7 @@ pub(super) fn size(contents: &Contents, seal: Seal<'_>) -> Result<u64, ArchiveEr
         (MANIFEST, manifest.0),
         (README, readme.len() as u64),
         (ALLOWED_SIGNERS, signers.len() as u64),
-        (SUMS_NAME, sums.len() as u64),
+        (SUMS_NAME, sums_bytes),
         (SIGNATURE_NAME, signature.len() as u64),
     ];
     let heads = contents
@@ -101,7 +101,8 @@ pub(super) fn pack<S: Sink>(
     cancel: &CancellationToken,
     mut on_step: impl FnMut(Step<'_>),
 ) -> Result<(S, Packed), ArchiveError> {
-    let mut packer = Packer::new(sink).map_err(ArchiveError::Folder)?;
+    let capacity = usize::try_from(entry_count(contents)).unwrap_or(0);
+    let mut packer = Packer::with_capacity(sink, capacity).map_err(ArchiveError::Folder)?;
     let cut_sources = std::mem::take(&mut contents.cut_sources);
     let roots = Arc::clone(&contents.roots);
     let is_over = AtomicBool::new(false);
@@ -229,6 +230,8 @@ fn add_footage<S: Sink>(
                 }
                 added
             }
+            // Nothing is told before everything is packed.
+            From::Told => continue,
         };
         if let Some(size_bytes) = added {
             entry.size_bytes = size_bytes;
@@ -248,7 +251,7 @@ fn add_footage<S: Sink>(
 
 /// Adds what is said about the footage, and ends the zip.
 fn seal_zip<S: Sink>(
-    contents: &Contents,
+    contents: &mut Contents,
     cut_digests: &[Sha256],
     seal: Seal<'_>,
     mut packer: Packer<S>,
@@ -266,6 +269,10 @@ fn seal_zip<S: Sink>(
     packer.add_written(&head(MANIFEST), |out| {
         write_manifest(contents, seal, &digests, cut_digests, out)
     })?;
+    // SHA256SUMS takes the room of what is told.
+    for entry in &mut contents.entries {
+        entry.from = From::Told;
+    }
     let readme = readme(seal.key.fingerprint());
     packer.add_written(&head(README), |out| out.write_all(readme.as_bytes()))?;
     let signers = seal.key.allowed_signers();
@@ -273,7 +280,13 @@ fn seal_zip<S: Sink>(
         out.write_all(signers.as_bytes())
     })?;
 
-    let mut sums = String::new();
+    let names = contents.entries.iter().map(|entry| entry.name.as_str());
+    let sums_bytes: u64 = names
+        .chain([MANIFEST, README, ALLOWED_SIGNERS])
+        .map(sums_line_bytes)
+        .sum();
+    // As large as it will be: a text that grows is there twice whenever it moves.
+    let mut sums = String::with_capacity(usize::try_from(sums_bytes).unwrap_or(0));
     for (entry, digest) in contents.entries.iter().zip(&digests) {
         sums_line(&mut sums, digest, &entry.name);
     }
@@ -311,7 +324,7 @@ fn write_manifest(
                 engine: &outcome.engine,
                 segment_ids: &outcome.segment_ids,
             }),
-            From::Recording { .. } => None,
+            From::Recording { .. } | From::Told => None,
         })
         .collect();
     let manifest = Manifest {
@@ -335,7 +348,7 @@ fn write_manifest(
                 size_bytes: entry.size_bytes,
                 sha256: *digest,
             }),
-            From::Cut { .. } => None,
+            From::Cut { .. } | From::Told => None,
         });
     let cut_from = contents
         .cut_sources

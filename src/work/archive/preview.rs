@@ -115,33 +115,29 @@ impl ArchiveWork {
 impl Preview {
     /// What is about to be packed.
     pub(super) fn of_ready(contents: &Contents, zip_bytes: u64) -> Self {
-        let sources = contents
+        let whole = contents
             .entries
             .iter()
             .filter_map(|entry| match &entry.from {
                 From::Recording { segment, .. } => {
                     Some((entry.camera, segment, entry.name.as_str()))
                 }
-                From::Cut { .. } => None,
+                From::Cut { .. } | From::Told => None,
             });
         let cut_from = contents
             .cut_sources
             .iter()
             .map(|source| (source.camera, &source.segment, ""));
-        let sources: Vec<PreviewSource> = sources
-            .chain(cut_from)
-            .filter_map(|(camera, segment, name)| {
-                source(
-                    &contents.cameras[camera].camera_id,
-                    segment,
-                    segment.range(),
-                    name,
-                )
-            })
-            .collect();
+        let sources = whole.chain(cut_from);
         Self {
-            source_count: sources.len() as u64,
-            sources: sources.into_iter().take(LISTED_MAX).collect(),
+            source_count: sources.clone().count() as u64,
+            sources: sources
+                .filter_map(|(camera, segment, name)| {
+                    let camera_id = &contents.cameras[camera].camera_id;
+                    source(camera_id, segment, segment.range(), name)
+                })
+                .take(LISTED_MAX)
+                .collect(),
             entry_count: pack::entry_count(contents),
             size_bytes: zip_bytes,
             size_exact: true,

@@ -1,5 +1,7 @@
 //! Which segments an archive is made of.
 
+use std::sync::Arc;
+
 use super::ArchiveError;
 use crate::domain::archive::{ArchiveContent, ArchiveSegment};
 use crate::domain::camera::CameraId;
@@ -11,7 +13,7 @@ pub(super) struct SelectedCamera {
     pub(super) id: CameraId,
     pub(super) display_name: String,
     /// In order of start, vanished ones included.
-    pub(super) segments: Vec<ArchiveSegment>,
+    pub(super) segments: Vec<Arc<ArchiveSegment>>,
 }
 
 /// Finds the segments of `content`, by camera in order of id. Cameras without any are there when they were asked for
