@@ -36,12 +36,7 @@ impl ArchiveService for Services {
         let mut asked = request.into_inner();
         let mut fields = Fields::default();
         let content = content(&mut fields, asked.spec.clone());
-        if !asked.archive_id.is_empty() && !id::is_valid(id::EXPORT, &asked.archive_id) {
-            fields.wrong(
-                "archive_id",
-                "must be `bkj_` and then 1 to 58 of a-z, 0-9, `_` and `-`",
-            );
-        }
+        fields.chosen_id("archive_id", id::EXPORT, &asked.archive_id);
         let wait = fields.wait(asked.wait.take());
         let request_id = fields.request_id(&std::mem::take(&mut asked.request_id));
         let keep_for_s = fields.keep_for_s(asked.keep_for, self.archives.default_keep_for_s());

@@ -1,5 +1,10 @@
 //! BackupService: a later version brings it; until then every method says so.
 
+mod form;
+mod read_destination;
+mod read_policy;
+mod read_selection;
+
 use tonic::{Request, Response, Status};
 
 use super::Services;

@@ -5,7 +5,7 @@ use futures::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
-use super::convert::{camera_revision, int64, timestamp};
+use super::convert::{etag_revision, int64, timestamp};
 use super::fields::Fields;
 use super::page::{Tokens, fit, page_size};
 use super::status::{ApiError, intake_status};
@@ -63,7 +63,7 @@ impl CatalogService for Services {
             return Err(unchecked("camera.id").into());
         };
         if !camera.etag.is_empty() {
-            let Some(revision) = camera_revision(&camera.etag) else {
+            let Some(revision) = etag_revision(&camera.etag) else {
                 return Err(ApiError::Stale {
                     kind: "camera",
                     name: id.into(),
@@ -135,7 +135,7 @@ impl CatalogService for Services {
         };
         let revision = match request.etag.as_str() {
             "" => None,
-            etag => Some(camera_revision(etag).ok_or_else(stale)?),
+            etag => Some(etag_revision(etag).ok_or_else(stale)?),
         };
         let in_use = |message| ApiError::Precondition {
             reason: ErrorReason::CameraInUse,

@@ -31,12 +31,7 @@ impl ClipService for Services {
         let camera_id = fields.camera_id("camera_id", &asked.camera_id);
         let start = fields.time("start_time", asked.start_time);
         let end = fields.time("end_time", asked.end_time);
-        if !asked.clip_id.is_empty() && !id::is_valid(id::CLIP, &asked.clip_id) {
-            fields.wrong(
-                "clip_id",
-                "must be `clip_` and then 1 to 58 of a-z, 0-9, `_` and `-`",
-            );
-        }
+        fields.chosen_id("clip_id", id::CLIP, &asked.clip_id);
         let wait = fields.wait(asked.wait.take());
         let request_id = fields.request_id(&std::mem::take(&mut asked.request_id));
         let keep_for_s = fields.keep_for_s(asked.keep_for, self.clips.default_keep_for_s());

@@ -51,13 +51,13 @@ pub(super) fn window(range: TimeRange) -> proto::TimeWindow {
     }
 }
 
-/// A camera's etag: its revision.
-pub(super) fn camera_etag(revision: u64) -> String {
+/// The etag of a resource that callers change: its revision.
+pub(super) fn revision_etag(revision: u64) -> String {
     format!("r{revision}")
 }
 
-/// The revision that an etag stands for, or `None` when no camera ever had it.
-pub(super) fn camera_revision(etag: &str) -> Option<u64> {
+/// The revision that an etag stands for, or `None` when no resource ever had it.
+pub(super) fn etag_revision(etag: &str) -> Option<u64> {
     etag.strip_prefix('r')?.parse().ok()
 }
 
@@ -73,7 +73,7 @@ impl From<Camera> for proto::Camera {
             last_segment_time: camera.recorded.map(|range| timestamp(range.end())),
             create_time: Some(timestamp(camera.create_time)),
             update_time: Some(timestamp(camera.update_time)),
-            etag: camera_etag(camera.revision),
+            etag: revision_etag(camera.revision),
         }
     }
 }

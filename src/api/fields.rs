@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::status::{ApiError, Violation};
 use crate::domain::camera::CameraId;
+use crate::domain::id;
 use crate::domain::time::to_microseconds;
 use crate::proto::ErrorReason;
 
@@ -19,8 +20,8 @@ const LABEL_VALUE_MAX_CHARS: usize = 255;
 /// Longest time for which an answer may be held.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Longest lifetime that can be asked for: a hundred years.
-const KEEP_FOR_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+/// Longest time that can be asked for, of whatever kind: a hundred years.
+pub(super) const DURATION_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// The fields of one request.
 #[derive(Default)]
@@ -96,6 +97,30 @@ impl Fields {
         found.map(to_microseconds)
     }
 
+    /// A duration from `min` to `max`; absent is `None`.
+    pub(super) fn duration_between(
+        &mut self,
+        field: &str,
+        duration: Option<prost_types::Duration>,
+        min: Duration,
+        max: Duration,
+    ) -> Option<Duration> {
+        let found = Duration::try_from(duration?)
+            .ok()
+            .filter(|duration| (min..=max).contains(duration));
+        if found.is_none() {
+            self.wrong(
+                field,
+                format!(
+                    "must be between {} s and {} s",
+                    min.as_secs(),
+                    max.as_secs()
+                ),
+            );
+        }
+        found
+    }
+
     /// A duration from zero to `max`; absent is `None`.
     fn duration(
         &mut self,
@@ -103,16 +128,7 @@ impl Fields {
         duration: Option<prost_types::Duration>,
         max: Duration,
     ) -> Option<Duration> {
-        let found = Duration::try_from(duration?)
-            .ok()
-            .filter(|duration| *duration <= max);
-        if found.is_none() {
-            self.wrong(
-                field,
-                format!("must be between 0 s and {} s", max.as_secs()),
-            );
-        }
-        found
+        self.duration_between(field, duration, Duration::ZERO, max)
     }
 
     /// How long the answer may be held; absent is not at all.
@@ -126,7 +142,7 @@ impl Fields {
         keep_for: Option<prost_types::Duration>,
         default_s: u64,
     ) -> u64 {
-        self.duration("keep_for", keep_for, KEEP_FOR_MAX)
+        self.duration("keep_for", keep_for, DURATION_MAX)
             .map_or(default_s, |keep_for| {
                 keep_for.as_secs() + u64::from(keep_for.subsec_nanos() > 0)
             })
@@ -134,7 +150,7 @@ impl Fields {
 
     /// The resolution of a timeline.
     pub(super) fn resolution(&mut self, resolution: Option<prost_types::Duration>) -> TimeDelta {
-        let found = self.duration("resolution", resolution, KEEP_FOR_MAX);
+        let found = self.duration("resolution", resolution, DURATION_MAX);
         found
             .and_then(|found| TimeDelta::from_std(found).ok())
             .unwrap_or_default()
@@ -169,6 +185,16 @@ impl Fields {
     pub(super) fn required(&mut self, field: &str, id: &str) {
         if id.is_empty() {
             self.wrong(field, "is required");
+        }
+    }
+
+    /// An id that the caller chose for something new; empty is none.
+    pub(super) fn chosen_id(&mut self, field: &str, prefix: &str, chosen: &str) {
+        if !chosen.is_empty() && !id::is_valid(prefix, chosen) {
+            self.wrong(
+                field,
+                format!("must be `{prefix}` and then 1 to 58 of a-z, 0-9, `_` and `-`"),
+            );
         }
     }
 

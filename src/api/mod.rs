@@ -10,13 +10,17 @@ mod clip;
 mod convert;
 mod convert_archive;
 mod convert_backup;
+mod convert_destination;
+mod convert_policy;
 mod download;
+mod errors;
 mod fields;
 mod job;
 mod media;
 mod page;
 mod server;
 mod status;
+mod update_mask;
 
 use std::sync::Arc;
 
