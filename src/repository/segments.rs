@@ -7,7 +7,7 @@ use sqlx::{Sqlite, SqliteConnection};
 
 use super::error::{count, duration_us, stored, time, us};
 use super::segment_rows::{SELECT, SegmentRow, key_frame_bytes};
-use super::{Page, Store, StoreError, cameras, spans};
+use super::{Page, Store, StoreError, cameras, ledger, spans};
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::{NewSegment, Segment, SegmentState, Taken};
 use crate::domain::id;
@@ -130,6 +130,7 @@ impl Store {
                             .bind(us(file.end_time()))
                             .execute(&mut *transaction)
                             .await?;
+                        ledger::move_objects(&mut transaction, &present.id, file).await?;
                     }
                     count_in(&mut transaction, file).await?;
                     new_runs

@@ -3,4 +3,5 @@
 pub mod destination;
 pub mod object;
 pub mod policy;
+pub mod retention;
 pub mod run;
