@@ -6,7 +6,7 @@ CREATE TABLE destinations (
     transfers         BIGINT,
     -- Bytes a second; 0: no limit.
     bandwidth_limit   BIGINT NOT NULL,
-    -- The settings without their secrets (JSON).
+    -- The settings with *** for each secret (JSON).
     settings          TEXT NOT NULL,
     -- The secrets, sealed; NULL when there are none.
     sealed            BLOB,
@@ -20,9 +20,12 @@ CREATE TABLE destinations (
     -- Objects in the ledger and their bytes, kept with every change of them.
     object_count      BIGINT NOT NULL DEFAULT 0,
     stored_bytes      BIGINT NOT NULL DEFAULT 0,
+    -- An upper bound for the length of the objects' footage: a window has to look back no further than this.
+    longest_object_us BIGINT NOT NULL DEFAULT 0,
     create_time_us    BIGINT NOT NULL,
     update_time_us    BIGINT NOT NULL,
     request_id        TEXT UNIQUE,
+    -- SHA-256 of the request that the request id came with; keyed where the request holds a secret.
     request_digest    TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX destinations_by_age ON destinations (create_time_us, id);
@@ -81,7 +84,12 @@ CREATE TABLE backup_objects (
     PRIMARY KEY (destination_id, segment_id)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX backup_objects_by_path ON backup_objects (destination_id, remote_path);
-CREATE INDEX backup_objects_by_time ON backup_objects (destination_id, start_us, segment_id);
+-- A run compares all segments with all objects. Both indexes hold everything that it compares, in the same order, so
+-- that it reads each of them once from end to end and no row.
+CREATE INDEX backup_objects_by_time ON backup_objects
+    (destination_id, start_us, segment_id, size_bytes, source_modified_us, camera_id, end_us, state);
+DROP INDEX segments_by_time;
+CREATE INDEX segments_by_time ON segments (start_us, id, size_bytes, modified_us, camera_id, end_us, state);
 CREATE INDEX backup_objects_unwritten ON backup_objects (destination_id) WHERE ledger_path = '';
 
 -- One live run of a policy at a time.

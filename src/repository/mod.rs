@@ -15,12 +15,15 @@ mod evidence;
 mod exports;
 mod job_rows;
 mod jobs;
+mod ledger;
+mod objects;
 mod page;
 mod policies;
 mod policy_rows;
 mod sealing;
 mod segment_rows;
 mod segments;
+mod selection;
 mod sources;
 mod spans;
 mod timelines;
@@ -44,10 +47,13 @@ pub use destinations::{
 pub use error::{OpenError, StoreError};
 pub use evidence::{LockChange, LockSelection};
 pub use jobs::{CancelledJob, InsertedJob, JobFilter};
+pub use ledger::RemovedObjects;
+pub use objects::{ObjectFilter, ObjectTotals};
 pub use page::Page;
 pub use policies::{DeletedPolicy, InsertedPolicy, NextRun, PolicyFilter, RunEnd, UpdatedPolicy};
 pub use sealing::{SealError, SecretKey, SecretKeyError};
 pub use segments::{KnownFile, SegmentFilter};
+pub use selection::{SelectionTotals, UnsentSegment};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 

@@ -15,11 +15,23 @@ pub struct Page {
 impl Page {
     /// Ends a query of rows that pass its conditions: those of this page, newest first by `time_column` and id.
     pub(super) fn end(&self, query: &mut QueryBuilder<Sqlite>, time_column: &'static str) {
+        self.end_by(query, time_column, "id");
+    }
+
+    /// The same for rows whose id has another name.
+    pub(super) fn end_by(
+        &self,
+        query: &mut QueryBuilder<Sqlite>,
+        time_column: &'static str,
+        id_column: &'static str,
+    ) {
         if let Some((after_us, after_id)) = &self.after {
             query
                 .push(" AND (")
                 .push(time_column)
-                .push(", id) < (")
+                .push(", ")
+                .push(id_column)
+                .push(") < (")
                 .push_bind(*after_us)
                 .push(", ")
                 .push_bind(after_id.clone())
@@ -28,7 +40,9 @@ impl Page {
         query
             .push(" ORDER BY ")
             .push(time_column)
-            .push(" DESC, id DESC LIMIT ")
+            .push(" DESC, ")
+            .push(id_column)
+            .push(" DESC LIMIT ")
             // One row more than wanted tells whether there is a next page.
             .push_bind(i64::from(self.size) + 1);
     }

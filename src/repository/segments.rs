@@ -7,7 +7,7 @@ use sqlx::{Sqlite, SqliteConnection};
 
 use super::error::{count, duration_us, stored, time, us};
 use super::segment_rows::{SELECT, SegmentRow, key_frame_bytes};
-use super::{Page, Store, StoreError, cameras, spans};
+use super::{Page, Store, StoreError, cameras, ledger, spans};
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::{NewSegment, Segment, SegmentState, Taken};
 use crate::domain::id;
@@ -395,6 +395,7 @@ async fn put(
             .bind(us(file.end_time()))
             .execute(&mut *connection)
             .await?;
+        ledger::move_objects(connection, &present.id, file).await?;
     }
     count_in(connection, file).await
 }

@@ -9,8 +9,13 @@ use crate::domain::catalog::{Container, MediaFacts, NewSegment, VideoFormat};
 use crate::domain::source::Source;
 use crate::domain::time::TimeRange;
 
+mod backup_sample;
 mod catalog;
+mod destinations;
 mod jobs;
+mod ledger;
+mod policies;
+mod selection;
 
 struct Database {
     store: Store,

@@ -1,0 +1,262 @@
+//! The ledger of what is at destinations: its changes. Each keeps the destination's sums in the same transaction.
+
+use std::collections::BTreeMap;
+
+use sqlx::SqliteConnection;
+
+use super::error::{count, inconsistent, stored, to_json, us};
+use super::objects::TABLE;
+use super::{Store, StoreError};
+use crate::domain::backup::object::{BackupObject, ObjectState};
+use crate::domain::catalog::NewSegment;
+
+const UPSERT: &str = "
+    INSERT INTO backup_objects (destination_id, segment_id, camera_id, start_us, end_us, remote_path, size_bytes, sha256,
+        state, check_kind, check_time_us, create_time_us, job_id, policy_id, source_modified_us, locked_until_us)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+    ON CONFLICT (destination_id, segment_id) DO UPDATE SET camera_id = $3, start_us = $4, end_us = $5,
+        remote_path = $6, size_bytes = $7, sha256 = $8, state = $9, check_kind = $10, check_time_us = $11,
+        create_time_us = $12, job_id = $13, policy_id = $14, source_modified_us = $15, locked_until_us = $16,
+        ledger_path = ''";
+const SIZE: &str =
+    "SELECT size_bytes FROM backup_objects WHERE destination_id = $1 AND segment_id = $2";
+const COUNT: &str = "
+    UPDATE destinations SET object_count = object_count + $2, stored_bytes = stored_bytes + $3,
+        longest_object_us = MAX(longest_object_us, $4) WHERE id = $1";
+const SELECTED: &str = "
+    SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM backup_objects
+    WHERE destination_id = $1 AND segment_id IN (SELECT value FROM json_each($2))";
+const REMOVE: &str = "
+    DELETE FROM backup_objects
+    WHERE destination_id = $1 AND segment_id IN (SELECT value FROM json_each($2))";
+/// An object that was sent again since it was looked at is another one.
+const SET_PRESENT: &str = "
+    UPDATE backup_objects SET state = $4, check_kind = $5, check_time_us = $6
+    WHERE destination_id = $1 AND segment_id = $2 AND create_time_us = $3";
+const SET_LOST: &str = "
+    UPDATE backup_objects SET state = $4
+    WHERE destination_id = $1 AND segment_id = $2 AND create_time_us = $3";
+const MARK_WRITTEN: &str = "
+    UPDATE backup_objects SET ledger_path = $5
+    WHERE destination_id = $1 AND segment_id = $2 AND create_time_us = $3 AND start_us = $4";
+/// Only what is still a copy of the file moves with it: the other objects show what they are copies of.
+const MOVE: &str = "
+    UPDATE backup_objects SET camera_id = $2, start_us = $3, end_us = $4, ledger_path = ''
+    WHERE destination_id IN (SELECT id FROM destinations) AND segment_id = $1 AND size_bytes = $5
+        AND source_modified_us = $6";
+const LENGTHEN: &str = "
+    UPDATE destinations SET longest_object_us = MAX(longest_object_us, $2)
+    WHERE id IN (SELECT destination_id FROM backup_objects
+        WHERE destination_id IN (SELECT id FROM destinations) AND segment_id = $1)";
+
+/// What was taken out of the ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RemovedObjects {
+    /// How many objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What a change does to the sums of a destination.
+#[derive(Default)]
+struct Change {
+    objects: i64,
+    bytes: i64,
+    longest_us: i64,
+}
+
+impl Store {
+    /// Writes objects that were sent and checked, all or none. The object of a segment that was sent before is replaced.
+    /// `policy_id` is the policy whose run sent them, empty for none.
+    ///
+    /// # Errors
+    /// [`StoreError::Inconsistent`] when the path of an object is another segment's at the same destination.
+    pub async fn add_objects(
+        &self,
+        objects: &[BackupObject],
+        policy_id: &str,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.write().await?;
+        let mut changes: BTreeMap<&str, Change> = BTreeMap::new();
+        for object in objects {
+            let before: Option<i64> = sqlx::query_scalar(SIZE)
+                .bind(&object.destination_id)
+                .bind(&object.segment_id)
+                .fetch_optional(&mut *transaction)
+                .await?;
+            upsert(&mut transaction, object, policy_id).await?;
+            let change = changes.entry(&object.destination_id).or_default();
+            change.objects += i64::from(before.is_none());
+            change.bytes += stored(object.size_bytes) - before.unwrap_or_default();
+            change.longest_us = change
+                .longest_us
+                .max(us(object.window.end()) - us(object.window.start()));
+        }
+        for (destination_id, change) in changes {
+            apply(&mut transaction, destination_id, &change).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Writes down what a verification found about objects, all or none: their state and, of those that are present,
+    /// the check and its time. Objects that were sent again or removed meanwhile stay as they are; how many did not.
+    pub async fn set_object_states(&self, objects: &[BackupObject]) -> Result<u64, StoreError> {
+        let mut transaction = self.write().await?;
+        let mut changed = 0;
+        for object in objects {
+            let query = match object.state {
+                ObjectState::Present => sqlx::query(SET_PRESENT),
+                ObjectState::Missing | ObjectState::Changed => sqlx::query(SET_LOST),
+            };
+            let query = query
+                .bind(&object.destination_id)
+                .bind(&object.segment_id)
+                .bind(us(object.create_time))
+                .bind(object.state.as_str());
+            let query = match object.state {
+                ObjectState::Present => query
+                    .bind(object.check.as_str())
+                    .bind(us(object.check_time)),
+                ObjectState::Missing | ObjectState::Changed => query,
+            };
+            changed += query.execute(&mut *transaction).await?.rows_affected();
+        }
+        transaction.commit().await?;
+        Ok(changed)
+    }
+
+    /// Takes the objects of these segments out of a destination's ledger; what went. Their files must be gone before.
+    pub async fn remove_objects(
+        &self,
+        destination_id: &str,
+        segment_ids: &[String],
+    ) -> Result<RemovedObjects, StoreError> {
+        let ids = to_json(&segment_ids);
+        let mut transaction = self.write().await?;
+        let (objects, bytes): (i64, i64) = sqlx::query_as(SELECTED)
+            .bind(destination_id)
+            .bind(&ids)
+            .fetch_one(&mut *transaction)
+            .await?;
+        sqlx::query(REMOVE)
+            .bind(destination_id)
+            .bind(&ids)
+            .execute(&mut *transaction)
+            .await?;
+        let change = Change {
+            objects: -objects,
+            bytes: -bytes,
+            longest_us: 0,
+        };
+        apply(&mut transaction, destination_id, &change).await?;
+        transaction.commit().await?;
+        Ok(RemovedObjects {
+            objects: count(TABLE, destination_id, objects)?,
+            bytes: count(TABLE, destination_id, bytes)?,
+        })
+    }
+
+    /// Writes down that the file `ledger_path` at the destination has these objects as they were read, all or none; how
+    /// many of them still are so.
+    pub async fn mark_written(
+        &self,
+        objects: &[BackupObject],
+        ledger_path: &str,
+    ) -> Result<u64, StoreError> {
+        let mut transaction = self.write().await?;
+        let mut marked = 0;
+        for object in objects {
+            marked += sqlx::query(MARK_WRITTEN)
+                .bind(&object.destination_id)
+                .bind(&object.segment_id)
+                .bind(us(object.create_time))
+                .bind(us(object.window.start()))
+                .bind(ledger_path)
+                .execute(&mut *transaction)
+                .await?
+                .rows_affected();
+        }
+        transaction.commit().await?;
+        Ok(marked)
+    }
+}
+
+async fn upsert(
+    connection: &mut SqliteConnection,
+    object: &BackupObject,
+    policy_id: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(UPSERT)
+        .bind(&object.destination_id)
+        .bind(&object.segment_id)
+        .bind(object.camera_id.as_str())
+        .bind(us(object.window.start()))
+        .bind(us(object.window.end()))
+        .bind(&object.remote_path)
+        .bind(stored(object.size_bytes))
+        .bind(&object.sha256)
+        .bind(object.state.as_str())
+        .bind(object.check.as_str())
+        .bind(us(object.check_time))
+        .bind(us(object.create_time))
+        .bind(&object.job_id)
+        .bind(policy_id)
+        .bind(us(object.source_modified_time))
+        .bind(object.locked_until_time.map(us))
+        .execute(connection)
+        .await
+        .map_err(|error| match error.as_database_error() {
+            Some(fault) if fault.is_unique_violation() => inconsistent(
+                TABLE,
+                &object.segment_id,
+                format!("the path {} is another segment's", object.remote_path),
+            ),
+            _ => error.into(),
+        })?;
+    Ok(())
+}
+
+async fn apply(
+    connection: &mut SqliteConnection,
+    destination_id: &str,
+    change: &Change,
+) -> Result<(), StoreError> {
+    sqlx::query(COUNT)
+        .bind(destination_id)
+        .bind(change.objects)
+        .bind(change.bytes)
+        .bind(change.longest_us)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Gives the objects of a segment, whose file was read anew and is as it was sent, the segment's camera and time.
+pub(super) async fn move_objects(
+    connection: &mut SqliteConnection,
+    segment_id: &str,
+    file: &NewSegment,
+) -> Result<(), StoreError> {
+    let start_us = us(file.start_time);
+    // An object has at least a microsecond.
+    let end_us = us(file.end_time()).max(start_us + 1);
+    let moved = sqlx::query(MOVE)
+        .bind(segment_id)
+        .bind(file.camera_id.as_str())
+        .bind(start_us)
+        .bind(end_us)
+        .bind(stored(file.size_bytes))
+        .bind(us(file.modified_time))
+        .execute(&mut *connection)
+        .await?;
+    if moved.rows_affected() > 0 {
+        sqlx::query(LENGTHEN)
+            .bind(segment_id)
+            .bind(end_us - start_us)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
