@@ -113,16 +113,16 @@ impl Retention {
 
 impl Policy {
     /// Whether this policy wants an object to stay that another one with the same destination sent: it selects the
-    /// camera, and either removes nothing or not yet what is so old. A limit of bytes alone wants nothing to stay: it
-    /// counts only what the policy sent itself.
+    /// camera, and either removes nothing or not yet what is so old. One with a limit of bytes promises nothing for a
+    /// single object; two such policies would otherwise keep everything for each other.
     fn keeps(&self, object: &RetentionCandidate, now: DateTime<Utc>) -> bool {
         let selects = self.camera_ids.is_empty() || self.camera_ids.contains(&object.camera_id);
-        let wants_to_keep = match &self.retention {
-            None => true,
-            Some(retention) => retention
-                .oldest_kept(now)
-                .is_some_and(|limit| object.window.end() >= limit),
-        };
+        let wants_to_keep = self.retention.is_none_or(|retention| {
+            retention.max_bytes == 0
+                && retention
+                    .oldest_kept(now)
+                    .is_none_or(|limit| object.window.end() >= limit)
+        });
         // What a policy for evidence alone selects is protected as evidence already.
         selects && !self.evidence_only && wants_to_keep
     }

@@ -160,6 +160,7 @@ fn what_another_policy_still_keeps_stays() {
     assert_eq!(gone(policy(&[], Some(retention(30, 0)))), 0);
     assert_eq!(gone(policy(&[], Some(retention(1, 0)))), twelve);
     assert_eq!(gone(policy(&[], Some(retention(0, 1_000_000)))), twelve);
+    assert_eq!(gone(policy(&[], Some(retention(30, 1_000_000)))), twelve);
     let evidence_only = Policy {
         evidence_only: true,
         ..policy(&[], None)
