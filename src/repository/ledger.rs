@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::SqliteConnection;
 
-use super::error::{count, inconsistent, stored, to_json, us};
+use super::error::{count, duration_us, inconsistent, stored, to_json, us};
 use super::objects::TABLE;
 use super::{Store, StoreError};
 use crate::domain::backup::object::{BackupObject, ObjectState};
@@ -12,12 +12,13 @@ use crate::domain::catalog::NewSegment;
 
 const UPSERT: &str = "
     INSERT INTO backup_objects (destination_id, segment_id, camera_id, start_us, end_us, remote_path, size_bytes, sha256,
-        state, check_kind, check_time_us, create_time_us, job_id, policy_id, source_modified_us, locked_until_us)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+        state, check_kind, check_time_us, create_time_us, job_id, policy_id, source_modified_us, locked_until_us,
+        start_accuracy_us)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
     ON CONFLICT (destination_id, segment_id) DO UPDATE SET camera_id = $3, start_us = $4, end_us = $5,
         remote_path = $6, size_bytes = $7, sha256 = $8, state = $9, check_kind = $10, check_time_us = $11,
         create_time_us = $12, job_id = $13, policy_id = $14, source_modified_us = $15, locked_until_us = $16,
-        ledger_path = ''";
+        start_accuracy_us = $17, ledger_path = ''";
 const SIZE: &str =
     "SELECT size_bytes FROM backup_objects WHERE destination_id = $1 AND segment_id = $2";
 const COUNT: &str = "
@@ -41,7 +42,7 @@ const MARK_WRITTEN: &str = "
     WHERE destination_id = $1 AND segment_id = $2 AND create_time_us = $3 AND start_us = $4";
 /// Only what is still a copy of the file moves with it: the other objects show what they are copies of.
 const MOVE: &str = "
-    UPDATE backup_objects SET camera_id = $2, start_us = $3, end_us = $4, ledger_path = ''
+    UPDATE backup_objects SET camera_id = $2, start_us = $3, end_us = $4, start_accuracy_us = $7, ledger_path = ''
     WHERE destination_id IN (SELECT id FROM destinations) AND segment_id = $1 AND size_bytes = $5
         AND source_modified_us = $6";
 const LENGTHEN: &str = "
@@ -205,6 +206,7 @@ async fn upsert(
         .bind(policy_id)
         .bind(us(object.source_modified_time))
         .bind(object.locked_until_time.map(us))
+        .bind(duration_us(object.start_accuracy))
         .execute(connection)
         .await
         .map_err(|error| match error.as_database_error() {
@@ -249,6 +251,7 @@ pub(super) async fn move_objects(
         .bind(end_us)
         .bind(stored(file.size_bytes))
         .bind(us(file.modified_time))
+        .bind(duration_us(file.start_accuracy))
         .execute(&mut *connection)
         .await?;
     if moved.rows_affected() > 0 {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Sqlite, SqliteConnection};
 
 use super::error::{count, inconsistent, time, to_json, us};
@@ -17,7 +17,7 @@ pub(super) const TABLE: &str = "backup_objects";
 
 const SELECT: &str = "
     SELECT destination_id, segment_id, camera_id, start_us, end_us, remote_path, size_bytes, sha256, state, check_kind,
-        check_time_us, create_time_us, job_id, source_modified_us, locked_until_us,
+        check_time_us, create_time_us, job_id, source_modified_us, locked_until_us, start_accuracy_us,
         EXISTS (SELECT 1 FROM evidence_locks WHERE segment_id = backup_objects.segment_id) AS evidence
     FROM backup_objects WHERE destination_id = ";
 const TOTALS: &str = "
@@ -35,6 +35,8 @@ const NEWEST: &str = "
 const POLICY_BYTES: &str = "
     SELECT COALESCE(SUM(size_bytes), 0) FROM backup_objects
     WHERE destination_id = $1 AND policy_id = $2 AND create_time_us >= $3";
+const SENT_BY_JOB: &str = "
+    SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM backup_objects WHERE destination_id = $1 AND job_id = $2";
 const UNWRITTEN: &str = " AND ledger_path = '' ORDER BY segment_id LIMIT ";
 
 #[derive(sqlx::FromRow)]
@@ -54,6 +56,7 @@ struct ObjectRow {
     job_id: String,
     source_modified_us: i64,
     locked_until_us: Option<i64>,
+    start_accuracy_us: i64,
     evidence: bool,
 }
 
@@ -67,6 +70,7 @@ impl TryFrom<ObjectRow> for BackupObject {
             camera_id: CameraId::parse(&row.camera_id).map_err(|error| bad(&error.to_string()))?,
             window: TimeRange::new(time(TABLE, id, row.start_us)?, time(TABLE, id, row.end_us)?)
                 .ok_or_else(|| bad("ends before it starts"))?,
+            start_accuracy: TimeDelta::microseconds(row.start_accuracy_us),
             size_bytes: count(TABLE, id, row.size_bytes)?,
             state: ObjectState::parse(&row.state).ok_or_else(|| bad("unknown state"))?,
             check: BackupCheck::parse(&row.check_kind).ok_or_else(|| bad("unknown check"))?,
@@ -212,7 +216,7 @@ impl Store {
 
     /// Objects that a policy sent and that its retention may remove, oldest footage first, those after `after`, at most
     /// `limit`. What is held as evidence or locked at `now` is left out. With `ended_by`, only footage that ended by
-    /// then. [`RetentionRule`](crate::domain::backup::retention::RetentionRule) decides about each.
+    /// then. [`Sweep`](crate::domain::backup::retention::Sweep) decides about each.
     pub async fn retention_candidates(
         &self,
         policy: &Policy,
@@ -257,6 +261,24 @@ impl Store {
             .fetch_one(&self.readers)
             .await?;
         count(TABLE, &policy.id, bytes)
+    }
+
+    /// What a job sent to a destination and is there still.
+    pub async fn sent_by_job(
+        &self,
+        destination_id: &str,
+        job_id: &str,
+    ) -> Result<ObjectTotals, StoreError> {
+        let (objects, bytes): (i64, i64) = sqlx::query_as(SENT_BY_JOB)
+            .bind(destination_id)
+            .bind(job_id)
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(ObjectTotals {
+            objects: count(TABLE, destination_id, objects)?,
+            bytes: count(TABLE, destination_id, bytes)?,
+            window: None,
+        })
     }
 
     /// The end of the newest footage at a destination, by camera; cameras without footage there are left out.

@@ -3,12 +3,13 @@
 //! Segments and the ledger are compared as two sorted lists, each read once from an index that holds all that is
 //! compared; no row is looked up, so that a run over millions of segments which finds nothing new costs about a second.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection as _, Sqlite, SqliteConnection};
 
 use super::error::{count, inconsistent, time, us};
 use super::objects::{push_window, window};
 use super::{Store, StoreError};
+use crate::domain::backup::risk::Frontier;
 use crate::domain::backup::run::BackupSelection;
 use crate::domain::camera::CameraId;
 use crate::domain::time::TimeRange;
@@ -23,9 +24,12 @@ const EXCEPT_PRESENT: &str = "
     EXCEPT SELECT start_us, segment_id, size_bytes, source_modified_us FROM backup_objects
     WHERE state = 'PRESENT' AND destination_id = ";
 const LONGEST: &str = "SELECT COALESCE(MAX(longest_segment_us), 0) FROM cameras";
+const FRONTIER: &str =
+    "SELECT camera_id, MAX(end_us) FROM segments WHERE state = 'MISSING' GROUP BY camera_id";
 const UNSENT_TOTALS: &str = "SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM (";
 const UNSENT: &str = "
     SELECT segments.id, camera_id, source_id, path, segments.start_us, end_us, segments.size_bytes, segments.modified_us,
+        start_accuracy_us,
         EXISTS (SELECT 1 FROM evidence_locks WHERE segment_id = segments.id) AS evidence,
         (SELECT remote_path FROM backup_objects WHERE segment_id = segments.id AND destination_id = ";
 
@@ -42,6 +46,8 @@ pub struct UnsentSegment {
     pub path: String,
     /// Time of its footage.
     pub window: TimeRange,
+    /// How far after its start the footage may really begin.
+    pub start_accuracy: TimeDelta,
     /// Size of the file when it was taken in.
     pub size_bytes: u64,
     /// Modification time of the file when it was taken in.
@@ -85,6 +91,7 @@ struct UnsentRow {
     end_us: i64,
     size_bytes: i64,
     modified_us: i64,
+    start_accuracy_us: i64,
     evidence: bool,
     earlier_path: Option<String>,
 }
@@ -99,6 +106,7 @@ impl TryFrom<UnsentRow> for UnsentSegment {
                 .map_err(|error| inconsistent(TABLE, id, error.to_string()))?,
             window: window(TABLE, id, Some(row.start_us), Some(row.end_us))?
                 .ok_or_else(|| inconsistent(TABLE, id, "ends before it starts"))?,
+            start_accuracy: TimeDelta::microseconds(row.start_accuracy_us),
             size_bytes: count(TABLE, id, row.size_bytes)?,
             modified_time: time(TABLE, id, row.modified_us)?,
             source_id: row.source_id,
@@ -164,6 +172,20 @@ impl Store {
             .push(") AS unsent CROSS JOIN segments WHERE segments.id = unsent.id ORDER BY segments.start_us, segments.id");
         let rows: Vec<UnsentRow> = query.build_query_as().fetch_all(&mut *connection).await?;
         rows.into_iter().map(UnsentSegment::try_from).collect()
+    }
+}
+
+impl Store {
+    /// How far recorders have deleted what they recorded: the end of the newest segment whose file is gone, by camera.
+    pub async fn deletion_frontier(&self) -> Result<Frontier, StoreError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(FRONTIER).fetch_all(&self.readers).await?;
+        rows.into_iter()
+            .map(|(camera_id, end_us)| {
+                let id = CameraId::parse(&camera_id)
+                    .map_err(|error| inconsistent(TABLE, &camera_id, error.to_string()))?;
+                Ok((id, time(TABLE, &camera_id, end_us)?))
+            })
+            .collect()
     }
 }
 
