@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::TransferError;
+use crate::domain::backup::destination::DestinationSettings;
 
 /// How long a name may take to resolve.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,6 +20,36 @@ const METADATA: [IpAddr; 3] = [
     IpAddr::V4(std::net::Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 0, 192)),
 ];
+
+/// The host and port that settings lead to, where this service has a say in it: what the operator's rclone configuration
+/// names is the operator's choice.
+///
+/// # Errors
+/// [`TransferError::Settings`] when an endpoint names no host.
+pub fn host_of(settings: &DestinationSettings) -> Result<Option<(String, u16)>, TransferError> {
+    let (host, port) = match settings {
+        DestinationSettings::Local(_) | DestinationSettings::Rclone(_) => return Ok(None),
+        DestinationSettings::Sftp(sftp) => (sftp.host.clone(), sftp.port),
+        DestinationSettings::Ftp(ftp) => (ftp.host.clone(), ftp.port),
+        DestinationSettings::S3(s3) if s3.endpoint.is_empty() => return Ok(None),
+        DestinationSettings::S3(s3) => {
+            let no_host = || {
+                TransferError::Settings(
+                    "the endpoint of an S3 destination names no host".to_owned(),
+                )
+            };
+            let endpoint: http::Uri = s3.endpoint.parse().map_err(|_| no_host())?;
+            let port = match endpoint.scheme_str() {
+                Some("http") => 80,
+                _ => 443,
+            };
+            let host = endpoint.host().ok_or_else(no_host)?.to_owned();
+            (host, endpoint.port_u16().unwrap_or(port))
+        }
+    };
+    let host = host.trim_matches(['[', ']']).to_owned();
+    Ok(Some((host, port)))
+}
 
 /// The networks that destinations may be in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
