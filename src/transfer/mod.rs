@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use host_keys::host_keys;
-pub use network::{Networks, host_of};
+pub use network::{check_host, host_of};
 pub use paths::{is_plain, is_unfinished};
 pub use place::{Engine, Place};
 pub use rclone::rclone_version;

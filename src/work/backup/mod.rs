@@ -20,9 +20,10 @@ use crate::clock;
 use crate::domain::backup::destination::{
     Destination, DestinationSettings, HostKeyCheck, Pause, PauseReason,
 };
+use crate::domain::backup::network::AllowedNetworks;
 use crate::domain::job::{Notice, Reason};
 use crate::repository::{Store, StoreError};
-use crate::transfer::{self, Networks, Place, TransferError, Trial};
+use crate::transfer::{self, Place, TransferError, Trial};
 use crate::work::WorkError;
 
 pub use restore::{RestoreOrder, RestoreWork, restore_into};
@@ -48,7 +49,7 @@ pub struct BackupSettings {
     /// Folders that local destinations may lie in.
     pub local_roots: Vec<PathBuf>,
     /// Networks that destinations may be in.
-    pub networks: Networks,
+    pub networks: AllowedNetworks,
     /// Folder that restored footage goes into.
     pub restore_folder: PathBuf,
 }
@@ -163,7 +164,7 @@ impl BackupWork {
             check_beneath(Path::new(&local.path), &self.settings.local_roots)?;
         }
         if let Some((host, port)) = transfer::host_of(settings)? {
-            self.settings.networks.check(&host, port).await?;
+            transfer::check_host(&self.settings.networks, &host, port).await?;
         }
         Ok(())
     }

@@ -16,13 +16,14 @@ use super::{BackupError, BackupWork, FAULTS_LISTED, accept_first, ledger_copy, w
 use crate::domain::backup::destination::{DEFAULT_TRANSFERS, DestinationSettings};
 use crate::domain::backup::ledger::LedgerLine;
 use crate::domain::backup::naming;
+use crate::domain::backup::network::AllowedNetworks;
 use crate::domain::backup::object::{BackupFault, BackupFaultKind};
 use crate::domain::backup::run::{BackupSelection, LedgerSource, RestoreSpec, RestoreSummary};
 use crate::domain::camera::CameraId;
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::domain::time::TimeRange;
 use crate::packing;
-use crate::transfer::{BatchProgress, Engine, Expected, Networks, Place, TransferError, Wanted};
+use crate::transfer::{BatchProgress, Engine, Expected, Place, TransferError, Wanted, check_host};
 use crate::work::intake::{Intake, RESTORES};
 use crate::work::output::free_bytes;
 use crate::work::source_file::open_beneath;
@@ -211,7 +212,7 @@ pub async fn restore_into(
     on_progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<RestoreSummary, BackupError> {
     if let Some((host, port)) = crate::transfer::host_of(&order.settings)? {
-        Networks::default().check(&host, port).await?;
+        check_host(&AllowedNetworks::default(), &host, port).await?;
     }
     accept_first(&mut order.settings, cancel).await?;
     let place = Place::open(&order.settings, engine)?;
