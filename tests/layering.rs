@@ -57,6 +57,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "repository",
             "media",
             "packing",
+            "transfer",
             "work",
             "jobs",
             "clock",

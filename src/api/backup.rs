@@ -1,14 +1,22 @@
-//! BackupService: a later version brings it; until then every method says so.
+//! BackupService: each method reads its request, calls, and shows what came of it.
+//!
+//! `destinations`, `policies` and `runs` have the methods by subject; `read_*` are what callers write, by the rules of
+//! the contract, and `form` the form of single settings.
 
+mod destinations;
 mod form;
+mod objects;
+mod policies;
 mod read_destination;
 mod read_policy;
 mod read_selection;
+mod runs;
 
 use tonic::{Request, Response, Status};
 
 use super::Services;
 use super::status::ApiError;
+use crate::domain::id;
 use crate::proto;
 use crate::proto::backup_service_server::BackupService;
 
@@ -16,117 +24,183 @@ use crate::proto::backup_service_server::BackupService;
 impl BackupService for Services {
     async fn create_destination(
         &self,
-        _: Request<proto::CreateDestinationRequest>,
+        request: Request<proto::CreateDestinationRequest>,
     ) -> Result<Response<proto::Destination>, Status> {
-        Err(later("BackupService/CreateDestination"))
+        let created = destinations::create(self, request.into_inner()).await?;
+        Ok(Response::new(created))
     }
 
     async fn get_destination(
         &self,
-        _: Request<proto::GetDestinationRequest>,
+        request: Request<proto::GetDestinationRequest>,
     ) -> Result<Response<proto::Destination>, Status> {
-        Err(later("BackupService/GetDestination"))
+        let id = &request.get_ref().destination_id;
+        let found = self.destination("destination_id", id).await?;
+        Ok(Response::new(found.into()))
     }
 
     async fn list_destinations(
         &self,
-        _: Request<proto::ListDestinationsRequest>,
+        request: Request<proto::ListDestinationsRequest>,
     ) -> Result<Response<proto::ListDestinationsResponse>, Status> {
-        Err(later("BackupService/ListDestinations"))
+        let page = destinations::list(self, request.into_inner()).await?;
+        Ok(Response::new(page))
     }
 
     async fn update_destination(
         &self,
-        _: Request<proto::UpdateDestinationRequest>,
+        request: Request<proto::UpdateDestinationRequest>,
     ) -> Result<Response<proto::Destination>, Status> {
-        Err(later("BackupService/UpdateDestination"))
+        let updated = destinations::update(self, request.into_inner()).await?;
+        Ok(Response::new(updated))
     }
 
     async fn delete_destination(
         &self,
-        _: Request<proto::DeleteDestinationRequest>,
+        request: Request<proto::DeleteDestinationRequest>,
     ) -> Result<Response<proto::DeleteDestinationResponse>, Status> {
-        Err(later("BackupService/DeleteDestination"))
+        destinations::delete(self, request.into_inner()).await?;
+        Ok(Response::new(proto::DeleteDestinationResponse {}))
     }
 
     async fn test_destination(
         &self,
-        _: Request<proto::TestDestinationRequest>,
+        request: Request<proto::TestDestinationRequest>,
     ) -> Result<Response<proto::TestDestinationResponse>, Status> {
-        Err(later("BackupService/TestDestination"))
+        let tested = destinations::test(self, request.into_inner()).await?;
+        Ok(Response::new(tested))
     }
 
     async fn create_policy(
         &self,
-        _: Request<proto::CreatePolicyRequest>,
+        request: Request<proto::CreatePolicyRequest>,
     ) -> Result<Response<proto::Policy>, Status> {
-        Err(later("BackupService/CreatePolicy"))
+        let created = policies::create(self, request.into_inner()).await?;
+        Ok(Response::new(created))
     }
 
     async fn get_policy(
         &self,
-        _: Request<proto::GetPolicyRequest>,
+        request: Request<proto::GetPolicyRequest>,
     ) -> Result<Response<proto::Policy>, Status> {
-        Err(later("BackupService/GetPolicy"))
+        let found = policies::get(self, &request.get_ref().policy_id).await?;
+        Ok(Response::new(found))
     }
 
     async fn list_policies(
         &self,
-        _: Request<proto::ListPoliciesRequest>,
+        request: Request<proto::ListPoliciesRequest>,
     ) -> Result<Response<proto::ListPoliciesResponse>, Status> {
-        Err(later("BackupService/ListPolicies"))
+        let page = policies::list(self, request.into_inner()).await?;
+        Ok(Response::new(page))
     }
 
     async fn update_policy(
         &self,
-        _: Request<proto::UpdatePolicyRequest>,
+        request: Request<proto::UpdatePolicyRequest>,
     ) -> Result<Response<proto::Policy>, Status> {
-        Err(later("BackupService/UpdatePolicy"))
+        let updated = policies::update(self, request.into_inner()).await?;
+        Ok(Response::new(updated))
     }
 
     async fn delete_policy(
         &self,
-        _: Request<proto::DeletePolicyRequest>,
+        request: Request<proto::DeletePolicyRequest>,
     ) -> Result<Response<proto::DeletePolicyResponse>, Status> {
-        Err(later("BackupService/DeletePolicy"))
+        policies::delete(self, request.into_inner()).await?;
+        Ok(Response::new(proto::DeletePolicyResponse {}))
     }
 
     async fn run_policy(
         &self,
-        _: Request<proto::RunPolicyRequest>,
+        request: Request<proto::RunPolicyRequest>,
     ) -> Result<Response<proto::Job>, Status> {
-        Err(later("BackupService/RunPolicy"))
+        runs::run_policy(self, request.into_inner()).await
     }
 
     async fn create_backup(
         &self,
-        _: Request<proto::CreateBackupRequest>,
+        request: Request<proto::CreateBackupRequest>,
     ) -> Result<Response<proto::Job>, Status> {
-        Err(later("BackupService/CreateBackup"))
+        runs::create_backup(self, request.into_inner()).await
     }
 
     async fn verify_backup(
         &self,
-        _: Request<proto::VerifyBackupRequest>,
+        request: Request<proto::VerifyBackupRequest>,
     ) -> Result<Response<proto::Job>, Status> {
-        Err(later("BackupService/VerifyBackup"))
+        runs::verify_backup(self, request.into_inner()).await
     }
 
     async fn restore_backup(
         &self,
-        _: Request<proto::RestoreBackupRequest>,
+        request: Request<proto::RestoreBackupRequest>,
     ) -> Result<Response<proto::Job>, Status> {
-        Err(later("BackupService/RestoreBackup"))
+        runs::restore_backup(self, request.into_inner()).await
     }
 
     async fn list_backup_objects(
         &self,
-        _: Request<proto::ListBackupObjectsRequest>,
+        request: Request<proto::ListBackupObjectsRequest>,
     ) -> Result<Response<proto::ListBackupObjectsResponse>, Status> {
-        Err(later("BackupService/ListBackupObjects"))
+        let page = objects::list(self, request.into_inner()).await?;
+        Ok(Response::new(page))
     }
 }
 
-fn later(method: &'static str) -> Status {
-    ApiError::NotInThisVersion { method }.into()
+impl Services {
+    /// The destination with this id as it is shown, its secrets masked; `field` is where the caller wrote the id.
+    async fn destination(
+        &self,
+        field: &str,
+        id: &str,
+    ) -> Result<crate::domain::backup::destination::Destination, ApiError> {
+        known_form(field, id::DESTINATION, id, ApiError::destination_not_found)?;
+        self.store
+            .destination(id)
+            .await?
+            .ok_or_else(|| ApiError::destination_not_found(id))
+    }
+
+    /// The policy with this id; `field` is where the caller wrote it.
+    async fn policy(
+        &self,
+        field: &str,
+        id: &str,
+    ) -> Result<crate::domain::backup::policy::Policy, ApiError> {
+        known_form(field, id::POLICY, id, ApiError::policy_not_found)?;
+        self.store
+            .policy(id)
+            .await?
+            .ok_or_else(|| ApiError::policy_not_found(id))
+    }
+}
+
+/// Refuses what cannot be an id, so that no odd text reaches logs or the database.
+fn known_form(
+    field: &str,
+    prefix: &str,
+    id: &str,
+    not_found: fn(&str) -> ApiError,
+) -> Result<(), ApiError> {
+    if id.is_empty() {
+        return Err(ApiError::field(field, "is required"));
+    }
+    if !id::is_valid(prefix, id) {
+        return Err(not_found(&id.escape_debug().take(100).collect::<String>()));
+    }
+    Ok(())
+}
+
+/// Fails when one of these cameras is not in the catalog.
+async fn require_cameras<'a>(
+    services: &Services,
+    camera_ids: impl IntoIterator<Item = &'a crate::domain::camera::CameraId>,
+) -> Result<(), ApiError> {
+    for id in camera_ids {
+        if services.store.camera(id).await?.is_none() {
+            return Err(ApiError::camera_not_found(id.as_str()));
+        }
+    }
+    Ok(())
 }

@@ -2,14 +2,16 @@
 
 use tracing::error;
 
-use super::status::ApiError;
+use super::status::{ApiError, notice_status};
 use crate::domain::archive::ArchiveFaultKind;
-use crate::domain::job::JobKind;
+use crate::domain::job::{JobKind, Notice, Reason};
 use crate::jobs::JobsError;
 use crate::media::CutError;
 use crate::proto::ErrorReason;
 use crate::repository::{SealError, StoreError};
+use crate::transfer::TransferError;
 use crate::work::archive::ArchiveError;
+use crate::work::backup::BackupError;
 use crate::work::clip::ClipError;
 use crate::work::intake::IntakeError;
 
@@ -25,6 +27,18 @@ impl ApiError {
                 message,
             },
             error => error.into(),
+        }
+    }
+
+    /// Why a destination must not be where its settings lead. `None`: whether it may be there is not known at present,
+    /// because its host is not.
+    pub(super) fn from_settings_check(error: BackupError) -> Option<Self> {
+        match error {
+            BackupError::Transfer(TransferError::Unreachable(_)) => None,
+            BackupError::Transfer(TransferError::Settings(message)) => {
+                Some(Self::field("destination.settings", message))
+            }
+            error => Some(error.into()),
         }
     }
 }
@@ -46,11 +60,11 @@ impl From<StoreError> for ApiError {
             }
             StoreError::Secrets {
                 destination_id,
-                source: SealError::SecretKeyMissing,
+                source: source @ (SealError::SecretKeyMissing | SealError::WrongSecretKey),
             } => Self::Precondition {
                 reason: ErrorReason::SecretKeyMissing,
                 subject: destination_id.clone(),
-                message: SealError::SecretKeyMissing.to_string(),
+                message: source.to_string(),
             },
             StoreError::Secrets { source, .. } => Self::Internal {
                 cause: format!("{error}: {source}"),
@@ -92,9 +106,9 @@ impl From<JobsError> for ApiError {
                 kind: "job",
                 name: id,
             },
-            JobsError::PolicyRunning { policy_id, .. } => Self::Precondition {
-                reason: ErrorReason::PolicyRunning,
-                subject: policy_id,
+            JobsError::PolicyRunning { policy_id, job_id } => Self::PolicyRunning {
+                policy_id,
+                job_id,
                 message,
             },
             JobsError::QueueFull(_) => Self::Exhausted {
@@ -235,4 +249,91 @@ impl From<IntakeError> for ApiError {
             IntakeError::Store(error) => error.into(),
         }
     }
+}
+
+impl From<BackupError> for ApiError {
+    fn from(error: BackupError) -> Self {
+        let message = error.to_string();
+        match error {
+            BackupError::DestinationNotFound => Self::destination_not_found(""),
+            BackupError::Disabled | BackupError::Paused(_) => Self::Precondition {
+                reason: ErrorReason::DestinationDisabled,
+                subject: "destination".to_owned(),
+                message,
+            },
+            BackupError::NothingMatches => Self::no_footage(message),
+            BackupError::DiskFull { .. } => Self::Exhausted {
+                reason: ErrorReason::DiskFull,
+                subject: "disk",
+                message,
+            },
+            BackupError::Transfer(error) => error.into(),
+            BackupError::Folder(_) => Self::Internal {
+                cause: format!("{message}: {error:?}"),
+            },
+            BackupError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<TransferError> for ApiError {
+    fn from(error: TransferError) -> Self {
+        let message = error.to_string();
+        match error {
+            TransferError::RcloneMissing { .. } | TransferError::RcloneTooOld { .. } => {
+                Self::Precondition {
+                    reason: ErrorReason::RcloneUnavailable,
+                    subject: "rclone".to_owned(),
+                    message,
+                }
+            }
+            TransferError::Paused { .. } => Self::Precondition {
+                reason: ErrorReason::DestinationDisabled,
+                subject: "destination".to_owned(),
+                message,
+            },
+            TransferError::Settings(_) => Self::field("destination.settings", message),
+            // A call that is answered at once sends nothing anywhere: no other failure can come of it.
+            TransferError::Unreachable(_)
+            | TransferError::Failed { .. }
+            | TransferError::Stalled(_)
+            | TransferError::TimedOut
+            | TransferError::Cancelled
+            | TransferError::Io(_) => Self::Internal {
+                cause: format!("{message}: {error:?}"),
+            },
+        }
+    }
+}
+
+/// Why a destination did not pass its trial, as data. `None`: a step did not work without an error of its own.
+pub(super) fn trial_status(error: Option<TransferError>) -> tonic_types::pb::Status {
+    let Some(error) = error else {
+        return notice_status(Notice::new(
+            Reason::RcloneFailed,
+            "a step of the trial did not work",
+        ));
+    };
+    let message = error.to_string();
+    let reason = match &error {
+        TransferError::RcloneMissing { .. } | TransferError::RcloneTooOld { .. } => {
+            Reason::RcloneUnavailable
+        }
+        TransferError::Paused { .. } => Reason::DestinationDisabled,
+        TransferError::Settings(_)
+        | TransferError::Unreachable(_)
+        | TransferError::Failed { .. }
+        | TransferError::Stalled(_) => Reason::RcloneFailed,
+        TransferError::TimedOut | TransferError::Cancelled => Reason::TimedOut,
+        TransferError::Io(cause) => {
+            error!(%cause, "a destination could not be tried");
+            Reason::Internal
+        }
+    };
+    let notice = Notice::new(reason, message);
+    notice_status(match error {
+        TransferError::Paused { reason, .. } => notice.with("pause_reason", reason.as_str()),
+        TransferError::Failed { status, .. } => notice.with("status", status),
+        _ => notice,
+    })
 }

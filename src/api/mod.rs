@@ -27,6 +27,7 @@ use std::sync::Arc;
 use crate::jobs::Jobs;
 use crate::repository::Store;
 use crate::work::archive::ArchiveWork;
+use crate::work::backup::BackupWork;
 use crate::work::clip::ClipWork;
 use crate::work::intake::Intake;
 
@@ -43,6 +44,8 @@ pub struct Services {
     pub clips: Arc<ClipWork>,
     /// Archives: what can be asked before and after their job, and those that are only streamed.
     pub archives: Arc<ArchiveWork>,
+    /// Backups: what can be asked before and after their jobs, and trials of destinations.
+    pub backups: Arc<BackupWork>,
     /// Files that recorders hand in.
     pub intake: Arc<Intake>,
 }

@@ -133,10 +133,7 @@ async fn mark_serving(health: &HealthReporter) {
     health.set_serving::<ClipServiceServer<Services>>().await;
     health.set_serving::<ArchiveServiceServer<Services>>().await;
     health.set_serving::<JobServiceServer<Services>>().await;
-    // Its methods answer UNIMPLEMENTED: whoever waits for it must not be told that it is there.
-    health
-        .set_not_serving::<BackupServiceServer<Services>>()
-        .await;
+    health.set_serving::<BackupServiceServer<Services>>().await;
 }
 
 async fn mark_draining(health: &HealthReporter) {
@@ -151,6 +148,9 @@ async fn mark_draining(health: &HealthReporter) {
         .await;
     health
         .set_not_serving::<ArchiveServiceServer<Services>>()
+        .await;
+    health
+        .set_not_serving::<BackupServiceServer<Services>>()
         .await;
     health.set_not_serving::<JobServiceServer<Services>>().await;
 }

@@ -46,6 +46,12 @@ pub(super) enum ApiError {
         subject: String,
         message: String,
     },
+    /// A run of the policy is under way.
+    PolicyRunning {
+        policy_id: String,
+        job_id: String,
+        message: String,
+    },
     /// Somebody else changed it first.
     Stale { kind: &'static str, name: String },
     /// There is too much of something just now.
@@ -68,8 +74,6 @@ pub(super) enum ApiError {
         name: String,
         message: String,
     },
-    /// A later version brings it.
-    NotInThisVersion { method: &'static str },
     /// A fault of the service.
     Internal { cause: String },
 }
@@ -115,6 +119,47 @@ impl ApiError {
         }
     }
 
+    pub(super) fn destination_not_found(id: &str) -> Self {
+        Self::NotFound {
+            reason: ErrorReason::DestinationNotFound,
+            kind: "destination",
+            name: id.to_owned(),
+            message: "backup destination not found or removed".to_owned(),
+        }
+    }
+
+    pub(super) fn policy_not_found(id: &str) -> Self {
+        Self::NotFound {
+            reason: ErrorReason::PolicyNotFound,
+            kind: "policy",
+            name: id.to_owned(),
+            message: format!("policy {id} not found"),
+        }
+    }
+
+    pub(super) fn no_footage(message: impl Into<String>) -> Self {
+        Self::NotFound {
+            reason: ErrorReason::NoFootage,
+            kind: "footage",
+            name: String::new(),
+            message: message.into(),
+        }
+    }
+
+    /// A destination that policies name or jobs work on.
+    pub(super) fn destination_in_use(
+        id: &str,
+        policy_ids: &[String],
+        job_ids: &[String],
+    ) -> Self {
+        let users: Vec<&str> = policy_ids.iter().chain(job_ids).map(String::as_str).collect();
+        Self::Precondition {
+            reason: ErrorReason::DestinationInUse,
+            subject: id.to_owned(),
+            message: format!("destination {id} is in use by {}", users.join(", ")),
+        }
+    }
+
     pub(super) fn draining() -> Self {
         Self::Unavailable {
             reason: ErrorReason::Draining,
@@ -140,7 +185,9 @@ impl ApiError {
             Self::Taken { kind, name } => {
                 (Code::AlreadyExists, format!("{kind} {name} already exists"))
             }
-            Self::Precondition { message, .. } => (Code::FailedPrecondition, message.clone()),
+            Self::Precondition { message, .. } | Self::PolicyRunning { message, .. } => {
+                (Code::FailedPrecondition, message.clone())
+            }
             Self::Stale { kind, name } => (
                 Code::Aborted,
                 format!("{kind} {name} was changed since it was read; read it again"),
@@ -149,10 +196,6 @@ impl ApiError {
             Self::PastEnd { message } => (Code::OutOfRange, message.clone()),
             Self::Unavailable { message, .. } => (Code::Unavailable, (*message).to_owned()),
             Self::Corrupted { message, .. } => (Code::DataLoss, message.clone()),
-            Self::NotInThisVersion { method } => (
-                Code::Unimplemented,
-                format!("{method} is not in this version"),
-            ),
             Self::Internal { .. } => (
                 Code::Internal,
                 "internal error; the server's log has the cause".to_owned(),
@@ -169,9 +212,9 @@ impl ApiError {
             | Self::Unavailable { reason, .. }
             | Self::Corrupted { reason, .. } => *reason,
             Self::Taken { .. } => ErrorReason::IdTaken,
+            Self::PolicyRunning { .. } => ErrorReason::PolicyRunning,
             Self::Stale { .. } => ErrorReason::EtagStale,
             Self::PastEnd { .. } => ErrorReason::OffsetPastEnd,
-            Self::NotInThisVersion { .. } => ErrorReason::NotInThisVersion,
             Self::Internal { .. } => ErrorReason::Internal,
         }
     }
@@ -191,11 +234,14 @@ fn invalid_message(violations: &[Violation]) -> String {
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         let (code, message) = error.code_and_message();
-        let mut details = ErrorDetails::with_error_info(
-            reason_name(error.reason()),
-            DOMAIN,
-            HashMap::<String, String>::new(),
-        );
+        let metadata = match &error {
+            ApiError::PolicyRunning { job_id, .. } => {
+                HashMap::from([("job_id".to_owned(), job_id.clone())])
+            }
+            _ => HashMap::new(),
+        };
+        let mut details =
+            ErrorDetails::with_error_info(reason_name(error.reason()), DOMAIN, metadata);
         match &error {
             ApiError::Invalid { violations, .. } => {
                 let violations: Vec<_> = violations
@@ -223,6 +269,11 @@ impl From<ApiError> for Status {
             }
             ApiError::Precondition {
                 subject, message, ..
+            }
+            | ApiError::PolicyRunning {
+                policy_id: subject,
+                message,
+                ..
             } => {
                 details.add_precondition_failure_violation(
                     reason_name(error.reason()),
@@ -244,9 +295,7 @@ impl From<ApiError> for Status {
                 error!(request_id, cause, "a call failed");
                 details.set_request_info(request_id, "");
             }
-            ApiError::Stale { .. }
-            | ApiError::PastEnd { .. }
-            | ApiError::NotInThisVersion { .. } => {}
+            ApiError::Stale { .. } | ApiError::PastEnd { .. } => {}
         }
         Self::with_error_details(code, message, details)
     }

@@ -27,16 +27,13 @@ const CERTIFICATES_MAX_BYTES: usize = 256 << 10;
 const HOST_KEYS_MAX: usize = 32;
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Reads a destination; every fault is noted in `fields` below the path `destination`.
-///
-/// `stored` are the settings that are there already: [`MASK`] in a secret stands for the one that they have, and their
-/// kind stays. The result has `now` for its times and nothing of what only the service sets.
+/// Reads all of a destination but its settings, which were read before; every fault is noted in `fields` below the path
+/// `destination`. The result has `now` for its times and nothing of what only the service sets.
 pub(super) fn destination(
     fields: &mut Fields,
     id: String,
     asked: proto::Destination,
-    stored: Option<&DestinationSettings>,
-    roots: &[PathBuf],
+    settings: Option<DestinationSettings>,
     now: DateTime<Utc>,
 ) -> Option<Destination> {
     let display_name = fields.text("destination.display_name", asked.display_name);
@@ -54,16 +51,6 @@ pub(super) fn destination(
         asked.bandwidth_limit_bytes_per_second,
     );
     let labels = fields.labels("destination.labels", asked.labels);
-    let settings = settings(fields, asked.settings, stored, roots)?;
-    if let Some(stored) = stored
-        && stored.kind() != settings.kind()
-    {
-        let kind = stored.kind().as_str().to_lowercase();
-        fields.wrong(
-            "destination.settings",
-            format!("the kind of a destination cannot be changed; this one is {kind}"),
-        );
-    }
     Some(Destination {
         id,
         display_name,
@@ -72,7 +59,7 @@ pub(super) fn destination(
             .transfers
             .and_then(|transfers| u32::try_from(transfers).ok()),
         bandwidth_limit_bytes_per_second: bandwidth,
-        settings,
+        settings: settings?,
         labels,
         create_time: now,
         update_time: now,
@@ -81,7 +68,11 @@ pub(super) fn destination(
     })
 }
 
-fn settings(
+/// Reads the settings of a destination; every fault is noted in `fields` below the path `destination`.
+///
+/// `stored` are the settings that are there already: [`MASK`] in a secret stands for the one that they have, and their
+/// kind stays. `roots` are the folders that local destinations may lie in.
+pub(super) fn settings(
     fields: &mut Fields,
     asked: Option<Settings>,
     stored: Option<&DestinationSettings>,
@@ -94,7 +85,7 @@ fn settings(
         );
         return None;
     };
-    Some(match asked {
+    let read = match asked {
         Settings::Local(asked) => {
             let mut part = Part::new(fields, "destination.local");
             DestinationSettings::Local(local(&mut part, asked, roots))
@@ -130,7 +121,17 @@ fn settings(
                 path: part.formed("path", form::remote_path(asked.path)),
             })
         }
-    })
+    };
+    if let Some(stored) = stored
+        && stored.kind() != read.kind()
+    {
+        let kind = stored.kind().as_str().to_lowercase();
+        fields.wrong(
+            "destination.settings",
+            format!("the kind of a destination cannot be changed; this one is {kind}"),
+        );
+    }
+    Some(read)
 }
 
 /// The fields of one message in a request.

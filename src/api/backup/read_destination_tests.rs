@@ -48,17 +48,17 @@ fn with(settings: Settings) -> proto::Destination {
 
 /// The destination, or the faults as their paths and what is wrong.
 fn read(
-    asked: proto::Destination,
+    mut asked: proto::Destination,
     stored: Option<&DestinationSettings>,
 ) -> Result<Destination, Vec<(String, String)>> {
     let mut fields = Fields::default();
     let roots = [PathBuf::from("/mnt")];
+    let settings = super::settings(&mut fields, asked.settings.take(), stored, &roots);
     let read = destination(
         &mut fields,
         "bkd_a".to_owned(),
         asked,
-        stored,
-        &roots,
+        settings,
         DateTime::UNIX_EPOCH,
     );
     match fields.check() {
@@ -171,15 +171,15 @@ fn everything_that_is_wrong_is_named_at_once() {
     assert_eq!(
         named,
         [
-            "destination.display_name",
-            "destination.transfers",
-            "destination.bandwidth_limit_bytes_per_second",
             "destination.sftp.user",
             "destination.sftp.password",
             "destination.sftp.host_key_check",
             "destination.sftp.host",
             "destination.sftp.port",
             "destination.sftp.path",
+            "destination.display_name",
+            "destination.transfers",
+            "destination.bandwidth_limit_bytes_per_second",
         ]
     );
 }
