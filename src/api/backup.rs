@@ -193,9 +193,9 @@ fn known_form(
 }
 
 /// Fails when one of these cameras is not in the catalog.
-async fn require_cameras<'a>(
+async fn require_cameras(
     services: &Services,
-    camera_ids: impl IntoIterator<Item = &'a crate::domain::camera::CameraId>,
+    camera_ids: &[crate::domain::camera::CameraId],
 ) -> Result<(), ApiError> {
     for id in camera_ids {
         if services.store.camera(id).await?.is_none() {
