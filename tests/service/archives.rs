@@ -24,4 +24,4 @@ mod trims;
 mod unpacked;
 mod verification;
 
-pub use asking::two_cameras;
+pub use asking::{OTHER, two_cameras};

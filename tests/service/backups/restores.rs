@@ -6,9 +6,10 @@ use super::asking::{
     at_its_end, create_destination, expected, footage_in, local, local_destination, nas,
     run_everything, site,
 };
+use crate::archives::OTHER;
 use crate::footage::{epoch, ms};
-use crate::recorder::CAMERA;
-use crate::server::{Server, Site, becomes, clip_request, reason, seconds, time};
+use crate::recorder::{CAMERA, import};
+use crate::server::{Server, Site, clip_request, files_in, reason, seconds, time};
 
 fn from(destination_id: &str, folder: &str) -> proto::RestoreBackupRequest {
     proto::RestoreBackupRequest {
@@ -42,17 +43,19 @@ async fn what_was_lost_comes_back_into_the_folder_and_under_its_ids_into_the_cat
     let everything = expected(&site);
     let before = server.segments(CAMERA).await;
     assert_eq!(server.stop(), 0);
-    std::fs::remove_dir_all(site.recordings()).unwrap();
-    std::fs::create_dir(site.recordings()).unwrap();
+    for camera in [CAMERA, OTHER] {
+        for name in files_in(&site.recordings().join(camera)) {
+            std::fs::remove_file(site.recordings().join(camera).join(name)).unwrap();
+        }
+    }
+    import(&site, &[]);
     let server = site.start().await;
-    becomes("the loss is noticed", async || {
-        let segments = server.segments(CAMERA).await;
-        segments
-            .iter()
-            .all(|segment| segment.state() == proto::SegmentState::Missing)
-            .then_some(())
-    })
-    .await;
+    let lost = server.segments(CAMERA).await;
+    assert!(
+        lost.iter()
+            .all(|segment| segment.state() == proto::SegmentState::Missing),
+        "{lost:?}"
+    );
 
     let summary = restore(&server, from(&id, "case-17")).await;
     assert_eq!(
@@ -72,7 +75,7 @@ async fn what_was_lost_comes_back_into_the_folder_and_under_its_ids_into_the_cat
     let ids = |segments: &[proto::Segment]| -> Vec<_> {
         segments
             .iter()
-            .map(|segment| (segment.id.clone(), segment.window))
+            .map(|segment| (segment.id.clone(), segment.start_time))
             .collect()
     };
     assert_eq!(ids(&after), ids(&before));
