@@ -147,12 +147,12 @@ impl ApiError {
     }
 
     /// A destination that policies name or jobs work on.
-    pub(super) fn destination_in_use(
-        id: &str,
-        policy_ids: &[String],
-        job_ids: &[String],
-    ) -> Self {
-        let users: Vec<&str> = policy_ids.iter().chain(job_ids).map(String::as_str).collect();
+    pub(super) fn destination_in_use(id: &str, policy_ids: &[String], job_ids: &[String]) -> Self {
+        let users: Vec<&str> = policy_ids
+            .iter()
+            .chain(job_ids)
+            .map(String::as_str)
+            .collect();
         Self::Precondition {
             reason: ErrorReason::DestinationInUse,
             subject: id.to_owned(),

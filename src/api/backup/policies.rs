@@ -139,11 +139,9 @@ pub(super) async fn update(
         fields.check()?;
         let read = read.ok_or_else(|| unchecked("policy"))?;
         // A camera that was deleted since the policy named it must not stand in the way of other changes.
-        let added = read
-            .camera_ids
-            .iter()
-            .filter(|id| !present.camera_ids.contains(id));
-        require_cameras(services, added).await?;
+        let mut added = read.camera_ids.clone();
+        added.retain(|id| !present.camera_ids.contains(id));
+        require_cameras(services, &added).await?;
         let next_run = next_run(&present, &read, now);
         let new = Policy {
             create_time: present.create_time,
