@@ -14,8 +14,10 @@ use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process_group, prlimit, waitid,
+};
+use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -105,6 +107,15 @@ pub enum Heard {
     Nothing,
 }
 
+/// Which of its two outputs a child wrote to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Its standard output.
+    Output,
+    /// Its error output.
+    Error,
+}
+
 /// A child to be run once.
 pub struct Job {
     program: OsString,
@@ -113,6 +124,7 @@ pub struct Job {
     limits: Limits,
     deadline: Duration,
     idle_limit: Option<Duration>,
+    grace: Duration,
     input: Option<Feeder>,
 }
 
@@ -127,6 +139,7 @@ impl Job {
             limits: Limits::default(),
             deadline,
             idle_limit: None,
+            grace: Duration::ZERO,
             input: None,
         }
     }
@@ -159,6 +172,14 @@ impl Job {
         self
     }
 
+    /// Asks the child to end (SIGTERM) before it is killed for whatever reason, and gives it that long to tidy up.
+    /// A future that is dropped kills at once.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
     /// Gives the child input. Without a feeder its input is empty.
     #[must_use]
     pub fn input(mut self, feeder: Feeder) -> Self {
@@ -177,11 +198,31 @@ impl Job {
         cancel: &CancellationToken,
         mut on_line: impl FnMut(&str) -> Heard,
     ) -> Result<(), ProcessError> {
-        let mut lines = Lines::default();
-        self.run_with(cancel, |bytes| {
+        self.run_hearing_both(cancel, |stream, line| match stream {
+            Stream::Output => on_line(line),
+            Stream::Error => Heard::Nothing,
+        })
+        .await
+    }
+
+    /// As [`Job::run`]; `on_line` hears the lines of the error output too, in which some programs write their log.
+    ///
+    /// # Errors
+    /// [`ProcessError`], see there.
+    pub async fn run_hearing_both(
+        self,
+        cancel: &CancellationToken,
+        mut on_line: impl FnMut(Stream, &str) -> Heard,
+    ) -> Result<(), ProcessError> {
+        let (mut output, mut errors) = (Lines::default(), Lines::default());
+        self.run_with(cancel, |stream, bytes| {
+            let lines = match stream {
+                Stream::Output => &mut output,
+                Stream::Error => &mut errors,
+            };
             let mut heard = Heard::Nothing;
             lines.push(bytes, |line| {
-                if on_line(line) == Heard::Progress {
+                if on_line(stream, line) == Heard::Progress {
                     heard = Heard::Progress;
                 }
             });
@@ -200,7 +241,10 @@ impl Job {
         most_bytes: usize,
     ) -> Result<Vec<u8>, ProcessError> {
         let mut output = Vec::new();
-        self.run_with(cancel, |bytes| {
+        self.run_with(cancel, |stream, bytes| {
+            if stream == Stream::Error {
+                return Ok(Heard::Nothing);
+            }
             if output.len() + bytes.len() > most_bytes {
                 return Err(io::Error::new(
                     io::ErrorKind::FileTooLarge,
@@ -217,14 +261,14 @@ impl Job {
     async fn run_with(
         mut self,
         cancel: &CancellationToken,
-        mut on_output: impl FnMut(&[u8]) -> io::Result<Heard>,
+        mut on_output: impl FnMut(Stream, &[u8]) -> io::Result<Heard>,
     ) -> Result<(), ProcessError> {
         let name = self.name();
         if cancel.is_cancelled() {
             return Err(ProcessError::Cancelled);
         }
         let feeder = self.input.take();
-        let (deadline, idle_limit) = (self.deadline, self.idle_limit);
+        let (deadline, idle_limit, grace) = (self.deadline, self.idle_limit, self.grace);
         let mut child = self.start(feeder.is_some()).await?;
         let mut group = Group::of(&child);
         let feeding = match (feeder, child.stdin.take()) {
@@ -241,38 +285,51 @@ impl Job {
         let ends_at = Instant::now() + deadline;
         let mut silent_since = Instant::now();
         let listening = async {
-            let (Some(mut stdout), Some(stderr)) = (stdout, stderr) else {
+            let (Some(mut stdout), Some(mut stderr)) = (stdout, stderr) else {
                 return Ok((child.wait().await, String::new()));
             };
-            let mut kept = std::pin::pin!(keep_end(stderr));
-            let mut kept_text = None;
-            let mut buffer = vec![0; 16 << 10];
-            loop {
+            let mut kept = KeptEnd::default();
+            let (mut output, mut errors) = (vec![0; 16 << 10], vec![0; 16 << 10]);
+            let (mut output_open, mut errors_open) = (true, true);
+            while output_open || errors_open {
                 let idle_at = idle_limit.map_or(ends_at, |limit| silent_since + limit);
-                tokio::select! {
-                    read = stdout.read(&mut buffer) => match read {
-                        Ok(0) => break,
-                        Ok(count) => match on_output(&buffer[..count]) {
-                            Ok(Heard::Progress) => silent_since = Instant::now(),
-                            Ok(Heard::Nothing) => {}
-                            Err(source) => return Err(ProcessError::Output { program: name.clone(), source }),
-                        },
-                        Err(source) => return Err(ProcessError::Output { program: name.clone(), source }),
-                    },
-                    text = &mut kept, if kept_text.is_none() => kept_text = Some(text),
+                let (stream, read) = tokio::select! {
+                    read = stdout.read(&mut output), if output_open => (Stream::Output, read),
+                    read = stderr.read(&mut errors), if errors_open => (Stream::Error, read),
                     () = tokio::time::sleep_until(idle_at), if idle_limit.is_some() => {
                         return Err(ProcessError::Stalled {
                             program: name.clone(),
                             idle_s: idle_limit.unwrap_or_default().as_secs(),
                         });
                     }
+                };
+                let heard = read.and_then(|count| match (stream, count) {
+                    (Stream::Output, 0) => {
+                        output_open = false;
+                        Ok(Heard::Nothing)
+                    }
+                    (Stream::Error, 0) => {
+                        errors_open = false;
+                        Ok(Heard::Nothing)
+                    }
+                    (Stream::Output, count) => on_output(stream, &output[..count]),
+                    (Stream::Error, count) => {
+                        kept.push(&errors[..count]);
+                        on_output(stream, &errors[..count])
+                    }
+                });
+                match heard {
+                    Ok(Heard::Progress) => silent_since = Instant::now(),
+                    Ok(Heard::Nothing) => {}
+                    Err(source) => {
+                        return Err(ProcessError::Output {
+                            program: name.clone(),
+                            source,
+                        });
+                    }
                 }
             }
-            let text = match kept_text {
-                Some(text) => text,
-                None => kept.await,
-            };
-            Ok((child.wait().await, text))
+            Ok((child.wait().await, kept.text()))
         };
         let ended = tokio::select! {
             ended = listening => ended,
@@ -290,6 +347,11 @@ impl Job {
                     })
             }
             Err(error) => {
+                if !grace.is_zero() {
+                    group.ask_to_end();
+                    // One that does not end in time is killed.
+                    let _ = tokio::time::timeout(grace, group.leader_ended()).await;
+                }
                 group.kill();
                 // Reaping the child frees its process id and closes its pipes.
                 let _ = child.wait().await;
@@ -488,9 +550,26 @@ impl Group {
     }
 
     fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Waits for the leader's end and does not reap it, so that its id still names the group that is killed next.
+    async fn leader_ended(&self) {
+        let Some(leader) = self.leader else { return };
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        while let Ok(None) = waitid(WaitId::Pid(leader), look) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
         if let Some(leader) = self.leader {
             // It may have ended by itself in this moment.
-            let _ = kill_process_group(leader, Signal::KILL);
+            let _ = kill_process_group(leader, signal);
         }
     }
 }
@@ -509,21 +588,23 @@ fn blocking_pipe(stdin: tokio::process::ChildStdin) -> io::Result<OwnedFd> {
     Ok(pipe)
 }
 
-/// Reads to the end and keeps only the last bytes, so that a child which floods its error output neither
-/// blocks nor fills memory.
-async fn keep_end(mut output: impl AsyncRead + Unpin) -> String {
-    let mut kept: VecDeque<u8> = VecDeque::new();
-    let mut buffer = vec![0; 4 << 10];
-    while let Ok(count) = output.read(&mut buffer).await {
-        if count == 0 {
-            break;
-        }
-        kept.extend(&buffer[..count]);
-        let surplus = kept.len().saturating_sub(KEPT_STDERR_BYTES);
-        kept.drain(..surplus);
+/// The last bytes of an output, so that a child which floods it does not fill memory.
+#[derive(Default)]
+struct KeptEnd {
+    bytes: VecDeque<u8>,
+}
+
+impl KeptEnd {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
+        let surplus = self.bytes.len().saturating_sub(KEPT_STDERR_BYTES);
+        self.bytes.drain(..surplus);
     }
-    let bytes: Vec<u8> = kept.into();
-    String::from_utf8_lossy(&bytes).trim().to_owned()
+
+    fn text(self) -> String {
+        let bytes: Vec<u8> = self.bytes.into();
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
 }
 
 /// Cuts output into lines.

@@ -1,12 +1,13 @@
 //! The command line: settings, wiring, signals, commands. No logic of the service is here.
 //!
 //! Client commands (`clip`, `archive`, `jobs`, `watch`, `cameras`, `timeline`) talk to a server over gRPC, as any other
-//! client does. `serve`, `import`, `exports` and `doctor` work on the data folder of this machine, `verify` on files.
+//! client does. `serve`, `import`, `exports`, `secret-key` and `doctor` work on the data folder of this machine, `verify` on files.
 //! Results go to standard output, progress and errors to standard error.
 
 mod archive;
 mod archive_report;
 mod archive_stream;
+mod backup_settings;
 mod catalog;
 #[cfg(test)]
 mod client_tests;
@@ -34,6 +35,7 @@ mod part_file;
 mod progress;
 #[cfg(test)]
 mod scripted_server;
+mod secret_key;
 mod serve;
 mod service;
 mod settings;
@@ -79,6 +81,8 @@ enum Command {
     Timeline(catalog::TimelineArgs),
     Exports(exports::ExportsArgs),
     Doctor(doctor::DoctorArgs),
+    #[command(subcommand)]
+    SecretKey(secret_key::SecretKeyCommand),
     /// List the variables of the environment: meaning, default, present value
     #[command(after_help = sources::SYNTAX)]
     Settings {
@@ -151,6 +155,7 @@ async fn command(command: Command) -> Result<ExitCode, CliError> {
             exports::run(&settings, &args).await.map(done)
         }
         Command::Doctor(args) => doctor::run(&args).await.map(done),
+        Command::SecretKey(command) => secret_key::run(command).await.map(done),
         Command::Settings { json } => variables::print(json).map(done),
     }
 }

@@ -95,7 +95,9 @@ impl Catalog {
     /// Opens the database of the settings, and makes it where it is missing.
     pub(super) async fn open(settings: &Settings) -> Result<Self, ServiceError> {
         make_folder(&settings.data_dir)?;
-        let store = Store::open(&settings.database_url).await?;
+        let store = Store::open(&settings.database_url)
+            .await?
+            .with_secret_key(settings.secret_key.clone());
         let jobs = Jobs::new(store.clone(), JobSettings::default());
         let intake = Arc::new(Intake::new(
             store.clone(),

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use heldar_footage::repository::SecretKey;
 use percent_encoding::{AsciiSet, CONTROLS};
 
+use super::backup_settings::BackupSettings;
 use super::sources::{self, SourceSetting};
 use super::variables;
 
@@ -73,6 +75,10 @@ pub struct Settings {
     pub signing_key: Option<PathBuf>,
     /// Folders that are imported at start and followed, the recordings folder first.
     pub sources: Vec<SourceSetting>,
+    /// The key that seals the secrets of destinations; `None`: they can be neither stored nor read.
+    pub secret_key: Option<SecretKey>,
+    /// Everything about backups.
+    pub backup: BackupSettings,
     /// The longest that a recorder writes to one file.
     pub segment_length: Duration,
     /// How long running calls and jobs may take to end after the first signal.
@@ -168,7 +174,7 @@ impl Settings {
     }
 }
 
-struct Reader<F> {
+pub(super) struct Reader<F> {
     get: F,
     wrong: Vec<WrongVariable>,
 }
@@ -209,6 +215,8 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             archive_dir_max_bytes: self.number("HELDAR_ARCHIVE_DIR_MAX_BYTES", 50 << 30, 1..=MOST_BYTES),
             archive_timeout: self.seconds("HELDAR_ARCHIVE_TIMEOUT_S", 21_600, 5),
             signing_key: self.path("HELDAR_SIGNING_KEY"),
+            secret_key: self.secret_key("HELDAR_SECRET_KEY"),
+            backup: self.backup(&data_dir),
             segment_length: self.seconds("HELDAR_SEGMENT_LENGTH_S", 60, 1),
             shutdown_grace: self.seconds("HELDAR_SHUTDOWN_GRACE_S", 10, 0),
             cors_origins: self.cors_origins(),
@@ -229,13 +237,13 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         }
     }
 
-    fn value(&self, name: &str) -> Option<String> {
+    pub(super) fn value(&self, name: &str) -> Option<String> {
         (self.get)(name)
             .map(|value| value.trim().to_owned())
             .filter(|value| !value.is_empty())
     }
 
-    fn refuse(&mut self, name: &'static str, reason: impl Into<String>) {
+    pub(super) fn refuse(&mut self, name: &'static str, reason: impl Into<String>) {
         self.wrong.push(WrongVariable {
             name,
             reason: reason.into(),
@@ -243,7 +251,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     }
 
     /// The value as `parse` reads it. When it cannot be read the default stands in, and the start is refused later.
-    fn parsed<T>(
+    pub(super) fn parsed<T>(
         &mut self,
         name: &'static str,
         default: &str,
@@ -260,7 +268,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         })
     }
 
-    fn number(
+    pub(super) fn number(
         &mut self,
         name: &'static str,
         default: u64,
@@ -283,11 +291,11 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         })
     }
 
-    fn seconds(&mut self, name: &'static str, default: u64, least: u64) -> Duration {
+    pub(super) fn seconds(&mut self, name: &'static str, default: u64, least: u64) -> Duration {
         Duration::from_secs(self.number(name, default, least..=LONGEST_S))
     }
 
-    fn path(&mut self, name: &'static str) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, name: &'static str) -> Option<PathBuf> {
         let value = self.value(name)?;
         if value.contains('\0') {
             self.refuse(name, "holds a NUL byte");
@@ -343,6 +351,17 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             format!("sqlite://{path}")
         } else {
             format!("sqlite://{path}?{parameters}")
+        }
+    }
+
+    /// A key is refused without being shown.
+    fn secret_key(&mut self, name: &'static str) -> Option<SecretKey> {
+        match SecretKey::parse(&self.value(name)?) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                self.refuse(name, error.to_string());
+                None
+            }
         }
     }
 

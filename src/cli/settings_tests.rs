@@ -1,6 +1,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use heldar_footage::domain::backup::destination::Secret;
+
 use super::{LogFormat, Settings, SettingsError, absolute};
 
 fn read(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
@@ -107,12 +109,29 @@ fn every_wrong_variable_is_named_at_once() {
         ("HELDAR_LOG_FORMAT", "xml"),
         ("HELDAR_SERVER", "ftp://there"),
         ("HELDAR_DATA_DIR", "/data"),
+        ("HELDAR_SECRET_KEY", "secret"),
+        ("HELDAR_BACKUP_ENABLED", "perhaps"),
+        ("HELDAR_BACKUP_SCHEDULER_INTERVAL_S", "4"),
+        ("HELDAR_BACKUP_JOB_TIMEOUT_S", "29"),
+        ("HELDAR_BACKUP_STALL_S", "4"),
+        ("HELDAR_BACKUP_MAX_CONCURRENT_JOBS", "0"),
+        ("HELDAR_BACKUP_LOCAL_ROOTS", "/mnt:backup"),
+        ("HELDAR_BACKUP_NETWORKS", "10.0.0.0/33"),
+        ("HELDAR_BACKUP_WEBHOOK_URL", "hooks/secret"),
     ]);
     let mut sorted = wrong.clone();
     sorted.sort_unstable();
     assert_eq!(
         sorted,
         [
+            "HELDAR_BACKUP_ENABLED",
+            "HELDAR_BACKUP_JOB_TIMEOUT_S",
+            "HELDAR_BACKUP_LOCAL_ROOTS",
+            "HELDAR_BACKUP_MAX_CONCURRENT_JOBS",
+            "HELDAR_BACKUP_NETWORKS",
+            "HELDAR_BACKUP_SCHEDULER_INTERVAL_S",
+            "HELDAR_BACKUP_STALL_S",
+            "HELDAR_BACKUP_WEBHOOK_URL",
             "HELDAR_CLIP_RETENTION_HOURS",
             "HELDAR_CLIP_TIMEOUT_S",
             "HELDAR_CORS_ORIGINS",
@@ -121,6 +140,7 @@ fn every_wrong_variable_is_named_at_once() {
             "HELDAR_LOG",
             "HELDAR_LOG_FORMAT",
             "HELDAR_MEDIA_JOB_CONCURRENCY",
+            "HELDAR_SECRET_KEY",
             "HELDAR_SEGMENT_LENGTH_S",
             "HELDAR_SERVER",
             "HELDAR_SHUTDOWN_GRACE_S",
@@ -133,6 +153,55 @@ fn every_wrong_variable_is_named_at_once() {
 fn a_refused_database_url_does_not_show_its_password() {
     let error = read(&[("HELDAR_DATABASE_URL", "postgres://user:secret@host/db")]).unwrap_err();
     assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+#[test]
+fn no_refusal_and_no_debug_form_shows_a_secret() {
+    let error = read(&[
+        ("HELDAR_SECRET_KEY", "canary"),
+        ("HELDAR_BACKUP_WEBHOOK_URL", "canary"),
+    ])
+    .unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let settings = read(&[("HELDAR_SECRET_KEY", key)]).unwrap();
+    assert_eq!(settings.secret_key.as_ref().unwrap().reveal(), key);
+    assert!(!format!("{settings:?}").contains(key));
+}
+
+#[test]
+fn the_settings_of_backups_are_read() {
+    let settings = read(&[
+        ("HELDAR_DATA_DIR", "/data"),
+        ("HELDAR_BACKUP_ENABLED", "false"),
+        ("HELDAR_BACKUP_LOCAL_ROOTS", "/mnt/nas: /backup:"),
+        ("HELDAR_BACKUP_NETWORKS", "192.168.0.0/16"),
+        ("HELDAR_BACKUP_WEBHOOK_URL", "https://hooks.example/x?y=z"),
+        ("HELDAR_RCLONE_CONFIG", "/etc/rclone.conf"),
+    ])
+    .unwrap()
+    .backup;
+    assert!(!settings.enabled);
+    assert_eq!(settings.local_roots, ["/mnt/nas", "/backup"].map(Path::new));
+    assert!(settings.networks.allows("192.168.1.1".parse().unwrap()));
+    assert!(!settings.networks.allows("10.0.0.1".parse().unwrap()));
+    assert_eq!(
+        settings.webhook_url.as_ref().map(Secret::reveal),
+        Some("https://hooks.example/x?y=z")
+    );
+    assert!(!format!("{settings:?}").contains("hooks.example"));
+    assert_eq!(
+        settings.rclone_config.as_deref(),
+        Some(Path::new("/etc/rclone.conf"))
+    );
+    assert_eq!(settings.restore_dir, Path::new("/data/restores"));
+    let defaults = read(&[]).unwrap().backup;
+    assert!(defaults.enabled);
+    assert_eq!(
+        defaults.local_roots,
+        ["/mnt", "/media", "/srv", "/backup"].map(Path::new)
+    );
+    assert!(defaults.networks.allows("10.0.0.1".parse().unwrap()));
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub struct Variable {
     pub default: &'static str,
     /// What it decides.
     pub meaning: &'static str,
+    /// Whether its value is never shown.
+    pub is_secret: bool,
 }
 
 const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
@@ -20,11 +22,21 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
         name,
         default,
         meaning,
+        is_secret: false,
+    }
+}
+
+const fn secret(name: &'static str, meaning: &'static str) -> Variable {
+    Variable {
+        name,
+        default: "none",
+        meaning,
+        is_secret: true,
     }
 }
 
 /// Every variable that this version reads.
-pub static ALL: [Variable; 24] = [
+pub static ALL: [Variable; 36] = [
     variable(
         "HELDAR_LISTEN",
         "127.0.0.1:50051",
@@ -113,6 +125,63 @@ pub static ALL: [Variable; 24] = [
         "name or path of rclone; only backups to other machines need it",
     ),
     variable(
+        "HELDAR_RCLONE_CONFIG",
+        "none",
+        "rclone's configuration file with the remotes that destinations of kind rclone may name",
+    ),
+    secret(
+        "HELDAR_SECRET_KEY",
+        "key that seals the secrets of backup destinations, base64 of 32 bytes; `footage secret-key new` makes one",
+    ),
+    secret(
+        "HELDAR_SECRET_KEY_NEW",
+        "the key that `footage secret-key change` changes to",
+    ),
+    variable(
+        "HELDAR_BACKUP_ENABLED",
+        "true",
+        "true: the scheduler starts the runs of policies; false: only RunPolicy and CreateBackup do",
+    ),
+    variable(
+        "HELDAR_BACKUP_SCHEDULER_INTERVAL_S",
+        "60",
+        "how often the scheduler looks for runs that are due, in seconds (5 to 86400)",
+    ),
+    variable(
+        "HELDAR_BACKUP_JOB_TIMEOUT_S",
+        "3600",
+        "longest that a run may take unless its policy says otherwise, in seconds (30 to 2592000)",
+    ),
+    variable(
+        "HELDAR_BACKUP_STALL_S",
+        "120",
+        "how long nothing may move before a transfer is given up, in seconds (5 to 86400)",
+    ),
+    variable(
+        "HELDAR_BACKUP_MAX_CONCURRENT_JOBS",
+        "2",
+        "runs at the same time (1 to 64)",
+    ),
+    variable(
+        "HELDAR_BACKUP_LOCAL_ROOTS",
+        "/mnt:/media:/srv:/backup",
+        "folders that local destinations may lie in, absolute, separated by `:`",
+    ),
+    variable(
+        "HELDAR_BACKUP_NETWORKS",
+        "all",
+        "networks that destinations may be in, CIDR separated by commas; link-local and metadata addresses never are",
+    ),
+    secret(
+        "HELDAR_BACKUP_WEBHOOK_URL",
+        "URL that overdue policies, paused destinations and footage at risk are reported to",
+    ),
+    variable(
+        "HELDAR_RESTORE_DIR",
+        "<data>/restores",
+        "folder below which footage is restored",
+    ),
+    variable(
         "HELDAR_SHUTDOWN_GRACE_S",
         "10",
         "how long calls and jobs may take to end after SIGTERM or Ctrl-C, in seconds (0 to 86400)",
@@ -139,19 +208,11 @@ pub static ALL: [Variable; 24] = [
     ),
 ];
 
-/// Beginnings of variables that other versions of the service read; they are accepted and have no effect here.
-const OF_OTHER_VERSIONS: [&str; 2] = ["HELDAR_BACKUP_", "HELDAR_SECRET_KEY"];
-
-/// The `HELDAR_` names among `names` that no version of the service knows, in order.
+/// The `HELDAR_` names among `names` that have no meaning, in order.
 pub fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut unknown: Vec<String> = names
         .filter(|name| name.starts_with("HELDAR_"))
         .filter(|name| !ALL.iter().any(|variable| variable.name == name))
-        .filter(|name| {
-            !OF_OTHER_VERSIONS
-                .iter()
-                .any(|beginning| name.starts_with(beginning))
-        })
         .collect();
     unknown.sort();
     unknown
@@ -162,7 +223,10 @@ struct Shown<'a> {
     name: &'a str,
     meaning: &'a str,
     default: &'a str,
+    /// The value; of a secret, only whether it is set.
     value: Option<String>,
+    #[serde(skip)]
+    is_secret: bool,
     problem: Option<String>,
 }
 
@@ -187,7 +251,8 @@ pub fn print(json: bool) -> Result<(), CliError> {
             name: variable.name,
             meaning: variable.meaning,
             default: variable.default,
-            value: present_value(variable.name),
+            value: present_value(variable),
+            is_secret: variable.is_secret,
             problem: problem_of(variable.name),
         })
         .collect();
@@ -202,7 +267,12 @@ pub fn print(json: bool) -> Result<(), CliError> {
 }
 
 /// The database's URL is the one value that could hold a password, so it is shown only as far as it is understood.
-fn present_value(name: &str) -> Option<String> {
+fn present_value(variable: &Variable) -> Option<String> {
+    let name = variable.name;
+    if variable.is_secret {
+        let is_set = std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        return Some(if is_set { "set" } else { "unset" }.to_owned());
+    }
     let value = std::env::var(name)
         .ok()
         .filter(|value| !value.trim().is_empty())?;
@@ -222,8 +292,10 @@ fn write_text(out: &mut impl Write, shown: &[Shown<'_>]) -> std::io::Result<()> 
     for variable in shown {
         writeln!(out, "{}   default: {}", variable.name, variable.default)?;
         writeln!(out, "    {}", variable.meaning)?;
-        if let Some(value) = &variable.value {
-            writeln!(out, "    is set to: {value}")?;
+        match &variable.value {
+            Some(state) if variable.is_secret => writeln!(out, "    is {state}")?,
+            Some(value) => writeln!(out, "    is set to: {value}")?,
+            None => {}
         }
         if let Some(problem) = &variable.problem {
             writeln!(out, "    which is wrong: {problem}")?;
@@ -241,7 +313,7 @@ mod tests {
     use super::{ALL, unknown};
 
     #[test]
-    fn a_misspelt_variable_is_reported_and_those_of_other_versions_are_not() {
+    fn a_misspelt_variable_is_reported_and_the_known_ones_are_not() {
         let names = [
             "HELDAR_CLIP_DIR",
             "HELDAR_DATA_DIR",
@@ -260,7 +332,8 @@ mod tests {
     fn the_stated_defaults_are_those_in_effect() {
         let stated = |name: &str| {
             let variable = ALL.iter().find(|variable| variable.name == name)?;
-            let is_value = variable.default != "none" && !variable.default.contains('<');
+            let is_value =
+                !matches!(variable.default, "none" | "all") && !variable.default.contains('<');
             is_value.then(|| variable.default.to_owned())
         };
         assert_eq!(

@@ -81,6 +81,53 @@ async fn cancelling_kills_the_whole_group_at_once() {
     assert!(has_ended(pid).await);
 }
 
+#[tokio::test]
+async fn a_child_with_grace_may_tidy_up_and_one_that_will_not_end_is_killed() {
+    for (script, tidied) in [
+        (
+            "trap 'echo tidied; exit 0' TERM; echo ready; while :; do sleep 0.01; done",
+            true,
+        ),
+        (
+            "trap '' TERM; echo ready; while :; do sleep 0.01; done",
+            false,
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("tidied");
+        let script = script.replace("echo tidied", &format!("echo > '{}'", mark.display()));
+        let cancel = CancellationToken::new();
+        let error = shell(&script)
+            .grace(Duration::from_millis(if tidied { 10_000 } else { 50 }))
+            .run(&cancel, |_| {
+                cancel.cancel();
+                Heard::Progress
+            })
+            .await
+            .unwrap_err();
+        assert!(matches!(error, ProcessError::Cancelled), "{error}");
+        assert_eq!(mark.exists(), tidied);
+    }
+}
+
+#[tokio::test]
+async fn both_outputs_are_heard_line_by_line() {
+    let mut heard = Vec::new();
+    shell("echo out; echo err >&2")
+        .run_hearing_both(&CancellationToken::new(), |stream, line| {
+            heard.push((stream, line.to_owned()));
+            Heard::Progress
+        })
+        .await
+        .unwrap();
+    heard.sort_by_key(|(_, line)| line.clone());
+    let expected = [(Stream::Error, "err"), (Stream::Output, "out")];
+    assert_eq!(
+        heard,
+        expected.map(|(stream, line)| (stream, line.to_owned()))
+    );
+}
+
 /// Waits until the process is gone or only its entry is left.
 async fn has_ended(pid: i32) -> bool {
     for _ in 0..2_000 {

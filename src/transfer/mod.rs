@@ -3,8 +3,18 @@
 //! A [`Place`] is a destination that can be worked with: a local folder, which we write ourselves, or anything that
 //! rclone speaks to. Paths at a place are relative to the destination's path or prefix and always have `/` between
 //! their names.
+//!
+//! `place` is the door; behind it are `local` and `rclone`. `source` hashes, `arrival` is the last step of what is brought
+//! back, `paths` knows names, `host_keys` asks SSH servers who they are.
 
+mod arrival;
+mod host_keys;
+mod local;
 mod network;
+mod paths;
+mod place;
+mod rclone;
+mod source;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -13,10 +23,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub use host_keys::host_keys;
+pub use network::{check_host, host_of};
+pub use paths::{is_plain, is_unfinished};
+pub use place::{Engine, Place};
+pub use rclone::rclone_version;
+
 use crate::domain::backup::destination::PauseReason;
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
-
-pub use network::Networks;
 
 /// A SHA-256.
 pub type Sha256 = [u8; 32];
@@ -32,6 +46,8 @@ pub struct Outgoing {
     pub size_bytes: u64,
     /// Whether it is held as evidence, which an object lock may treat differently.
     pub is_evidence: bool,
+    /// Whether it may take the place of a file that is there. Only a local place can tell.
+    pub replaces: bool,
 }
 
 /// How files are sent.
@@ -82,6 +98,18 @@ pub struct FileFault {
     pub found_sha256: Option<Sha256>,
     /// For people, without secrets.
     pub message: String,
+}
+
+impl FileFault {
+    /// A fault without any finding.
+    pub(crate) fn new(kind: BackupFaultKind, message: &str) -> Self {
+        Self {
+            kind,
+            found_size_bytes: None,
+            found_sha256: None,
+            message: message.to_owned(),
+        }
+    }
 }
 
 /// What a file at a place should be.
@@ -174,7 +202,7 @@ pub enum TransferError {
     #[error("{0}")]
     Settings(String),
     /// The destination could not be reached, or broke off: trying again may help.
-    #[error("rclone could not reach destination: {0}")]
+    #[error("{0}")]
     Unreachable(String),
     /// rclone failed in a way that another attempt may mend or not.
     #[error("rclone failed ({status}): {message}")]
@@ -196,4 +224,11 @@ pub enum TransferError {
     /// This machine's disk failed.
     #[error("a file of this machine cannot be read or written")]
     Io(#[from] std::io::Error),
+}
+
+impl TransferError {
+    /// [`TransferError::Unreachable`] in the words of a destination that rclone speaks to.
+    fn unreachable_by_rclone(message: &str) -> Self {
+        Self::Unreachable(format!("rclone could not reach destination: {message}"))
+    }
 }

@@ -20,6 +20,7 @@ mod hostile;
 mod http;
 mod jobs;
 mod recorder;
+mod secret_key;
 mod server;
 mod small_disk;
 mod stand_in;

@@ -4,6 +4,7 @@ pub mod destination;
 pub mod hours;
 pub mod ledger;
 pub mod naming;
+pub mod network;
 pub mod object;
 pub mod policy;
 pub mod retention;

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::backup::destination::{
-    Destination, DestinationSettings, DestinationStatus, HostKeyCheck, LocalSettings, Secret,
-    SftpSettings,
+    Destination, DestinationSettings, HostKeyCheck, LocalSettings, Secret, SftpSettings,
 };
 use crate::domain::backup::object::{BackupCheck, BackupObject, ObjectState};
 use crate::domain::backup::policy::{Policy, PolicyStatus, Schedule};
@@ -31,7 +30,7 @@ pub(super) fn destination(id: &str, settings: DestinationSettings) -> Destinatio
         create_time: at_ms(0),
         update_time: at_ms(0),
         revision: 1,
-        status: DestinationStatus::default(),
+        status: Default::default(),
     }
 }
 

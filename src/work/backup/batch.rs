@@ -157,7 +157,9 @@ async fn names(
         let paths: Vec<String> = wanted.iter().map(|(_, path)| path.clone()).collect();
         let taken = store.paths_taken(destination_id, &paths).await?;
         for (at, path) in wanted {
-            let is_free = taken.get(&path).is_none_or(|id| *id == segments[at].segment_id);
+            let is_free = taken
+                .get(&path)
+                .is_none_or(|id| *id == segments[at].segment_id);
             if is_free && used.insert(path.clone()) {
                 names[at] = Some(path);
             }

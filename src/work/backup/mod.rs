@@ -20,9 +20,10 @@ use crate::clock;
 use crate::domain::backup::destination::{
     Destination, DestinationSettings, HostKeyCheck, Pause, PauseReason,
 };
+use crate::domain::backup::network::AllowedNetworks;
 use crate::domain::job::{Notice, Reason};
 use crate::repository::{Store, StoreError};
-use crate::transfer::{self, Networks, Place, TransferError, Trial};
+use crate::transfer::{self, Place, TransferError, Trial};
 use crate::work::WorkError;
 
 pub use restore::{RestoreOrder, RestoreWork, restore_into};
@@ -31,6 +32,9 @@ pub use verification::BackupVerificationWork;
 
 /// How long a trial of a destination may take.
 const TRIAL_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long an SSH server may take to show its key.
+const HOST_KEY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Faults that a result lists by name; what is beyond is counted.
 const FAULTS_LISTED: usize = 1000;
@@ -45,7 +49,7 @@ pub struct BackupSettings {
     /// Folders that local destinations may lie in.
     pub local_roots: Vec<PathBuf>,
     /// Networks that destinations may be in.
-    pub networks: Networks,
+    pub networks: AllowedNetworks,
     /// Folder that restored footage goes into.
     pub restore_folder: PathBuf,
 }
@@ -149,7 +153,7 @@ impl BackupWork {
 
     async fn check_program(&self, settings: &DestinationSettings) -> Result<(), BackupError> {
         if !matches!(settings, DestinationSettings::Local(_)) {
-            transfer::rclone_version(&self.engine).await?;
+            transfer::rclone_version(&self.engine.rclone, &CancellationToken::new()).await?;
         }
         Ok(())
     }
@@ -160,7 +164,7 @@ impl BackupWork {
             check_beneath(Path::new(&local.path), &self.settings.local_roots)?;
         }
         if let Some((host, port)) = transfer::host_of(settings)? {
-            self.settings.networks.check(&host, port).await?;
+            transfer::check_host(&self.settings.networks, &host, port).await?;
         }
         Ok(())
     }
@@ -170,25 +174,26 @@ impl BackupWork {
         let begun = Instant::now();
         self.check_program(settings).await?;
         let cancel = CancellationToken::new();
-        let mut trial = match tokio::time::timeout(TRIAL_PATIENCE, self.try_out(settings, &cancel))
-            .await
-        {
-            Ok(Ok(trial)) => trial,
-            Ok(Err(error)) => Trial {
-                error: Some(error),
-                ..Trial::default()
-            },
-            Err(_) => Trial {
-                error: Some(TransferError::TimedOut),
-                ..Trial::default()
-            },
-        };
+        let mut trial =
+            match tokio::time::timeout(TRIAL_PATIENCE, self.try_out(settings, &cancel)).await {
+                Ok(Ok(trial)) => trial,
+                Ok(Err(error)) => Trial {
+                    error: Some(error),
+                    ..Trial::default()
+                },
+                Err(_) => Trial {
+                    error: Some(TransferError::TimedOut),
+                    ..Trial::default()
+                },
+            };
         if let DestinationSettings::Sftp(sftp) = settings
             && trial.host_keys.is_empty()
         {
-            trial.host_keys = transfer::host_keys(&sftp.host, sftp.port, &cancel)
-                .await
-                .unwrap_or_default();
+            // A key that changed is the most useful to see when the trial fails for it.
+            trial.host_keys =
+                transfer::host_keys(&sftp.host, sftp.port, HOST_KEY_PATIENCE, &cancel)
+                    .await
+                    .unwrap_or_default();
         }
         Ok(Tried {
             trial,
@@ -210,7 +215,9 @@ impl BackupWork {
         let mut settings = settings.clone();
         let seen = accept_first(&mut settings, cancel).await?;
         let mut trial = Place::open(&settings, &self.engine)?.trial(cancel).await;
-        trial.host_keys.extend(seen);
+        if trial.host_keys.is_empty() {
+            trial.host_keys = seen;
+        }
         Ok(trial)
     }
 
@@ -266,7 +273,7 @@ async fn accept_first(
     if sftp.host_key_check != HostKeyCheck::AcceptFirst || !sftp.host_keys.is_empty() {
         return Ok(Vec::new());
     }
-    sftp.host_keys = transfer::host_keys(&sftp.host, sftp.port, cancel).await?;
+    sftp.host_keys = transfer::host_keys(&sftp.host, sftp.port, HOST_KEY_PATIENCE, cancel).await?;
     Ok(sftp.host_keys.clone())
 }
 
@@ -325,7 +332,7 @@ fn work_error(error: BackupError) -> WorkError {
             | TransferError::Stalled(_) => WorkError::Retry(
                 Notice::new(Reason::RcloneFailed, message.clone()).with("retryable", "true"),
             ),
-            TransferError::Io(_) => internal(&error),
+            TransferError::Io(error) => internal(error),
         },
         BackupError::Store(_) => WorkError::Retry(Notice::new(Reason::Internal, message)),
         BackupError::Folder(error) => internal(error),

@@ -8,6 +8,7 @@ use crate::domain::backup::ledger::LedgerLine;
 use crate::domain::backup::object::BackupObject;
 use crate::domain::backup::policy::{Policy, Retention};
 use crate::domain::backup::retention::{RetentionCandidate, Sweep};
+use crate::domain::camera::CameraId;
 use crate::repository::{RemovedObjects, Store};
 use crate::transfer::Place;
 use crate::work::Attempt;
@@ -25,9 +26,14 @@ pub(super) async fn remove(
     attempt: &Attempt,
 ) -> Result<RemovedObjects, BackupError> {
     let now = clock::now();
-    let cameras = store.camera_names().await?;
+    let cameras: Vec<CameraId> = store
+        .camera_names()
+        .await?
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect();
     let newest = store
-        .newest_footage(&policy.destination_id, cameras.iter().map(|(id, _)| id))
+        .newest_footage(&policy.destination_id, &cameras)
         .await?;
     let mut others = store.policies_of(&policy.destination_id).await?;
     others.retain(|other| other.id != policy.id);
@@ -93,7 +99,11 @@ async fn remove_some(
         match outcome {
             Ok(()) => gone.push(object.segment_id),
             Err(fault) => {
-                tracing::warn!(path = object.remote_path, fault = fault.message, "an object stays");
+                tracing::warn!(
+                    path = object.remote_path,
+                    fault = fault.message,
+                    "an object stays"
+                );
                 stay.push(object);
             }
         }

@@ -1,12 +1,10 @@
 //! Bringing footage back: into a folder, and into the catalog when there is one.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -15,20 +13,17 @@ use tokio_util::sync::CancellationToken;
 use super::run::{current, named, window};
 use super::verification::parse_sha256;
 use super::{BackupError, BackupWork, FAULTS_LISTED, accept_first, ledger_copy, work_error};
-use crate::domain::backup::destination::{
-    DEFAULT_TRANSFERS, DestinationSettings,
-};
+use crate::domain::backup::destination::{DEFAULT_TRANSFERS, DestinationSettings};
 use crate::domain::backup::ledger::LedgerLine;
 use crate::domain::backup::naming;
+use crate::domain::backup::network::AllowedNetworks;
 use crate::domain::backup::object::{BackupFault, BackupFaultKind};
 use crate::domain::backup::run::{BackupSelection, LedgerSource, RestoreSpec, RestoreSummary};
 use crate::domain::camera::CameraId;
-use crate::domain::time::TimeRange;
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
+use crate::domain::time::TimeRange;
 use crate::packing;
-use crate::transfer::{
-    BatchProgress, Engine, Expected, Networks, Place, TransferError, Wanted,
-};
+use crate::transfer::{BatchProgress, Engine, Expected, Place, TransferError, Wanted, check_host};
 use crate::work::intake::{Intake, RESTORES};
 use crate::work::output::free_bytes;
 use crate::work::source_file::open_beneath;
@@ -96,7 +91,9 @@ impl RestoreWork {
         summary.destination_id.clone_from(&spec.destination_id);
         summary.folder.clone_from(&spec.folder);
         let there = fetching
-            .all(lines, &mut summary, &mut |progress| attempt.report(progress))
+            .all(lines, &mut summary, &mut |progress| {
+                attempt.report(progress)
+            })
             .await?;
         if spec.register_segments {
             for (number, line) in there.iter().enumerate() {
@@ -215,7 +212,7 @@ pub async fn restore_into(
     on_progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<RestoreSummary, BackupError> {
     if let Some((host, port)) = crate::transfer::host_of(&order.settings)? {
-        Networks::default().check(&host, port).await?;
+        check_host(&AllowedNetworks::default(), &host, port).await?;
     }
     accept_first(&mut order.settings, cancel).await?;
     let place = Place::open(&order.settings, engine)?;
@@ -312,7 +309,9 @@ impl Fetching<'_> {
                 .map_err(io::Error::other)??;
             match found {
                 Found::Nothing => missing.push((line, sha256)),
-                Found::File(size_bytes, found) if size_bytes == line.size_bytes && found == sha256 => {
+                Found::File(size_bytes, found)
+                    if size_bytes == line.size_bytes && found == sha256 =>
+                {
                     summary.files_present += 1;
                     there.push(line);
                 }

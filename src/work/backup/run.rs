@@ -178,8 +178,7 @@ impl<'a> Run<'a> {
                 self.revision = destination.revision;
                 place = self.backups.place(&destination, cancel).await?;
             }
-            let batch =
-                Batch::open(store, &self.spec.destination_id, &roots, &page).await?;
+            let batch = Batch::open(store, &self.spec.destination_id, &roots, &page).await?;
             page.drain(..batch.taken);
             self.send(&destination, &place, batch).await?;
         }
@@ -322,8 +321,7 @@ impl<'a> Run<'a> {
         .await?;
         if let (Some(policy), Some(retention)) = (&policy, retention) {
             self.report("removing what is kept no longer", &BatchProgress::default());
-            let removed =
-                removal::remove(store, &place, policy, &retention, self.attempt).await?;
+            let removed = removal::remove(store, &place, policy, &retention, self.attempt).await?;
             self.result.files_removed = removed.objects;
             self.result.bytes_removed = removed.bytes;
         }
@@ -411,8 +409,7 @@ impl<'a> Run<'a> {
             files_total: self.totals.files_unsent,
             bytes_done,
             bytes_total,
-            fraction: (bytes_total > 0)
-                .then(|| (bytes_done as f64 / bytes_total as f64).min(1.0)),
+            fraction: (bytes_total > 0).then(|| (bytes_done as f64 / bytes_total as f64).min(1.0)),
             retries: result.retries + batch.retries,
             current_item: current(&batch.current),
             ..Progress::default()
@@ -526,7 +523,10 @@ pub(super) fn named(about: BackupFault, found: FileFault, name: &str) -> BackupF
     BackupFault {
         kind: found.kind,
         found_size_bytes: found.found_size_bytes,
-        found_sha256: found.found_sha256.map(|sha256| hex(&sha256)).unwrap_or_default(),
+        found_sha256: found
+            .found_sha256
+            .map(|sha256| hex(&sha256))
+            .unwrap_or_default(),
         message: format!("{name}: {}", found.message),
         ..about
     }

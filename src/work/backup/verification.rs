@@ -1,5 +1,7 @@
 //! Comparing a destination with its ledger.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -10,16 +12,17 @@ use super::run::{hex, named, window};
 use super::{BackupError, BackupWork, FAULTS_LISTED, work_error};
 use crate::clock;
 use crate::domain::backup::naming::OWN_FOLDER;
-use crate::domain::backup::object::{
-    BackupCheck, BackupFault, BackupFaultKind, BackupObject, ObjectState,
-};
-use crate::domain::backup::run::{BackupVerification, BackupVerificationSpec};
+use crate::domain::backup::object::{BackupFault, BackupFaultKind, BackupObject, ObjectState};
+use crate::domain::backup::run::{BackupSelection, BackupVerification, BackupVerificationSpec};
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
-use crate::transfer::{Expected, Listed, Place, TransferError};
+use crate::transfer::{Expected, Place, is_unfinished};
 use crate::work::{Attempt, Done, Work, WorkError};
 
 /// Objects that are checked in one go.
 const AT_ONCE: usize = 500;
+
+/// Objects of which the paths are read in one go.
+const PATHS_AT_ONCE: u32 = 10_000;
 
 /// Verifies destinations.
 pub struct BackupVerificationWork {
@@ -193,53 +196,64 @@ impl BackupVerificationWork {
             phase: "looking for unknown files".to_owned(),
             ..Progress::default()
         });
-        let (names, mut listed) = tokio::sync::mpsc::channel::<Listed>(AT_ONCE);
-        let listing = async move {
-            let own = format!("{OWN_FOLDER}/");
-            // Handing over without waiting would hold a whole destination in memory, so the listing waits when it must.
-            place
-                .list("", &attempt.cancel, async |file: Listed| {
-                    if file.path.starts_with(&own) {
-                        return Ok(());
-                    }
-                    names
-                        .send(file)
-                        .await
-                        .map_err(|_| TransferError::Cancelled)
-                })
-                .await
-                .map_err(BackupError::from)
-        };
-        let comparing = async {
-            let mut some = Vec::with_capacity(AT_ONCE);
-            while listed.recv_many(&mut some, AT_ONCE).await > 0 {
-                let paths: Vec<String> = some.iter().map(|file| file.path.clone()).collect();
-                let known = self
-                    .backups
-                    .store
-                    .paths_taken(&found.destination_id, &paths)
-                    .await?;
-                for file in some.drain(..).filter(|file| !known.contains_key(&file.path)) {
-                    found.objects_unknown += 1;
-                    let fault = BackupFault {
-                        kind: BackupFaultKind::ObjectUnknown,
-                        segment_id: String::new(),
-                        camera_id: String::new(),
-                        message: format!("{}: the ledger does not know this file", file.path),
-                        remote_path: file.path,
-                        expected_size_bytes: None,
-                        found_size_bytes: Some(file.size_bytes),
-                        expected_sha256: String::new(),
-                        found_sha256: String::new(),
-                    };
-                    note(found, fault);
+        let known = self.known_paths(&found.destination_id).await?;
+        let own = format!("{OWN_FOLDER}/");
+        place
+            .list("", &attempt.cancel, |file| {
+                if file.path.starts_with(&own)
+                    || is_unfinished(&file.path)
+                    || known.contains(&digest(&file.path))
+                {
+                    return Ok(());
                 }
-            }
-            Ok(())
-        };
-        tokio::try_join!(listing, comparing)?;
+                found.objects_unknown += 1;
+                let fault = BackupFault {
+                    kind: BackupFaultKind::ObjectUnknown,
+                    segment_id: String::new(),
+                    camera_id: String::new(),
+                    message: format!("{}: the ledger does not know this file", file.path),
+                    remote_path: file.path,
+                    expected_size_bytes: None,
+                    found_size_bytes: Some(file.size_bytes),
+                    expected_sha256: String::new(),
+                    found_sha256: String::new(),
+                };
+                note(found, fault);
+                Ok(())
+            })
+            .await?;
         Ok(())
     }
+
+    /// Digests of all paths of the ledger: a listing cannot wait for the database, and millions of paths would take too
+    /// much memory.
+    async fn known_paths(&self, destination_id: &str) -> Result<HashSet<u64>, BackupError> {
+        let mut known = HashSet::new();
+        let mut after: Option<(DateTime<Utc>, String)> = None;
+        loop {
+            let objects = self
+                .backups
+                .store
+                .objects_in_order(
+                    destination_id,
+                    &BackupSelection::default(),
+                    after.as_ref().map(|(start, id)| (*start, id.as_str())),
+                    PATHS_AT_ONCE,
+                )
+                .await?;
+            let Some(last) = objects.last() else {
+                return Ok(known);
+            };
+            after = Some((last.window.start(), last.segment_id.clone()));
+            known.extend(objects.iter().map(|object| digest(&object.remote_path)));
+        }
+    }
+}
+
+fn digest(path: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(path.as_bytes());
+    hasher.finish()
 }
 
 fn note(found: &mut BackupVerification, fault: BackupFault) {
@@ -254,7 +268,10 @@ fn expected(object: &BackupObject) -> Result<Expected, BackupError> {
         path: object.remote_path.clone(),
         size_bytes: object.size_bytes,
         sha256: parse_sha256(&object.sha256).ok_or_else(|| {
-            std::io::Error::other(format!("the ledger's hash of {} is none", object.segment_id))
+            std::io::Error::other(format!(
+                "the ledger's hash of {} is none",
+                object.segment_id
+            ))
         })?,
     })
 }
@@ -293,7 +310,10 @@ mod tests {
     #[test]
     fn a_hash_is_64_lower_case_digits_and_nothing_else() {
         let digits = "0123456789abcdef".repeat(4);
-        assert_eq!(parse_sha256(&digits).map(|sha256| hex(&sha256)), Some(digits.clone()));
+        assert_eq!(
+            parse_sha256(&digits).map(|sha256| hex(&sha256)),
+            Some(digits.clone())
+        );
         for text in [
             String::new(),
             digits[1..].to_owned(),

@@ -68,11 +68,17 @@ async fn a_policy_that_is_due_runs_by_itself_once_and_says_when_it_runs_next() {
     .await;
     let job = ended(&server, &job.id).await;
     assert_eq!(run_of(&job).files_sent, 6);
-    assert_eq!((job.policy_id.as_str(), job.destination_id.as_str()), (made.id.as_str(), id.as_str()));
+    assert_eq!(
+        (job.policy_id.as_str(), job.destination_id.as_str()),
+        (made.id.as_str(), id.as_str())
+    );
     assert_eq!(footage_in(&nas(&site)), expected(&site));
     let status = policy(&server, &made.id).await.status.unwrap();
     let (last, next) = (status.last_run_time.unwrap(), status.next_run_time.unwrap());
-    assert_eq!((next.seconds - last.seconds, status.last_job_id), (3600, job.id));
+    assert_eq!(
+        (next.seconds - last.seconds, status.last_job_id),
+        (3600, job.id)
+    );
     assert!(status.last_success_time.is_some() && status.overdue_since_time.is_none());
     assert_eq!(server.stop(), 0);
 
@@ -158,7 +164,10 @@ async fn a_destination_that_is_full_is_paused_until_a_trial_passes() {
     let job = server.backups().run_policy(run.clone()).await.unwrap();
     let job = at_its_end(&server, job.into_inner()).await;
     assert_eq!(job.state(), JobState::Failed);
-    assert_eq!(job.attempt, 1, "a person has to look at it: trying again is of no use");
+    assert_eq!(
+        job.attempt, 1,
+        "a person has to look at it: trying again is of no use"
+    );
     let paused = super::asking::destination(&server, &id).await;
     let pause = paused.status.unwrap().pause.unwrap();
     assert_eq!(pause.reason(), proto::DestinationPauseReason::Full);
@@ -167,13 +176,20 @@ async fn a_destination_that_is_full_is_paused_until_a_trial_passes() {
     let names = footage_in(&nas(&site));
     let expected = expected(&site);
     for (name, bytes) in &names {
-        assert_eq!(Some(bytes), expected.get(name), "{name} is whole or not there");
+        assert_eq!(
+            Some(bytes),
+            expected.get(name),
+            "{name} is whole or not there"
+        );
     }
 
     disk.resize(64 << 20);
     assert!(super::asking::try_out(&server, &id).await.ok);
     let job = server.backups().run_policy(run).await.unwrap();
-    assert_eq!(at_its_end(&server, job.into_inner()).await.state(), JobState::Succeeded);
+    assert_eq!(
+        at_its_end(&server, job.into_inner()).await.state(),
+        JobState::Succeeded
+    );
     assert_eq!(footage_in(&nas(&site)), expected);
     assert_eq!(server.stop(), 0);
 }

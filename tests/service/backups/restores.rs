@@ -56,7 +56,11 @@ async fn what_was_lost_comes_back_into_the_folder_and_under_its_ids_into_the_cat
 
     let summary = restore(&server, from(&id, "case-17")).await;
     assert_eq!(
-        (summary.files_selected, summary.files_restored, summary.files_failed),
+        (
+            summary.files_selected,
+            summary.files_restored,
+            summary.files_failed
+        ),
         (6, 6, 0)
     );
     assert_eq!(
@@ -165,7 +169,9 @@ async fn after_the_database_is_lost_the_destination_alone_is_enough() {
         site.path("").to_str().unwrap().trim_end_matches('/'),
     );
     let server = other.start().await;
-    let found = create_destination(&server, local(&nas(&site))).await.unwrap();
+    let found = create_destination(&server, local(&nas(&site)))
+        .await
+        .unwrap();
     for source in [LedgerSource::Unspecified, LedgerSource::Destination] {
         let folder = format!("by-{}", i32::from(source));
         let request = proto::RestoreBackupRequest {

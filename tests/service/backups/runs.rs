@@ -19,7 +19,12 @@ async fn a_run_sends_every_segment_and_a_second_one_moves_nothing() {
     let first = run_everything(&server, &id).await;
     let bytes: u64 = expected(&site).values().map(|file| file.len() as u64).sum();
     assert_eq!(
-        (first.files_selected, first.files_sent, first.files_present, first.files_failed),
+        (
+            first.files_selected,
+            first.files_sent,
+            first.files_present,
+            first.files_failed
+        ),
         (6, 6, 0, 0)
     );
     assert_eq!(first.bytes_sent, i64::try_from(bytes).unwrap());
@@ -37,14 +42,22 @@ async fn a_run_sends_every_segment_and_a_second_one_moves_nothing() {
         assert_eq!(object.state(), proto::BackupObjectState::Present);
     }
     let status = destination(&server, &id).await.status.unwrap();
-    assert_eq!((status.object_count, status.stored_bytes), (6, first.bytes_sent));
+    assert_eq!(
+        (status.object_count, status.stored_bytes),
+        (6, first.bytes_sent)
+    );
     assert!(status.last_success_time.is_some());
 
     let before = files_below(&nas(&site));
     let second = run_everything(&server, &id).await;
     assert!(second.nothing_to_do);
     assert_eq!(
-        (second.files_selected, second.files_present, second.files_sent, second.bytes_moved),
+        (
+            second.files_selected,
+            second.files_present,
+            second.files_sent,
+            second.bytes_moved
+        ),
         (6, 6, 0, 0)
     );
     assert_eq!(second.ledger_path, "");
@@ -248,7 +261,10 @@ async fn a_request_that_is_repeated_makes_one_run_and_a_chosen_id_is_taken_once(
         ..everything_to(&id)
     };
     let first = back_up(&server, request.clone()).await;
-    assert_eq!((first.id.as_str(), first.state()), ("bkj_evening", JobState::Succeeded));
+    assert_eq!(
+        (first.id.as_str(), first.state()),
+        ("bkj_evening", JobState::Succeeded)
+    );
     assert_eq!(back_up(&server, request.clone()).await.id, first.id);
     let other = proto::CreateBackupRequest {
         request_id: String::new(),

@@ -62,25 +62,38 @@ async fn what_is_missing_changed_or_unknown_is_named_and_the_next_run_mends_it()
     let found = verify(&server, &id, BackupCheck::ReadBack).await;
     assert!(!found.intact);
     assert_eq!(
-        (found.objects_missing, found.objects_changed, found.objects_unknown),
+        (
+            found.objects_missing,
+            found.objects_changed,
+            found.objects_unknown
+        ),
         (1, 1, 1)
     );
     let fault = |kind: BackupFaultKind| {
         let mut of_kind = found.faults.iter().filter(|fault| fault.kind() == kind);
-        let fault = of_kind.next().unwrap_or_else(|| panic!("{kind:?}: {found:?}"));
+        let fault = of_kind
+            .next()
+            .unwrap_or_else(|| panic!("{kind:?}: {found:?}"));
         assert!(of_kind.next().is_none());
         fault.remote_path.clone()
     };
     assert_eq!(fault(BackupFaultKind::ObjectMissing), names[0]);
     assert_eq!(fault(BackupFaultKind::ObjectChanged), names[1]);
-    assert_eq!(fault(BackupFaultKind::ObjectUnknown), "gate_a_01/holiday.jpg");
+    assert_eq!(
+        fault(BackupFaultKind::ObjectUnknown),
+        "gate_a_01/holiday.jpg"
+    );
     let ledger = objects(&server, &id).await;
     assert_eq!(ledger[&names[0]].state(), BackupObjectState::Missing);
     assert_eq!(ledger[&names[1]].state(), BackupObjectState::Changed);
     assert_eq!(ledger[&names[2]].state(), BackupObjectState::Present);
 
     let run = run_everything(&server, &id).await;
-    assert_eq!((run.files_sent, run.files_present, run.files_failed), (2, 4, 0), "{run:?}");
+    assert_eq!(
+        (run.files_sent, run.files_present, run.files_failed),
+        (2, 4, 0),
+        "{run:?}"
+    );
     let there = footage_in(&nas(&site));
     for name in &names {
         assert_eq!(there[name], expected(&site)[name], "{name}");

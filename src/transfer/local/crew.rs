@@ -1,0 +1,186 @@
+//! Threads that share a batch: one takes the next file when it has done one.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::super::{BatchProgress, TransferError};
+use super::pace::Pace;
+
+/// Time between two tellings of progress.
+const TELLING: Duration = Duration::from_millis(250);
+/// A thread that the disk does not let go is left behind after that long; it removes its part when it is let go.
+const LEAVING: Duration = Duration::from_millis(1500);
+
+/// What the threads of a batch tell and are told.
+pub(super) struct Shared {
+    stop: AtomicBool,
+    moved_bytes: AtomicU64,
+    files_done: AtomicU64,
+    /// Grows whenever a thread shows that it is not stuck.
+    beats: AtomicU64,
+    current: Mutex<BTreeSet<String>>,
+    pace: Pace,
+}
+
+impl Shared {
+    fn new(bandwidth: watch::Receiver<u64>) -> Self {
+        Self {
+            stop: AtomicBool::new(false),
+            moved_bytes: AtomicU64::new(0),
+            files_done: AtomicU64::new(0),
+            beats: AtomicU64::new(0),
+            current: Mutex::default(),
+            pace: Pace::new(bandwidth),
+        }
+    }
+
+    /// Whether to go on.
+    pub(super) fn goes_on(&self) -> bool {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes that moved, and waits as long as the limit wants.
+    pub(super) fn moved(&self, bytes: usize) {
+        self.moved_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.pace.wait(bytes, || self.goes_on());
+    }
+
+    /// Counts a file that is whole at the other side.
+    pub(super) fn file_done(&self) {
+        self.files_done.fetch_add(1, Ordering::Relaxed);
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn progress(&self) -> BatchProgress {
+        BatchProgress {
+            files_done: self.files_done.load(Ordering::Relaxed),
+            bytes_moved: self.moved_bytes.load(Ordering::Relaxed),
+            retries: 0,
+            current: locked(&self.current).iter().cloned().collect(),
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is left half changed by whoever panicked with it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a batch is given.
+pub(super) struct Terms<'a> {
+    pub(super) threads: u32,
+    pub(super) bandwidth: watch::Receiver<u64>,
+    pub(super) deadline: Duration,
+    pub(super) stall_limit: Duration,
+    pub(super) cancel: &'a CancellationToken,
+}
+
+/// Does `work` for every item, and answers its results in their order. The first error ends all.
+pub(super) async fn run<T, R>(
+    items: Vec<(String, T)>,
+    terms: Terms<'_>,
+    on_progress: &mut (dyn FnMut(BatchProgress) + Send),
+    work: impl Fn(&Shared, &T) -> Result<R, TransferError> + Send + Sync + 'static,
+) -> Result<Vec<R>, TransferError>
+where
+    T: Send + Sync + 'static,
+    R: Send + 'static,
+{
+    let shared = Arc::new(Shared::new(terms.bandwidth));
+    let count = items.len();
+    let batch = Arc::new(Batch {
+        items,
+        next: AtomicUsize::new(0),
+        results: Mutex::new((0..count).map(|_| None).collect()),
+        error: Mutex::new(None),
+        work,
+    });
+    let threads = (terms.threads.max(1) as usize).min(count);
+    let running: Vec<_> = (0..threads)
+        .map(|_| {
+            let (shared, batch) = (Arc::clone(&shared), Arc::clone(&batch));
+            tokio::task::spawn_blocking(move || batch.help(&shared))
+        })
+        .collect();
+    // A caller that goes away stops the threads, too.
+    let leaving = Leaving(Arc::clone(&shared));
+    let mut all = std::pin::pin!(futures::future::join_all(running));
+    let ends_at = tokio::time::Instant::now() + terms.deadline;
+    let mut telling = tokio::time::interval(TELLING);
+    let (mut beats, mut beat_at) = (0, Instant::now());
+    let stopped = loop {
+        tokio::select! {
+            joined = &mut all => {
+                for one in joined {
+                    one.map_err(std::io::Error::other)?;
+                }
+                break None;
+            }
+            _ = telling.tick() => {
+                on_progress(shared.progress());
+                let now = shared.beats.load(Ordering::Relaxed);
+                if now != beats {
+                    (beats, beat_at) = (now, Instant::now());
+                } else if beat_at.elapsed() > terms.stall_limit {
+                    break Some(TransferError::Stalled(terms.stall_limit.as_secs()));
+                }
+            }
+            () = terms.cancel.cancelled() => break Some(TransferError::Cancelled),
+            () = tokio::time::sleep_until(ends_at) => break Some(TransferError::TimedOut),
+        }
+    };
+    if let Some(error) = stopped {
+        drop(leaving);
+        let _ = tokio::time::timeout(LEAVING, all).await;
+        return Err(error);
+    }
+    on_progress(shared.progress());
+    if let Some(error) = locked(&batch.error).take() {
+        return Err(error);
+    }
+    let results = std::mem::take(&mut *locked(&batch.results));
+    Ok(results.into_iter().flatten().collect())
+}
+
+struct Leaving(Arc<Shared>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Batch<T, R, W> {
+    items: Vec<(String, T)>,
+    next: AtomicUsize,
+    results: Mutex<Vec<Option<R>>>,
+    error: Mutex<Option<TransferError>>,
+    work: W,
+}
+
+impl<T, R, W: Fn(&Shared, &T) -> Result<R, TransferError>> Batch<T, R, W> {
+    fn help(&self, shared: &Shared) {
+        while shared.goes_on() {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some((path, item)) = self.items.get(index) else {
+                return;
+            };
+            locked(&shared.current).insert(path.clone());
+            let done = (self.work)(shared, item);
+            locked(&shared.current).remove(path);
+            match done {
+                Ok(result) => locked(&self.results)[index] = Some(result),
+                Err(error) => {
+                    locked(&self.error).get_or_insert(error);
+                    shared.stop.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}

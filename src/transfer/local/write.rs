@@ -1,0 +1,318 @@
+//! Writes files into a local folder.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::sync::Arc;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{
+    Advice, AtFlags, Mode, OFlags, RenameFlags, fadvise, ioctl_ficlone, openat, renameat,
+    renameat_with, statat, unlinkat,
+};
+use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
+
+use super::super::paths::{is_plain, unfinished_name};
+use super::super::source::{Digests, Hasher, digests, read_all};
+use super::super::{BatchProgress, FileFault, Outgoing, SendOptions, Stored, TransferError};
+use super::crew::{self, Shared, Terms};
+use super::folder::Root;
+use super::{LocalPlace, destination_error};
+use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
+
+/// How much is handed to the disk at a time; else the system would keep it for the sync at the end, and the disk idle.
+const STEP_BYTES: u64 = 8 << 20;
+
+type Outcome = Result<Stored, FileFault>;
+
+impl LocalPlace {
+    /// Sends files; see [`super::super::Place::send`].
+    pub(in super::super) async fn send(
+        &self,
+        batch: Vec<Outgoing>,
+        options: &SendOptions,
+        cancel: &CancellationToken,
+        mut on_progress: impl FnMut(BatchProgress) + Send,
+    ) -> Result<Vec<Outcome>, TransferError> {
+        let root = self.root(cancel).await?;
+        let mut taken = HashSet::new();
+        let items = batch
+            .into_iter()
+            .map(|file| {
+                let is_first = taken.insert(file.path.clone());
+                (file.path.clone(), (file, is_first))
+            })
+            .collect();
+        let terms = Terms {
+            threads: options.transfers,
+            bandwidth: options.bandwidth.clone(),
+            deadline: options.deadline,
+            stall_limit: options.stall_limit,
+            cancel,
+        };
+        let (check, folders) = (options.check, Arc::clone(&root));
+        let outcomes = crew::run(items, terms, &mut on_progress, move |shared, item| {
+            let (file, is_first) = item;
+            if !is_first {
+                return Ok(Err(FileFault::new(
+                    BackupFaultKind::NameTaken,
+                    "another file of this batch goes to the same path",
+                )));
+            }
+            write_one(shared, &folders, file, check)
+        })
+        .await?;
+        // The names count only once they outlast a loss of power.
+        tokio::task::spawn_blocking(move || root.sync())
+            .await
+            .map_err(io::Error::other)?
+            .map_err(|error| destination_error(&error, "cannot be synced"))?;
+        Ok(outcomes)
+    }
+}
+
+fn write_one(
+    shared: &Shared,
+    root: &Root,
+    outgoing: &Outgoing,
+    check: BackupCheck,
+) -> Result<Outcome, TransferError> {
+    let fault = |kind, message: &str| Ok(Err(FileFault::new(kind, message)));
+    if !is_plain(&outgoing.path) {
+        return fault(BackupFaultKind::NameUnsafe, "its path is not a plain one");
+    }
+    let (folder, name) = match root.make(&outgoing.path) {
+        Ok(found) => found,
+        Err(error) => return of_one_file(error),
+    };
+    let part = match Part::new(folder, name) {
+        Ok(part) => part,
+        Err(error) => return of_one_file(error),
+    };
+    let found = match copy(shared, &outgoing.file, outgoing.size_bytes, &part.file) {
+        Ok(found) => found,
+        Err(CopyError::Stopped) => return Err(TransferError::Cancelled),
+        Err(CopyError::Source(error)) => {
+            return fault(BackupFaultKind::SourceUnreadable, &error.to_string());
+        }
+        Err(CopyError::Target(error)) => return of_one_file(error),
+    };
+    if found.size_bytes != outgoing.size_bytes {
+        return Ok(Err(FileFault {
+            found_size_bytes: Some(found.size_bytes),
+            ..FileFault::new(
+                BackupFaultKind::SourceUnreadable,
+                "its size changed since it was opened",
+            )
+        }));
+    }
+    if let Err(error) = part.file.sync_all() {
+        return of_one_file(error);
+    }
+    let written = match look(shared, &part.file, &found, check) {
+        Ok(written) => written,
+        Err(_) if !shared.goes_on() => return Err(TransferError::Cancelled),
+        Err(error) => return of_one_file(error),
+    };
+    if let Err(fault) = written {
+        return Ok(Err(fault));
+    }
+    let named = if outgoing.replaces {
+        part.take_name(name).map(|()| true)
+    } else {
+        part.take_free_name(name)
+    };
+    match named {
+        Ok(true) => {}
+        // A run that ended before it could write down what it sent leaves the very file; anything else is somebody's.
+        Ok(false) => match part.is_at(name, &found, || shared.goes_on()) {
+            Ok(true) => {}
+            Ok(false) => {
+                return fault(
+                    BackupFaultKind::CheckFailed,
+                    "another file that the ledger does not know has its name; it was left as it is",
+                );
+            }
+            Err(_) if !shared.goes_on() => return Err(TransferError::Cancelled),
+            Err(error) => return of_one_file(error),
+        },
+        Err(error) => return of_one_file(error),
+    }
+    shared.file_done();
+    Ok(Ok(Stored {
+        sha256: found.sha256,
+        check,
+    }))
+}
+
+/// An error of the destination that concerns one file is a fault of it; others end the batch.
+fn of_one_file(error: io::Error) -> Result<Outcome, TransferError> {
+    match destination_error(&error, "refuses the file") {
+        TransferError::Failed { message, .. } => Ok(Err(FileFault::new(
+            BackupFaultKind::TransferFailed,
+            &message,
+        ))),
+        error => Err(error),
+    }
+}
+
+pub(super) enum CopyError {
+    Stopped,
+    Source(io::Error),
+    Target(io::Error),
+}
+
+/// Copies a file and hashes it on the way. Where the file system can share blocks, nothing is copied, and what was shared
+/// is only read for its hash. `target` must be readable, too.
+pub(super) fn copy(
+    shared: &Shared,
+    source: &File,
+    size_bytes: u64,
+    target: &File,
+) -> Result<Digests, CopyError> {
+    let is_shared = size_bytes > 0 && ioctl_ficlone(target, source).is_ok();
+    let mut hasher = Hasher::new(false);
+    let mut target_error = None;
+    let mut handed_bytes = 0;
+    let mut written_bytes = 0;
+    let mut target_writer = target;
+    // The source may change after its blocks were shared.
+    let from = if is_shared { target } else { source };
+    let read = read_all(from, size_bytes, |bytes| {
+        if !shared.goes_on() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        hasher.add(bytes);
+        if !is_shared && let Err(error) = target_writer.write_all(bytes) {
+            target_error = Some(error);
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        written_bytes += bytes.len() as u64;
+        let waiting = written_bytes - handed_bytes;
+        if !is_shared && waiting >= STEP_BYTES {
+            // Linux takes this advice as a reason to write the pages, without waiting for it (mm/fadvise.c).
+            let _ = fadvise(
+                target,
+                handed_bytes,
+                std::num::NonZeroU64::new(waiting),
+                Advice::DontNeed,
+            );
+            handed_bytes = written_bytes;
+        }
+        shared.moved(bytes.len());
+        Ok(())
+    });
+    match (read, target_error) {
+        (_, Some(error)) => Err(CopyError::Target(error)),
+        (Err(_), None) if !shared.goes_on() => Err(CopyError::Stopped),
+        (Err(error), None) => Err(CopyError::Source(error)),
+        (Ok(()), None) => Ok(hasher.finish()),
+    }
+}
+
+/// Compares what was written, as thoroughly as `check` wants.
+fn look(
+    shared: &Shared,
+    file: &File,
+    wanted: &Digests,
+    check: BackupCheck,
+) -> io::Result<Result<(), FileFault>> {
+    let size_bytes = file.metadata()?.len();
+    if size_bytes != wanted.size_bytes {
+        return Ok(Err(FileFault {
+            found_size_bytes: Some(size_bytes),
+            ..FileFault::new(
+                BackupFaultKind::CheckFailed,
+                "it has another size at the destination",
+            )
+        }));
+    }
+    if check == BackupCheck::ReadBack {
+        // What comes from memory would prove nothing of the disk.
+        let _ = fadvise(file, 0, None, Advice::DontNeed);
+        let found = digests(file, size_bytes, false, || shared.goes_on())?;
+        if found.sha256 != wanted.sha256 {
+            return Ok(Err(FileFault {
+                found_size_bytes: Some(found.size_bytes),
+                found_sha256: Some(found.sha256),
+                ..FileFault::new(
+                    BackupFaultKind::CheckFailed,
+                    "it has other bytes at the destination",
+                )
+            }));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// A file that has not got its name yet.
+struct Part {
+    folder: Arc<OwnedFd>,
+    name: String,
+    file: File,
+}
+
+impl Part {
+    fn new(folder: Arc<OwnedFd>, name: &str) -> io::Result<Self> {
+        let name = unfinished_name(name)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = openat(&folder, name.as_str(), flags, Mode::from_raw_mode(0o644))?;
+        Ok(Self {
+            folder,
+            name,
+            file: file.into(),
+        })
+    }
+
+    /// Gives the file its name, in the place of the one that may have it.
+    fn take_name(&self, name: &str) -> io::Result<()> {
+        Ok(renameat(
+            &self.folder,
+            self.name.as_str(),
+            &self.folder,
+            name,
+        )?)
+    }
+
+    /// Gives the file its name if no other file has it; whether it got it.
+    fn take_free_name(&self, name: &str) -> io::Result<bool> {
+        let flags = RenameFlags::NOREPLACE;
+        match renameat_with(&self.folder, self.name.as_str(), &self.folder, name, flags) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            // Some file systems lack the flag. Nobody else writes to the name in the moment between.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                match statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(_) => Ok(false),
+                    Err(Errno::NOENT) => self.take_name(name).map(|()| true),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the file that has the name holds these bytes.
+    fn is_at(&self, name: &str, wanted: &Digests, goes_on: impl Fn() -> bool) -> io::Result<bool> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&self.folder, name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            // A link is somebody's, whatever it leads to.
+            Err(Errno::LOOP) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.len() != wanted.size_bytes {
+            return Ok(false);
+        }
+        Ok(digests(&file, metadata.len(), false, goes_on)?.sha256 == wanted.sha256)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Under its new name the file is no longer here; what failed was told already.
+        let _ = unlinkat(&self.folder, self.name.as_str(), AtFlags::empty());
+    }
+}

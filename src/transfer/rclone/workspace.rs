@@ -1,0 +1,92 @@
+//! The private folder of one operation: rclone's home, certificates and host keys, lists of paths, and links to the open
+//! sources under the names that they get at the destination. It goes with the operation.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use super::super::paths::random_name;
+
+/// A folder that only this user can look into.
+pub(super) struct Workspace {
+    folder: PathBuf,
+}
+
+impl Workspace {
+    /// Makes one below `scratch`, which is made too where it is missing.
+    pub(super) fn new(scratch: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(scratch)?;
+        // A relative path would lead rclone elsewhere once it looks at its own home.
+        let scratch = std::path::absolute(scratch)?;
+        let workspace = Self {
+            folder: scratch.join(format!("transfer-{}", random_name()?)),
+        };
+        let mut private = DirBuilder::new();
+        private.mode(0o700);
+        private.create(&workspace.folder)?;
+        private.create(workspace.home())?;
+        Ok(workspace)
+    }
+
+    /// An empty folder that rclone takes for its home.
+    pub(super) fn home(&self) -> PathBuf {
+        self.folder.join("home")
+    }
+
+    /// Writes a small file for rclone to read.
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
+        let path = self.folder.join(name);
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)?
+            .write_all(bytes)?;
+        Ok(path)
+    }
+
+    /// Writes a list of paths for `--files-from-raw`.
+    pub(super) fn list<'a>(&self, paths: impl IntoIterator<Item = &'a str>) -> io::Result<PathBuf> {
+        let mut text = String::new();
+        for path in paths {
+            text.push_str(path);
+            text.push('\n');
+        }
+        self.write("files", text.as_bytes())
+    }
+
+    /// Puts links to open files under `paths`. Each leads to the descriptor of this process, so that a file is found
+    /// which has lost its name, and nothing that gets its name is found in its place.
+    pub(super) fn link<'a>(
+        &self,
+        files: impl IntoIterator<Item = (&'a str, &'a File)>,
+    ) -> io::Result<PathBuf> {
+        let tree = self.folder.join("tree");
+        let process = std::process::id();
+        let mut made = None;
+        for (path, file) in files {
+            let link = tree.join(path);
+            let folder = link.parent().unwrap_or(&tree);
+            if made.as_deref() != Some(folder) {
+                std::fs::create_dir_all(folder)?;
+                made = Some(folder.to_owned());
+            }
+            symlink(format!("/proc/{process}/fd/{}", file.as_raw_fd()), &link)?;
+        }
+        std::fs::create_dir_all(&tree)?;
+        Ok(tree)
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.folder)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(folder = %self.folder.display(), %error, "a folder of a transfer could not be removed");
+        }
+    }
+}

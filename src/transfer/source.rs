@@ -1,0 +1,119 @@
+//! Reads sources to hash them.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use md5::Digest as _;
+use ring::digest::{Context, SHA256};
+
+use super::Sha256;
+
+/// Large enough that a call of the system costs little beside it, small enough to stay in the cache of a core.
+pub(super) const CHUNK_BYTES: usize = 256 << 10;
+
+/// The hashes of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Digests {
+    pub(super) sha256: Sha256,
+    /// Only where it was asked for.
+    pub(super) md5: Option<[u8; 16]>,
+    pub(super) size_bytes: u64,
+}
+
+/// Hashes bytes as they come.
+pub(super) struct Hasher {
+    sha256: Context,
+    md5: Option<md5::Md5>,
+    size_bytes: u64,
+}
+
+impl Hasher {
+    pub(super) fn new(with_md5: bool) -> Self {
+        Self {
+            sha256: Context::new(&SHA256),
+            md5: with_md5.then(md5::Md5::new),
+            size_bytes: 0,
+        }
+    }
+
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(bytes);
+        }
+        self.size_bytes += bytes.len() as u64;
+    }
+
+    pub(super) fn finish(self) -> Digests {
+        let mut sha256 = Sha256::default();
+        sha256.copy_from_slice(self.sha256.finish().as_ref());
+        Digests {
+            sha256,
+            md5: self.md5.map(|md5| md5.finalize().into()),
+            size_bytes: self.size_bytes,
+        }
+    }
+}
+
+/// Reads a file from its beginning to its end, but not further than one byte beyond `size_bytes`, which shows that it is
+/// longer. Does not move the file's position. `each` may end it early.
+pub(super) fn read_all(
+    file: &File,
+    size_bytes: u64,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut offset = 0;
+    while offset <= size_bytes {
+        let most = usize::try_from(size_bytes + 1 - offset).unwrap_or(CHUNK_BYTES);
+        let length = most.min(CHUNK_BYTES);
+        let count = match file.read_at(&mut buffer[..length], offset) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        each(&buffer[..count])?;
+        offset += count as u64;
+    }
+    Ok(())
+}
+
+/// Hashes a whole file.
+pub(super) fn digests(
+    file: &File,
+    size_bytes: u64,
+    with_md5: bool,
+    mut goes_on: impl FnMut() -> bool,
+) -> io::Result<Digests> {
+    let mut hasher = Hasher::new(with_md5);
+    read_all(file, size_bytes, |bytes| {
+        if !goes_on() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        hasher.add(bytes);
+        Ok(())
+    })?;
+    Ok(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_hashed_whole_and_a_longer_one_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, "abc").unwrap();
+        let file = File::open(&path).unwrap();
+        let found = digests(&file, 3, true, || true).unwrap();
+        assert_eq!(found.size_bytes, 3);
+        assert_eq!(found.sha256[..4], [0xba, 0x78, 0x16, 0xbf]);
+        assert_eq!(found.md5.unwrap()[..4], [0x90, 0x01, 0x50, 0x98]);
+        assert_eq!(digests(&file, 2, false, || true).unwrap().size_bytes, 3);
+        assert_eq!(digests(&file, 9, false, || true).unwrap().size_bytes, 3);
+        assert!(digests(&file, 3, false, || false).is_err());
+    }
+}
