@@ -15,20 +15,25 @@ use tracing::{info, warn};
 use super::data_folder::{lock_data_folder, lock_path, make_folder, signer, write_owner};
 use super::settings::Settings;
 use heldar_footage::api::{ServeError, Server, Services};
+use heldar_footage::clock;
 use heldar_footage::domain::job::{Job, JobKind, JobSpec};
 use heldar_footage::domain::source::{ImportSpec, Source};
 use heldar_footage::jobs::{
-    JobChange, JobSettings, Jobs, JobsError, PRIORITY_BACKGROUND, Registry, Runner, Submission,
+    JobChange, JobSettings, Jobs, JobsError, PRIORITY_BACKGROUND, Registry, RunDefaults, Runner,
+    Scheduler, Submission,
 };
 use heldar_footage::media::{self, Engine};
 use heldar_footage::packing::{KeyError, KnownKeysError};
 use heldar_footage::repository::{OpenError, Store, StoreError};
-use heldar_footage::work::archive::{ArchiveSettings, ArchiveWork, VerifyWork};
+use heldar_footage::transfer;
+use heldar_footage::work::archive::{ArchiveSettings, ArchiveWork};
+use heldar_footage::work::backup::{BackupSettings, BackupWork, RestoreWork, RunWork};
 use heldar_footage::work::clip::{ClipSettings, ClipWork};
 use heldar_footage::work::follow::follow;
 use heldar_footage::work::housekeeping::Housekeeping;
 use heldar_footage::work::import::ImportWork;
-use heldar_footage::work::intake::{Intake, SourceError};
+use heldar_footage::work::intake::{Intake, RESTORES, SourceError};
+use heldar_footage::work::verify::VerifyWork;
 
 /// How often to look for sources that another command has added.
 const SOURCES_EVERY: Duration = Duration::from_secs(5);
@@ -217,6 +222,37 @@ fn archive_settings(settings: &Settings) -> ArchiveSettings {
     }
 }
 
+fn backup_settings(settings: &Settings) -> BackupSettings {
+    let backup = &settings.backup;
+    BackupSettings {
+        run_timeout: backup.job_timeout,
+        stall_limit: backup.stall_limit,
+        local_roots: backup.local_roots.clone(),
+        networks: backup.networks.clone(),
+        restore_folder: backup.restore_dir.clone(),
+    }
+}
+
+fn transfer_engine(settings: &Settings) -> transfer::Engine {
+    transfer::Engine {
+        rclone: settings.rclone_bin.clone().into(),
+        rclone_config: settings.backup.rclone_config.clone(),
+        scratch: settings.data_dir.join("scratch"),
+    }
+}
+
+/// The source of footage that was brought back. Its files come with their times, so that its layout says nothing.
+fn restores(settings: &Settings) -> Source {
+    Source {
+        id: RESTORES.to_owned(),
+        root: settings.backup.restore_dir.clone(),
+        layout: "heldar".to_owned(),
+        zone: "UTC".to_owned(),
+        follow: false,
+        create_time: clock::now(),
+    }
+}
+
 /// An archive holds all of its sources open: as many files as the system lets this process have.
 fn allow_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -235,6 +271,7 @@ pub(super) struct Service {
     catalog: Catalog,
     clips: Arc<ClipWork>,
     archives: Arc<ArchiveWork>,
+    backups: Arc<BackupWork>,
     server: Server,
     runner: Runner,
     housekeeping: Housekeeping,
@@ -247,6 +284,7 @@ impl Service {
         make_folder(&settings.data_dir)?;
         make_folder(&settings.clips_dir)?;
         make_folder(&settings.archive_dir)?;
+        make_folder(&settings.backup.restore_dir)?;
         allow_open_files();
         let (mut lock, dead_owner) = lock_data_folder(&settings.data_dir)?;
         let catalog = Catalog::open(settings).await?;
@@ -266,6 +304,11 @@ impl Service {
             engine(settings),
             signer(settings)?,
         ));
+        let backups = Arc::new(BackupWork::new(
+            catalog.store.clone(),
+            backup_settings(settings),
+            transfer_engine(settings),
+        ));
         let at_once = settings.media_job_concurrency;
         let registry = catalog
             .imports()
@@ -274,7 +317,17 @@ impl Service {
             .with(
                 JobKind::Verify,
                 at_once,
-                VerifyWork::new(Arc::clone(&archives)),
+                VerifyWork::new(Arc::clone(&archives), Arc::clone(&backups)),
+            )
+            .with(
+                JobKind::Backup,
+                settings.backup.concurrency,
+                RunWork::new(Arc::clone(&backups)),
+            )
+            .with(
+                JobKind::Restore,
+                settings.backup.concurrency,
+                RestoreWork::new(Arc::clone(&backups), Arc::clone(&catalog.intake)),
             );
         let runner = Runner::new(&catalog.jobs, registry);
         if !dead_owner.is_empty() {
@@ -307,6 +360,7 @@ impl Service {
         if swept > 0 {
             info!(files = swept, "removed unfinished files of an earlier run");
         }
+        catalog.put_source(&restores(settings)).await?;
         for source in sources(settings)? {
             let source = Source {
                 follow: true,
@@ -319,6 +373,7 @@ impl Service {
             catalog,
             clips,
             archives,
+            backups,
             server,
             runner,
             housekeeping,
@@ -341,6 +396,7 @@ impl Service {
             catalog,
             clips,
             archives,
+            backups,
             server,
             runner,
             housekeeping,
@@ -351,6 +407,7 @@ impl Service {
             jobs: catalog.jobs.clone(),
             clips,
             archives,
+            backups,
             intake: Arc::clone(&catalog.intake),
         };
         let draining = catalog.jobs.draining();
@@ -370,16 +427,34 @@ impl Service {
             catalog.jobs.drain();
             served
         };
-        let (served, (), (), (), ()) = tokio::join!(
+        let scheduling = schedule(&catalog.jobs, settings, draining.clone());
+        let (served, (), (), (), (), ()) = tokio::join!(
             serving,
             runner.run(grace),
             housekeeping.run(draining.clone()),
             follow_sources(&catalog, draining.clone()),
+            scheduling,
             drain,
         );
         catalog.store.close().await;
         Ok(served?)
     }
+}
+
+/// Runs the policies that are due, unless the operator switched that off.
+async fn schedule(jobs: &Jobs, settings: &Settings, stop: CancellationToken) {
+    if !settings.backup.enabled {
+        info!("the scheduler of backups is off (HELDAR_BACKUP_ENABLED)");
+        return;
+    }
+    let scheduler = Scheduler {
+        jobs: jobs.clone(),
+        every: settings.backup.scheduler_interval,
+        defaults: RunDefaults {
+            run_timeout: settings.backup.job_timeout,
+        },
+    };
+    scheduler.run(stop).await;
 }
 
 /// Follows every source that is to be followed, also those that other commands add or end.

@@ -13,6 +13,7 @@ pub mod output;
 mod roots;
 pub mod scan;
 pub mod source_file;
+pub mod verify;
 pub mod watch_source;
 mod watched_folders;
 

@@ -149,6 +149,7 @@ pub(super) fn object_of(segment: &crate::domain::catalog::Segment) -> BackupObje
         segment_id: segment.id.clone(),
         camera_id: file.camera_id.clone(),
         window: TimeRange::new(file.start_time, file.end_time()).unwrap(),
+        start_accuracy: chrono::TimeDelta::zero(),
         remote_path: format!("{}/2027-01-15/{}", file.camera_id, file.path),
         size_bytes: file.size_bytes,
         sha256: "a".repeat(64),

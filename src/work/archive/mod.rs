@@ -41,7 +41,7 @@ use crate::repository::{Store, StoreError};
 
 pub use delivery::{Delivery, Parcel};
 pub use preview::{Preview, PreviewSource};
-pub use verify::VerifyWork;
+pub use verify::ArchiveVerificationWork;
 
 /// Disk that must stay free beside an archive.
 const HEADROOM_BYTES: u64 = 1 << 30;

@@ -14,11 +14,11 @@ use crate::packing::{self, Stop, VerifyError};
 use crate::work::{Attempt, Done, Work, WorkError};
 
 /// Verifies archives.
-pub struct VerifyWork {
+pub struct ArchiveVerificationWork {
     archives: Arc<ArchiveWork>,
 }
 
-impl VerifyWork {
+impl ArchiveVerificationWork {
     /// Verifies what `archives` made.
     pub fn new(archives: Arc<ArchiveWork>) -> Self {
         Self { archives }
@@ -98,7 +98,7 @@ impl VerifyWork {
     }
 }
 
-impl Work for VerifyWork {
+impl Work for ArchiveVerificationWork {
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<Done, WorkError>> {
         async move { self.verify(&attempt).await }.boxed()
     }
