@@ -16,6 +16,9 @@ use tonic::{Request, Response, Status};
 
 use super::Services;
 use super::status::ApiError;
+use crate::domain::backup::destination::Destination;
+use crate::domain::backup::policy::Policy;
+use crate::domain::camera::CameraId;
 use crate::domain::id;
 use crate::proto;
 use crate::proto::backup_service_server::BackupService;
@@ -150,11 +153,7 @@ impl BackupService for Services {
 
 impl Services {
     /// The destination with this id as it is shown, its secrets masked; `field` is where the caller wrote the id.
-    async fn destination(
-        &self,
-        field: &str,
-        id: &str,
-    ) -> Result<crate::domain::backup::destination::Destination, ApiError> {
+    async fn destination(&self, field: &str, id: &str) -> Result<Destination, ApiError> {
         known_form(field, id::DESTINATION, id, ApiError::destination_not_found)?;
         self.store
             .destination(id)
@@ -163,11 +162,7 @@ impl Services {
     }
 
     /// The policy with this id; `field` is where the caller wrote it.
-    async fn policy(
-        &self,
-        field: &str,
-        id: &str,
-    ) -> Result<crate::domain::backup::policy::Policy, ApiError> {
+    async fn policy(&self, field: &str, id: &str) -> Result<Policy, ApiError> {
         known_form(field, id::POLICY, id, ApiError::policy_not_found)?;
         self.store
             .policy(id)
@@ -193,10 +188,7 @@ fn known_form(
 }
 
 /// Fails when one of these cameras is not in the catalog.
-async fn require_cameras(
-    services: &Services,
-    camera_ids: &[crate::domain::camera::CameraId],
-) -> Result<(), ApiError> {
+async fn require_cameras(services: &Services, camera_ids: &[CameraId]) -> Result<(), ApiError> {
     for id in camera_ids {
         if services.store.camera(id).await?.is_none() {
             return Err(ApiError::camera_not_found(id.as_str()));

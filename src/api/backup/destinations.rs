@@ -1,6 +1,7 @@
 //! Destinations: created, listed, changed, deleted, tried.
 
 use crate::api::Services;
+use crate::api::catalog::unchecked;
 use crate::api::convert::{etag_revision, int64, revision_etag, timestamp};
 use crate::api::convert_destination::{kind_filter, std_duration};
 use crate::api::errors::trial_status;
@@ -54,7 +55,7 @@ pub(super) async fn create(
         read_destination::destination(&mut fields, id, destination, settings, now)
     });
     fields.check()?;
-    let new = read.ok_or_else(|| crate::api::catalog::unchecked("destination"))?;
+    let new = read.ok_or_else(|| unchecked("destination"))?;
     allowed(services, &new.settings).await?;
     match services
         .store
@@ -142,7 +143,7 @@ pub(super) async fn update(
         let read =
             read_destination::destination(&mut fields, present.id.clone(), message, settings, now);
         fields.check()?;
-        let read = read.ok_or_else(|| crate::api::catalog::unchecked("destination"))?;
+        let read = read.ok_or_else(|| unchecked("destination"))?;
         if !keeps_settings {
             allowed(services, &read.settings).await?;
         }
@@ -258,7 +259,7 @@ async fn unstored(
     let settings =
         read_destination::settings(&mut fields, asked.settings.take(), stored.as_ref(), roots);
     fields.check()?;
-    let mut settings = settings.ok_or_else(|| crate::api::catalog::unchecked("destination"))?;
+    let mut settings = settings.ok_or_else(|| unchecked("destination"))?;
     if settings
         .secrets()
         .iter()

@@ -198,7 +198,7 @@ impl<'a> Part<'a> {
         rule: impl FnOnce(&mut Self, String) -> String,
     ) -> Secret {
         if text == MASK {
-            if !stored.is_some_and(|stored| !stored.is_empty()) {
+            if stored.is_none_or(Secret::is_empty) {
                 self.wrong(
                     field,
                     format!("`{MASK}` stands for a stored value, and none is stored"),
