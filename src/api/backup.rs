@@ -12,16 +12,33 @@ mod read_policy;
 mod read_selection;
 mod runs;
 
+use std::path::PathBuf;
+
 use tonic::{Request, Response, Status};
 
 use super::Services;
+use super::fields::Fields;
 use super::status::ApiError;
-use crate::domain::backup::destination::Destination;
+use crate::domain::backup::destination::{Destination, DestinationSettings};
 use crate::domain::backup::policy::Policy;
 use crate::domain::camera::CameraId;
 use crate::domain::id;
 use crate::proto;
 use crate::proto::backup_service_server::BackupService;
+
+/// Reads the settings of a destination by the rules of the contract, for commands that work without a server. Local ones
+/// may lie in `roots`.
+///
+/// # Errors
+/// The fields that are wrong, each with what is wrong with it.
+pub fn destination_settings(
+    described: proto::Destination,
+    roots: &[PathBuf],
+) -> Result<DestinationSettings, Vec<(String, String)>> {
+    let mut fields = Fields::default();
+    let settings = read_destination::settings(&mut fields, described.settings, None, roots);
+    fields.of(settings)
+}
 
 #[tonic::async_trait]
 impl BackupService for Services {

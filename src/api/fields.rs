@@ -35,6 +35,12 @@ impl Fields {
         self.violations.push((field.to_owned(), description.into()));
     }
 
+    /// What was read, or all that was wrong.
+    pub(super) fn of<T>(self, read: Option<T>) -> Result<T, Vec<Violation>> {
+        read.filter(|_| self.violations.is_empty())
+            .ok_or(self.violations)
+    }
+
     /// Fails when anything was wrong.
     pub(super) fn check(self) -> Result<(), ApiError> {
         if self.violations.is_empty() {

@@ -31,6 +31,7 @@ use crate::work::backup::BackupWork;
 use crate::work::clip::ClipWork;
 use crate::work::intake::Intake;
 
+pub use backup::destination_settings;
 pub use server::{ServeError, Server};
 
 /// What the services call.

@@ -41,8 +41,8 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     pub(super) fn backup(&mut self, data_dir: &Path) -> BackupSettings {
         BackupSettings {
             enabled: self.parsed("HELDAR_BACKUP_ENABLED", "true", |text| match text {
-                "true" | "1" => Ok(true),
-                "false" | "0" => Ok(false),
+                "true" | "1" | "yes" | "on" => Ok(true),
+                "false" | "0" | "no" | "off" => Ok(false),
                 _ => Err(format!("`{text}` is neither `true` nor `false`")),
             }),
             scheduler_interval: self.seconds("HELDAR_BACKUP_SCHEDULER_INTERVAL_S", 60, 5),

@@ -42,6 +42,19 @@ pub fn print<M: Message>(name: &str, message: &M) -> Result<(), CliError> {
     print_plain(&Dynamic(dynamic(name, message)?))
 }
 
+/// Reads a message of the contract, named without its package, from its JSON; what is wrong with it, in words.
+pub fn read<M: Message + Default>(name: &str, text: &str) -> Result<M, String> {
+    let types = TYPES.as_ref().map_err(Clone::clone)?;
+    let descriptor = types
+        .get_message_by_name(&format!("heldar.footage.v1.{name}"))
+        .ok_or_else(|| format!("the contract has no message {name}"))?;
+    let mut from = serde_json::Deserializer::from_str(text);
+    let message =
+        DynamicMessage::deserialize(descriptor, &mut from).map_err(|error| error.to_string())?;
+    from.end().map_err(|error| error.to_string())?;
+    message.transcode_to().map_err(|error| error.to_string())
+}
+
 /// Prints a job.
 ///
 /// # Errors

@@ -33,6 +33,7 @@ mod logging;
 mod outcome;
 mod part_file;
 mod progress;
+mod restore;
 #[cfg(test)]
 mod scripted_server;
 mod secret_key;
@@ -75,6 +76,7 @@ enum Command {
     Clip(clip::ClipArgs),
     Archive(archive::ArchiveArgs),
     Verify(verify::VerifyArgs),
+    Restore(restore::RestoreArgs),
     Jobs(jobs::JobsArgs),
     Watch(jobs::WatchArgs),
     Cameras(catalog::CamerasArgs),
@@ -143,6 +145,7 @@ async fn command(command: Command) -> Result<ExitCode, CliError> {
         }
         Command::Clip(args) => clip::run(args).await.map(done),
         Command::Verify(args) => verify::run(args).await,
+        Command::Restore(args) => restore::run(args).await,
         Command::Archive(args) => archive::run(args).await.map(done),
         Command::Jobs(args) => jobs::run(args).await.map(done),
         Command::Watch(args) => jobs::watch(args).await.map(done),
