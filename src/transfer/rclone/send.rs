@@ -307,8 +307,19 @@ impl Sending<'_> {
         let Some(first) = said.first() else {
             return Ok(());
         };
-        if all(Cause::ReadOnly) || all(Cause::Unreachable) {
+        if all(Cause::Unreachable) {
             return Err(error_of(first, true));
+        }
+        // Below a folder that could not be made, a server only misses the folder.
+        let refused = said.iter().find(|said| said.cause == Cause::ReadOnly);
+        if let Some(refused) = refused
+            && nothing_arrived
+            && said.len() == outstanding.len()
+            && said
+                .iter()
+                .all(|said| matches!(said.cause, Cause::ReadOnly | Cause::Missing))
+        {
+            return Err(error_of(refused, true));
         }
         if let Some(refused) = said.iter().find(|said| said.cause == Cause::WriteRefused) {
             let largest = outstanding

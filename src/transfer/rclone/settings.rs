@@ -249,7 +249,8 @@ fn prepare_s3(s3: &S3Settings) -> Result<Prepared, TransferError> {
         "" => s3.bucket.clone(),
         prefix => format!("{}/{prefix}", s3.bucket),
     };
-    let mut to = Prepared::new(DestinationKind::S3, format!("dest:{path}"), &path);
+    // Without the slash rclone would ask first whether the prefix is an object; some servers answer that it is.
+    let mut to = Prepared::new(DestinationKind::S3, format!("dest:{path}/"), &path);
     to.host.clone_from(&s3.endpoint);
     to.set("RCLONE_CONFIG_DEST_TYPE", "s3");
     to.set(

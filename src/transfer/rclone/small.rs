@@ -104,7 +104,7 @@ impl Remote {
         let workspace = self.workspace()?;
         let list = workspace.list([path])?;
         let bytes = Run::new(self, &workspace, "cat", patience)
-            .arguments(["--log-level=ERROR"])
+            .arguments(["--log-level=NOTICE"])
             .arguments(["--files-from-raw".as_ref(), list.as_os_str()])
             .arguments([&self.prepared.root])
             .output(max_bytes, cancel)

@@ -1,0 +1,66 @@
+//! S3 servers.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use heldar_footage::domain::backup::destination::{S3Settings, Secret};
+
+use super::{Running, free_port, needed};
+
+/// `rclone serve s3`, with one bucket named `bucket`.
+pub struct RcloneS3 {
+    pub running: Running,
+    pub port: u16,
+    /// The bucket's files.
+    pub files: PathBuf,
+    folder: tempfile::TempDir,
+    secret_key: String,
+}
+
+impl RcloneS3 {
+    pub fn start(secret_key: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let files = folder.path().join("files/bucket");
+        std::fs::create_dir_all(&files).unwrap();
+        let port = free_port();
+        let mut running = Running::start(
+            Command::new(needed("rclone"))
+                .env("RCLONE_CONFIG", "/dev/null")
+                .env("RCLONE_AUTH_KEY", auth_key(secret_key))
+                .args([
+                    "serve",
+                    "s3",
+                    "--vfs-cache-mode=off",
+                    "--dir-cache-time=5ms",
+                ])
+                .arg(format!("--addr=127.0.0.1:{port}"))
+                .arg(folder.path().join("files")),
+        );
+        running.wait_for(port);
+        Self {
+            running,
+            port,
+            files,
+            folder,
+            secret_key: secret_key.to_owned(),
+        }
+    }
+
+    pub fn settings(&self) -> S3Settings {
+        S3Settings {
+            bucket: "bucket".to_owned(),
+            prefix: "cameras/all".to_owned(),
+            endpoint: format!("http://127.0.0.1:{}", self.port),
+            region: "eu-central-1".to_owned(),
+            access_key: "access".to_owned(),
+            secret_key: Secret::new(&*self.secret_key),
+            path_style: Some(true),
+            ..S3Settings::default()
+        }
+    }
+}
+
+/// Access key and secret key as rclone reads its list of them: comma-separated, quoted as CSV.
+fn auth_key(secret_key: &str) -> String {
+    format!("\"access,{}\"", secret_key.replace('"', "\"\""))
+}

@@ -1,0 +1,472 @@
+//! Servers that die, disks that fill, keys that change: what failed is told, and nothing half is believed whole.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use heldar_footage::domain::backup::destination::{
+    DestinationSettings, FtpTls, LocalSettings, PauseReason, Secret, SftpSettings,
+};
+use heldar_footage::domain::backup::object::{BackupCheck, BackupFaultKind};
+use heldar_footage::transfer::{
+    BatchProgress, Outgoing, Place, TransferError, host_keys, is_unfinished, rclone_version,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::servers::{OpenSsh, ProFtpd, RcloneS3, certificate, descendants, is_root, text};
+use crate::small_disk::SmallDisk;
+use crate::{Site, command_lines, options, outgoing, tree};
+
+fn reason(error: TransferError) -> PauseReason {
+    match error {
+        TransferError::Paused { reason, .. } => reason,
+        error => panic!("{error:?}"),
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill")
+        .args([name, &pid.to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+}
+
+/// The rclone that works for a site at this moment.
+fn rclone_of(site: &Site) -> Option<u32> {
+    let scratch = site.path("scratch").display().to_string();
+    let ours = descendants(std::process::id());
+    command_lines()
+        .into_iter()
+        .find(|(pid, line)| line.contains(&scratch) && ours.contains(pid))
+        .map(|(pid, _)| pid)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_host_key_pauses() {
+    let site = Site::usual();
+    let mut server = OpenSsh::start();
+    let settings = DestinationSettings::Sftp(server.settings());
+    let place = site.place(&settings);
+    site.send_whole(&place, BackupCheck::Size, &server.files)
+        .await;
+    server.restart(true);
+    let error = site.send(&place, BackupCheck::Size).await.unwrap_err();
+    assert_eq!(reason(error), PauseReason::HostChanged);
+    let keys = host_keys(
+        "127.0.0.1",
+        server.port,
+        Duration::from_secs(5),
+        &CancellationToken::new(),
+    )
+    .await
+    .unwrap();
+    let mut known = server.settings().host_keys;
+    known.sort();
+    assert_eq!(keys, known);
+    let trial = place.trial(&CancellationToken::new()).await;
+    assert_eq!(trial.host_keys, known);
+    assert_eq!(reason(trial.error.unwrap()), PauseReason::HostChanged);
+    let refused = host_keys(
+        "127.0.0.1",
+        1,
+        Duration::from_secs(2),
+        &CancellationToken::new(),
+    )
+    .await;
+    assert!(
+        matches!(refused, Err(TransferError::Unreachable(_))),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_certificate_pauses_and_a_server_without_tls_is_refused() {
+    let site = Site::with(&[("cam/a.mp4", 1000)]);
+    let server = ProFtpd::start("secret", FtpTls::Explicit);
+    let other = tempfile::tempdir().unwrap();
+    let mut settings = server.settings();
+    settings.ca_certificates = text(&certificate(other.path()).1);
+    let place = site.place(&DestinationSettings::Ftp(settings));
+    let error = site.send(&place, BackupCheck::Size).await.unwrap_err();
+    assert_eq!(reason(error), PauseReason::HostChanged);
+    let plain = ProFtpd::start("secret", FtpTls::None);
+    let mut settings = plain.settings();
+    settings.tls = FtpTls::Explicit;
+    let place = site.place(&DestinationSettings::Ftp(settings));
+    let sent = site.send(&place, BackupCheck::Size).await;
+    assert!(sent.is_err(), "{sent:?}");
+    assert!(tree(&plain.files).is_empty());
+}
+
+/// Places that write into a folder of this machine, by OpenSSH, FTP and directly.
+fn places_at(site: &Site, at: &Path, ssh: &OpenSsh, ftp: &ProFtpd) -> [Place; 3] {
+    let sftp = SftpSettings {
+        path: at.display().to_string(),
+        ..ssh.settings()
+    };
+    let mut to_ftp = ftp.settings();
+    to_ftp.path = at.strip_prefix(&ftp.files).unwrap().display().to_string();
+    [
+        site.place(&DestinationSettings::Sftp(sftp)),
+        site.place(&DestinationSettings::Ftp(to_ftp)),
+        site.place(&DestinationSettings::Local(LocalSettings {
+            path: at.display().to_string(),
+            require_mount: false,
+        })),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_destination_pauses_and_keeps_nothing_half() {
+    let (ssh, ftp) = (OpenSsh::start(), ProFtpd::start("secret", FtpTls::Explicit));
+    let Some(disk) = SmallDisk::mount(ftp.files.join("disk"), 2 << 20) else {
+        return;
+    };
+    let site = Site::with(&[("cam/a.mp4", 100), ("cam/b.mp4", 5 << 20)]);
+    for place in places_at(&site, &disk.at, &ssh, &ftp) {
+        let error = site.send(&place, BackupCheck::Size).await.unwrap_err();
+        assert_eq!(reason(error), PauseReason::Full);
+        let left = tree(&disk.at);
+        assert!(!left.contains_key("cam/b.mp4"), "{:?}", left.keys());
+        assert!(
+            left.keys().all(|path| !is_unfinished(path)),
+            "{:?}",
+            left.keys()
+        );
+        site.check_left();
+        let _ = std::fs::remove_dir_all(disk.at.join("cam"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_turned_read_only_pauses() {
+    let (ssh, ftp) = (OpenSsh::start(), ProFtpd::start("secret", FtpTls::Explicit));
+    let at = ftp.files.join("disk");
+    // Permissions do not hold root.
+    let disk = if is_root() {
+        let Some(disk) = SmallDisk::mount(at.clone(), 20 << 20) else {
+            return;
+        };
+        let mut mount = Command::new("mount");
+        assert!(
+            mount
+                .args(["-o", "remount,ro"])
+                .arg(&at)
+                .status()
+                .unwrap()
+                .success()
+        );
+        Some(disk)
+    } else {
+        std::fs::create_dir(&at).unwrap();
+        assert!(
+            Command::new("chmod")
+                .arg("555")
+                .arg(&at)
+                .status()
+                .unwrap()
+                .success()
+        );
+        None
+    };
+    let site = Site::with(&[("a.mp4", 100), ("cam/b.mp4", 200)]);
+    for place in places_at(&site, &at, &ssh, &ftp) {
+        let error = site.send(&place, BackupCheck::Size).await.unwrap_err();
+        assert_eq!(reason(error), PauseReason::ReadOnly);
+        site.check_left();
+    }
+    drop(disk);
+}
+
+/// Sends slowly, does something once bytes move, and answers how it ended.
+async fn disturbed(
+    batch: Vec<Outgoing>,
+    place: &Place,
+    stall_limit: Duration,
+    cancel: &CancellationToken,
+    mut disturb: impl FnMut() + Send,
+) -> (Result<usize, TransferError>, BatchProgress) {
+    let (_limit, bandwidth) = watch::channel(2 << 20);
+    let mut slow = options(BackupCheck::Hash);
+    slow.bandwidth = bandwidth;
+    slow.stall_limit = stall_limit;
+    let mut is_disturbed = false;
+    let mut last = BatchProgress::default();
+    let sent = place
+        .send(batch, &slow, cancel, |progress| {
+            if progress.bytes_moved > 0 && !is_disturbed {
+                is_disturbed = true;
+                disturb();
+            }
+            last = progress;
+        })
+        .await;
+    assert!(is_disturbed, "no byte moved: {sent:?}");
+    let whole = sent.map(|sent| sent.iter().filter(|one| one.is_ok()).count());
+    (whole, last)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_in_mid_file_leaves_nothing_that_is_believed_and_the_next_run_completes()
+{
+    let site = Site::with(&[("cam/a.mp4", 6 << 20), ("cam/b.mp4", 6 << 20)]);
+    let mut server = OpenSsh::start();
+    let place = site.place(&DestinationSettings::Sftp(server.settings()));
+    let running = server.running.pid();
+    let batch = site.outgoing();
+    let (sent, _) = disturbed(
+        batch.clone(),
+        &place,
+        Duration::from_secs(30),
+        &CancellationToken::new(),
+        || {
+            let mut all = descendants(running);
+            all.push(running);
+            // Together, so that none of them can still end the connections in order.
+            let mut kill = Command::new("kill");
+            kill.arg("-KILL").args(all.iter().map(u32::to_string));
+            assert!(kill.status().unwrap().success());
+        },
+    )
+    .await;
+    assert!(
+        matches!(sent, Err(TransferError::Unreachable(_))),
+        "{sent:?}"
+    );
+    for (path, bytes) in tree(&server.files) {
+        assert!(is_unfinished(&path) || bytes == site.files[&path], "{path}");
+    }
+    server.restart(false);
+    let cancel = CancellationToken::new();
+    let sent = place
+        .send(batch, &options(BackupCheck::Hash), &cancel, |_| {})
+        .await
+        .unwrap();
+    assert!(sent.iter().all(Result::is_ok), "{sent:?}");
+    // What was half there has become whole: the same source has the same unfinished name.
+    assert_eq!(tree(&server.files), site.files);
+    site.check_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_rclone_that_is_killed_is_started_again() {
+    let site = Site::with(&[("cam/a.mp4", 6 << 20)]);
+    let server = OpenSsh::start();
+    let place = site.place(&DestinationSettings::Sftp(server.settings()));
+    let (sent, progress) = disturbed(
+        site.outgoing(),
+        &place,
+        Duration::from_secs(30),
+        &CancellationToken::new(),
+        || signal(rclone_of(&site).expect("rclone runs"), "-KILL"),
+    )
+    .await;
+    assert_eq!(sent.unwrap(), 1);
+    assert_eq!(progress.retries, 1);
+    assert_eq!(tree(&server.files), site.files);
+    site.check_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_batch_ends_within_two_seconds_and_leaves_nothing() {
+    let site = Site::with(&[("cam/a.mp4", 20 << 20), ("cam/b.mp4", 20 << 20)]);
+    let (ssh, ftp, s3) = (
+        OpenSsh::start(),
+        ProFtpd::start("secret", FtpTls::Explicit),
+        RcloneS3::start("secret"),
+    );
+    let local = site.path("disk");
+    std::fs::create_dir(&local).unwrap();
+    let to_local = LocalSettings {
+        path: local.display().to_string(),
+        require_mount: false,
+    };
+    for (settings, at) in [
+        (DestinationSettings::Sftp(ssh.settings()), &ssh.files),
+        (DestinationSettings::Ftp(ftp.settings()), &ftp.files),
+        (DestinationSettings::S3(s3.settings()), &s3.files),
+        (DestinationSettings::Local(to_local), &local),
+    ] {
+        let place = site.place(&settings);
+        let cancel = CancellationToken::new();
+        let mut cancelled_at = None;
+        let (sent, _) = disturbed(
+            site.outgoing(),
+            &place,
+            Duration::from_secs(30),
+            &cancel,
+            || {
+                cancelled_at = Some(Instant::now());
+                cancel.cancel();
+            },
+        )
+        .await;
+        assert!(
+            matches!(sent, Err(TransferError::Cancelled)),
+            "{settings:?}: {sent:?}"
+        );
+        let took = cancelled_at.unwrap().elapsed();
+        assert!(took < Duration::from_secs(2), "{settings:?}: {took:?}");
+        site.check_left();
+        let left = tree(at);
+        // A server may keep a temporary file of its own until it notices that the sender went.
+        assert!(
+            left.keys().all(|path| path.contains(".rclone_temp_put_")),
+            "{settings:?}: {:?}",
+            left.keys()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stands_still_ends_the_batch() {
+    let site = Site::with(&[("cam/a.mp4", 20 << 20)]);
+    let server = OpenSsh::start();
+    let place = site.place(&DestinationSettings::Sftp(server.settings()));
+    let stopped = server.running.pid();
+    let mut children = Vec::new();
+    let (sent, _) = disturbed(
+        site.outgoing(),
+        &place,
+        Duration::from_secs(3),
+        &CancellationToken::new(),
+        || {
+            children = descendants(stopped);
+            children.push(stopped);
+            for pid in &children {
+                signal(*pid, "-STOP");
+            }
+        },
+    )
+    .await;
+    for pid in &children {
+        signal(*pid, "-CONT");
+    }
+    assert!(
+        matches!(
+            sent,
+            Err(TransferError::Stalled(3) | TransferError::Unreachable(_))
+        ),
+        "{sent:?}"
+    );
+    assert!(!server.files.join("cam/a.mp4").exists());
+    site.check_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_takes_too_long_ends() {
+    let site = Site::with(&[("cam/a.mp4", 20 << 20)]);
+    let server = OpenSsh::start();
+    let place = site.place(&DestinationSettings::Sftp(server.settings()));
+    let mut slow = options(BackupCheck::Size);
+    let (_limit, bandwidth) = watch::channel(1 << 20);
+    slow.bandwidth = bandwidth;
+    slow.deadline = Duration::from_secs(2);
+    let sent = place
+        .send(site.outgoing(), &slow, &CancellationToken::new(), |_| {})
+        .await;
+    assert!(matches!(sent, Err(TransferError::TimedOut)), "{sent:?}");
+    assert!(tree(&server.files).is_empty());
+    site.check_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_not_what_it_was_is_a_fault_of_its_own() {
+    let site = Site::with(&[("cam/a.mp4", 1000), ("cam/b.mp4", 2000)]);
+    let server = OpenSsh::start();
+    let local = site.path("disk");
+    std::fs::create_dir(&local).unwrap();
+    for settings in [
+        DestinationSettings::Sftp(server.settings()),
+        DestinationSettings::Local(LocalSettings {
+            path: local.display().to_string(),
+            require_mount: false,
+        }),
+    ] {
+        let place = site.place(&settings);
+        let mut batch = site.outgoing();
+        batch[1].size_bytes += 1;
+        batch.push(outgoing(site.folder.path(), "cam/a.mp4", b"again"));
+        batch.push(outgoing(site.folder.path(), "cam/../../x", b"out"));
+        let cancel = CancellationToken::new();
+        let sent = place
+            .send(batch, &options(BackupCheck::Hash), &cancel, |_| {})
+            .await
+            .unwrap();
+        let kinds: Vec<_> = sent
+            .iter()
+            .map(|sent| sent.as_ref().err().map(|fault| fault.kind))
+            .collect();
+        let expected = [
+            None,
+            Some(BackupFaultKind::SourceUnreadable),
+            Some(BackupFaultKind::NameTaken),
+            Some(BackupFaultKind::NameUnsafe),
+        ];
+        assert_eq!(kinds, expected, "{settings:?}");
+    }
+    for at in [&server.files, &local] {
+        let names: Vec<_> = tree(at).into_keys().collect();
+        assert_eq!(names, ["cam/a.mp4"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_rclone_that_is_missing_or_too_old_is_told_and_local_folders_never_ask() {
+    let site = Site::with(&[("a.mp4", 10)]);
+    let old = site.path("old-rclone");
+    std::fs::write(&old, "#!/bin/sh\necho 'rclone v1.60.1-DEV'\n").unwrap();
+    assert!(
+        Command::new("chmod")
+            .arg("755")
+            .arg(&old)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let cancel = CancellationToken::new();
+    let found = rclone_version(old.as_os_str(), &cancel).await;
+    assert!(
+        matches!(&found, Err(TransferError::RcloneTooOld { found, .. }) if found == "1.60.1-DEV"),
+        "{found:?}"
+    );
+    let server = OpenSsh::start();
+    let mut engine = site.engine();
+    engine.rclone = site.path("no-rclone").into();
+    let settings = DestinationSettings::Sftp(server.settings());
+    let place = Place::open(&settings, &engine).unwrap();
+    let sent = site.send(&place, BackupCheck::Size).await;
+    assert!(
+        matches!(sent, Err(TransferError::RcloneMissing { .. })),
+        "{sent:?}"
+    );
+    let local = site.path("disk");
+    std::fs::create_dir(&local).unwrap();
+    let settings = DestinationSettings::Local(LocalSettings {
+        path: local.display().to_string(),
+        require_mount: false,
+    });
+    let place = Place::open(&settings, &engine).unwrap();
+    site.send_whole(&place, BackupCheck::ReadBack, &local).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_lack_something_are_refused_before_anything_is_done() {
+    let site = Site::usual();
+    let server = OpenSsh::start();
+    let refused = |settings: SftpSettings| {
+        let opened = Place::open(&DestinationSettings::Sftp(settings), &site.engine());
+        assert!(matches!(opened, Err(TransferError::Settings(_))));
+    };
+    refused(SftpSettings {
+        host: String::new(),
+        ..server.settings()
+    });
+    refused(SftpSettings {
+        private_key: Secret::default(),
+        ..server.settings()
+    });
+    assert!(!site.path("scratch").exists());
+}

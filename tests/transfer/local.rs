@@ -1,0 +1,89 @@
+//! What only local folders have.
+
+use std::time::{Duration, Instant};
+
+use heldar_footage::domain::backup::destination::{DestinationSettings, LocalSettings};
+use heldar_footage::domain::backup::object::BackupCheck;
+use heldar_footage::transfer::TransferError;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::small_disk::SmallDisk;
+use crate::{Site, options, tree};
+
+fn settings(path: &std::path::Path, require_mount: bool) -> DestinationSettings {
+    DestinationSettings::Local(LocalSettings {
+        path: path.display().to_string(),
+        require_mount,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_not_mounted_gets_nothing() {
+    let site = Site::usual();
+    let at = site.path("disk");
+    std::fs::create_dir(&at).unwrap();
+    let place = site.place(&settings(&at, true));
+    let sent = site.send(&place, BackupCheck::Size).await;
+    assert!(
+        matches!(sent, Err(TransferError::Unreachable(_))),
+        "{sent:?}"
+    );
+    assert!(tree(&at).is_empty());
+    if let Some(disk) = SmallDisk::mount(at.clone(), 20 << 20) {
+        site.send_whole(&place, BackupCheck::ReadBack, &disk.at)
+            .await;
+    }
+    let gone = site.place(&settings(&site.path("none"), false));
+    let sent = site.send(&gone, BackupCheck::Size).await;
+    assert!(
+        matches!(sent, Err(TransferError::Unreachable(_))),
+        "{sent:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_bytes_per_second_holds_and_a_change_of_it_holds_at_once() {
+    let site = Site::with(&[("a.mp4", 3 << 20), ("b.mp4", 3 << 20)]);
+    let at = site.path("disk");
+    std::fs::create_dir(&at).unwrap();
+    let place = site.place(&settings(&at, false));
+    let (limit, bandwidth) = watch::channel(4 << 20);
+    let mut slow = options(BackupCheck::Size);
+    slow.bandwidth = bandwidth;
+    let started = Instant::now();
+    let cancel = CancellationToken::new();
+    let sent = place.send(site.outgoing(), &slow, &cancel, |_| {}).await;
+    assert!(sent.unwrap().iter().all(Result::is_ok));
+    assert!(
+        started.elapsed() > Duration::from_millis(1300),
+        "{:?}",
+        started.elapsed()
+    );
+    // At a byte a second it would never end.
+    limit.send_replace(1);
+    let sent = place
+        .send(site.outgoing(), &slow, &cancel, |progress| {
+            if progress.bytes_moved > 0 {
+                limit.send_replace(0);
+            }
+        })
+        .await;
+    assert!(sent.unwrap().iter().all(Result::is_ok));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_that_become_empty_go_with_their_last_file() {
+    let site = Site::with(&[("cam/day/a.mp4", 10), ("cam/b.mp4", 10)]);
+    let at = site.path("disk");
+    std::fs::create_dir(&at).unwrap();
+    let place = site.place(&settings(&at, false));
+    site.send_whole(&place, BackupCheck::Size, &at).await;
+    let cancel = CancellationToken::new();
+    place
+        .remove(&["cam/day/a.mp4".to_owned()], &cancel)
+        .await
+        .unwrap();
+    assert!(!at.join("cam/day").exists());
+    assert!(at.join("cam/b.mp4").exists());
+}

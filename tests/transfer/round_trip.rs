@@ -1,0 +1,246 @@
+//! There and back, for every kind of destination and with every check.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use heldar_footage::domain::backup::destination::{
+    DestinationSettings, FtpTls, LocalSettings, RcloneSettings,
+};
+use heldar_footage::domain::backup::object::{BackupCheck, BackupFaultKind};
+use heldar_footage::transfer::{Place, TransferError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::servers::{OpenSsh, ProFtpd, RcloneS3, RcloneSftp};
+use crate::{Content, Site, noise, sha256, tree};
+
+/// Sends, checks, lists, brings back and removes. `at`: where the destination keeps its files on this machine.
+async fn there_and_back(site: &Site, place: &Place, at: &Path) {
+    let cancel = CancellationToken::new();
+    for check in BackupCheck::ALL {
+        site.send_whole(place, check, at).await;
+        let checked = place
+            .check(&site.expected(), check, &cancel, |_| {})
+            .await
+            .unwrap();
+        for (checked, path) in checked.iter().zip(site.files.keys()) {
+            let passed = checked
+                .as_ref()
+                .unwrap_or_else(|fault| panic!("{path}: {fault:?}"));
+            assert!(*passed >= check, "{path}: {passed:?}");
+        }
+    }
+    let mut listed = BTreeMap::new();
+    place
+        .list("", &cancel, |file| {
+            listed.insert(file.path, file.size_bytes);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let sizes: BTreeMap<_, _> = site
+        .files
+        .iter()
+        .map(|(path, bytes)| (path.clone(), bytes.len() as u64))
+        .collect();
+    assert_eq!(listed, sizes);
+    faults_are_found(site, place, at).await;
+    small_files(place, &cancel).await;
+    let paths: Vec<_> = site
+        .files
+        .keys()
+        .cloned()
+        .chain(["none/none".to_owned()])
+        .collect();
+    let removed = place.remove(&paths, &cancel).await.unwrap();
+    assert!(removed.iter().all(Result::is_ok), "{removed:?}");
+    assert_eq!(tree(at), BTreeMap::new());
+    let trial = place.trial(&cancel).await;
+    assert!(trial.error.is_none(), "{trial:?}");
+    assert!(trial.is_listed && trial.is_written && trial.is_read_back && trial.is_deleted);
+    assert_eq!(tree(at), BTreeMap::new());
+    site.check_left();
+}
+
+/// A file that is gone, one that is shorter and one of which a bit differs are told apart, and none of them comes back.
+async fn faults_are_found(site: &Site, place: &Place, at: &Path) {
+    let cancel = CancellationToken::new();
+    let names: Vec<&String> = site
+        .files
+        .keys()
+        .filter(|path| site.files[*path].len() > 10)
+        .collect();
+    let (gone, shorter, rotten) = (names[0], names[1], names[2]);
+    std::fs::remove_file(at.join(gone)).unwrap();
+    std::fs::write(at.join(shorter), &site.files[shorter][1..]).unwrap();
+    let mut bytes = site.files[rotten].to_vec();
+    bytes[7] ^= 1;
+    std::fs::write(at.join(rotten), &bytes).unwrap();
+    for check in BackupCheck::ALL {
+        let checked = place
+            .check(&site.expected(), check, &cancel, |_| {})
+            .await
+            .unwrap();
+        for (checked, path) in checked.iter().zip(site.files.keys()) {
+            let kind = checked.as_ref().err().map(|fault| fault.kind);
+            let expected = match path {
+                path if path == gone => Some(BackupFaultKind::ObjectMissing),
+                path if path == shorter => Some(BackupFaultKind::ObjectChanged),
+                path if path == rotten && check > BackupCheck::Size => {
+                    Some(BackupFaultKind::ObjectChanged)
+                }
+                _ => None,
+            };
+            assert_eq!(kind, expected, "{path} by {check:?}");
+            if path == rotten
+                && let Err(fault) = checked
+            {
+                assert_eq!(fault.found_sha256, Some(sha256(&bytes)));
+            }
+        }
+    }
+    let wanted = site.wanted();
+    let (_bandwidth, limit) = watch::channel(0);
+    let fetched = place
+        .fetch(&wanted, 4, limit, &cancel, |_| {})
+        .await
+        .unwrap();
+    for ((fetched, wanted), (path, bytes)) in fetched.iter().zip(&wanted).zip(&site.files) {
+        if [gone, shorter, rotten].contains(&path) {
+            assert!(fetched.is_err(), "{path}");
+            assert!(!wanted.target.exists(), "{path}");
+        } else {
+            assert_eq!(fetched, &Ok(()), "{path}");
+            assert!(std::fs::read(&wanted.target).unwrap() == bytes.0, "{path}");
+        }
+    }
+    let back = site.path("back");
+    assert_eq!(
+        std::fs::read_dir(&back).unwrap().count(),
+        site.files.len() - 3
+    );
+    std::fs::remove_dir_all(back).unwrap();
+}
+
+async fn small_files(place: &Place, cancel: &CancellationToken) {
+    let path = "ledger/0001.jsonl";
+    assert_eq!(place.get(path, 100, cancel).await.unwrap(), None);
+    place.put(path, b"{}\n", cancel).await.unwrap();
+    assert_eq!(place.get(path, 3, cancel).await.unwrap().unwrap(), b"{}\n");
+    let refused = place.get(path, 2, cancel).await;
+    assert!(
+        matches!(refused, Err(TransferError::Failed { .. })),
+        "{refused:?}"
+    );
+    let removed = place.remove(&[path.to_owned()], cancel).await.unwrap();
+    assert_eq!(removed, [Ok(())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_local_folder_gets_all_and_gives_all_back() {
+    let site = Site::usual();
+    let at = site.path("disk");
+    std::fs::create_dir(&at).unwrap();
+    let place = site.place(&DestinationSettings::Local(LocalSettings {
+        path: at.display().to_string(),
+        require_mount: false,
+    }));
+    there_and_back(&site, &place, &at).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_openssh_server_gets_all_and_gives_all_back() {
+    let site = Site::usual();
+    let server = OpenSsh::start();
+    let place = site.place(&DestinationSettings::Sftp(server.settings()));
+    there_and_back(&site, &place, &server.files).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_with_a_passphrase_and_a_single_pinned_host_key_of_any_kind_are_enough() {
+    let site = Site::usual();
+    let server = OpenSsh::start();
+    for index in 0..3 {
+        let mut settings = server.settings_with_passphrase();
+        settings.host_keys = vec![settings.host_keys[index].clone()];
+        let place = site.place(&DestinationSettings::Sftp(settings));
+        site.send_whole(&place, BackupCheck::Size, &server.files)
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_sftp_server_gets_all_and_gives_all_back() {
+    let site = Site::usual();
+    let server = RcloneSftp::start("camera", "secret");
+    let place = site.place(&DestinationSettings::Sftp(server.settings()));
+    there_and_back(&site, &place, &server.files).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_s3_server_gets_all_and_gives_all_back() {
+    let site = Site::usual();
+    let server = RcloneS3::start("secret");
+    let place = site.place(&DestinationSettings::S3(server.settings()));
+    let at = server.files.join("cameras/all");
+    std::fs::create_dir_all(&at).unwrap();
+    there_and_back(&site, &place, &at).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ftp_server_gets_all_and_gives_all_back_with_tls_of_both_kinds_and_without() {
+    for tls in [FtpTls::Explicit, FtpTls::Implicit, FtpTls::None] {
+        let site = Site::usual();
+        let server = ProFtpd::start("secret", tls);
+        let place = site.place(&DestinationSettings::Ftp(server.settings()));
+        there_and_back(&site, &place, &server.files).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remote_of_the_operators_configuration_gets_all_and_gives_all_back() {
+    let site = Site::usual();
+    let at = site.path("disk");
+    std::fs::create_dir(&at).unwrap();
+    let config = site.path("rclone.conf");
+    std::fs::write(&config, "[nas]\ntype = alias\nremote = /\n").unwrap();
+    let mut engine = site.engine();
+    engine.rclone_config = Some(config);
+    let settings = DestinationSettings::Rclone(RcloneSettings {
+        remote: "nas".to_owned(),
+        path: at.display().to_string(),
+    });
+    let place = Place::open(&settings, &engine).unwrap();
+    there_and_back(&site, &place, &at).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_small_files_in_many_new_folders_arrive_together() {
+    let mut site = Site::with(&[]);
+    for index in 0..300_u64 {
+        let path = format!("cam_{}/2026-11-{:02}/{index}.mp4", index % 5, index % 28);
+        site.files.insert(path, Content(noise(index, 2000)));
+    }
+    let server = ProFtpd::start("secret", FtpTls::Explicit);
+    let place = site.place(&DestinationSettings::Ftp(server.settings()));
+    site.send_whole(&place, BackupCheck::Size, &server.files)
+        .await;
+    let server = OpenSsh::start();
+    let place = site.place(&DestinationSettings::Sftp(server.settings()));
+    site.send_whole(&place, BackupCheck::Hash, &server.files)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_file_is_written_over() {
+    let mut site = Site::usual();
+    let server = OpenSsh::start();
+    let place = site.place(&DestinationSettings::Sftp(server.settings()));
+    site.send_whole(&place, BackupCheck::Hash, &server.files)
+        .await;
+    for (seed, bytes) in site.files.values_mut().enumerate() {
+        *bytes = Content(noise(seed as u64 + 100, bytes.len() / 2));
+    }
+    site.send_whole(&place, BackupCheck::Hash, &server.files)
+        .await;
+}
