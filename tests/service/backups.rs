@@ -2,6 +2,7 @@
 
 mod asking;
 mod policies;
+mod resources;
 mod restores;
 mod runs;
 mod verifications;
