@@ -1,8 +1,9 @@
 //! Runs of backup policies: by the schedule, and by hand.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -11,9 +12,8 @@ use super::runner::Chain;
 use super::{Jobs, JobsError, PRIORITY_BACKGROUND, PRIORITY_INTERACTIVE, Submission};
 use crate::clock;
 use crate::domain::backup::policy::Policy;
-use crate::domain::backup::run::{BackupSelection, BackupSpec};
+use crate::domain::backup::run::BackupSpec;
 use crate::domain::job::{Job, JobSpec, RequestKey};
-use std::sync::Arc;
 
 /// Policies that are started in one look.
 const AT_ONCE: u32 = 100;
@@ -96,10 +96,6 @@ pub fn run_of(
     request: Option<RequestKey>,
     now: DateTime<Utc>,
 ) -> Submission {
-    let start = policy
-        .lookback
-        .and_then(|lookback| TimeDelta::from_std(lookback).ok())
-        .and_then(|lookback| now.checked_sub_signed(lookback));
     let run_timeout = policy.run_timeout.unwrap_or(defaults.run_timeout);
     Submission {
         job_id: None,
@@ -107,12 +103,7 @@ pub fn run_of(
             destination_id: policy.destination_id.clone(),
             policy_id: policy.id.clone(),
             due_time: due,
-            selection: BackupSelection {
-                start,
-                end: None,
-                camera_ids: policy.camera_ids.clone(),
-                evidence_only: policy.evidence_only,
-            },
+            selection: policy.selection(now),
             check: policy.check,
             bandwidth_limit_bytes_per_second: 0,
             run_timeout_s: run_timeout.as_secs(),

@@ -533,6 +533,7 @@ impl Site {
             let is_known = [
                 "archives",
                 "clips",
+                "restores",
                 "scratch",
                 "footage.lock",
                 "signing_key",

@@ -107,6 +107,8 @@ impl Policy {
             .and_then(|lookback| now.checked_sub_signed(lookback));
         let oldest_kept = self
             .retention
+            // Evidence is never removed, however old it is.
+            .filter(|_| !self.evidence_only)
             .and_then(|retention| retention.oldest_kept(now));
         BackupSelection {
             // `None` is less than any moment, so the later bound holds.

@@ -119,32 +119,106 @@ async fn a_run_by_hand_works_while_the_scheduler_and_the_policy_are_off() {
 }
 
 #[tokio::test]
-async fn retention_removes_what_is_old_but_the_newest_day_and_evidence_stay() {
+async fn retention_leaves_the_newest_day_of_each_camera_and_sends_nothing_that_it_would_remove() {
     let site = site();
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    let made = create(&server, hourly(&id)).await;
+    assert_eq!(run_by_hand(&server, &made.id).await.files_sent, 6);
+    let keep_a_day = proto::UpdatePolicyRequest {
+        policy: Some(proto::Policy {
+            id: made.id.clone(),
+            retention: Some(proto::BackupRetention {
+                max_age: seconds(86_400),
+                max_bytes: 0,
+            }),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["retention".to_owned()],
+        }),
+    };
+    server.backups().update_policy(keep_a_day).await.unwrap();
+    // All footage of the tests is of one day, long ago: the newest day of each camera.
+    let run = run_by_hand(&server, &made.id).await;
+    assert_eq!(
+        (run.files_selected, run.files_sent, run.files_removed),
+        (0, 0, 0)
+    );
+    assert_eq!(objects(&server, &id).await.len(), 6);
+    assert_eq!(footage_in(&nas(&site)), expected(&site));
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
+async fn retention_removes_what_is_older_than_the_newest_day_but_evidence_stays() {
+    let site = site();
+    let recording = crate::server::twelve_seconds();
+    for day in 10..13 {
+        for (second, segment) in [0, 4, 8].iter().zip(&recording.segments) {
+            let name = format!("dock/202401{day}_12000{second}.mp4");
+            crate::server::put(&segment.path, &site.recordings().join(name));
+        }
+    }
+    crate::recorder::import(&site, &[]);
     let server = site.start().await;
     let id = local_destination(&site, &server).await;
     let made = create(
         &server,
         proto::Policy {
-            retention: Some(proto::BackupRetention {
-                max_age: seconds(86_400),
-                max_bytes: 0,
-            }),
+            camera_ids: vec!["dock".to_owned()],
             ..hourly(&id)
         },
     )
     .await;
+    assert_eq!(run_by_hand(&server, &made.id).await.files_sent, 9);
+    let held = server.segments("dock").await[0].clone();
+    let lock = proto::SetEvidenceLockRequest {
+        selection: Some(proto::set_evidence_lock_request::Selection::Segments(
+            proto::SegmentSelection {
+                segment_ids: vec![held.id.clone()],
+            },
+        )),
+        ..Default::default()
+    };
+    server.catalog().set_evidence_lock(lock).await.unwrap();
+    let keep_a_day = proto::UpdatePolicyRequest {
+        policy: Some(proto::Policy {
+            id: made.id.clone(),
+            retention: Some(proto::BackupRetention {
+                max_age: seconds(86_400),
+                max_bytes: 0,
+            }),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["retention".to_owned()],
+        }),
+    };
+    server.backups().update_policy(keep_a_day).await.unwrap();
+    let run = run_by_hand(&server, &made.id).await;
+    assert_eq!(run.files_removed, 5, "{run:?}");
+    let left = objects(&server, &id).await;
+    let names: Vec<_> = left.keys().cloned().collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+    assert!(left.values().any(|object| object.segment_id == held.id));
+    assert_eq!(
+        footage_in(&nas(&site)).into_keys().collect::<Vec<_>>(),
+        names
+    );
+    let again = run_by_hand(&server, &made.id).await;
+    assert_eq!((again.files_sent, again.files_removed), (0, 0));
+    assert_eq!(server.stop(), 0);
+}
+
+async fn run_by_hand(server: &Server, policy_id: &str) -> proto::BackupRun {
     let request = proto::RunPolicyRequest {
-        policy_id: made.id.clone(),
+        policy_id: policy_id.to_owned(),
         wait: seconds(60),
         ..Default::default()
     };
     let job = server.backups().run_policy(request).await.unwrap();
-    let run = run_of(&at_its_end(&server, job.into_inner()).await);
-    // All footage of the tests is of one day, long ago: the newest day of each camera.
-    assert_eq!((run.files_sent, run.files_removed), (6, 0));
-    assert_eq!(objects(&server, &id).await.len(), 6);
-    assert_eq!(server.stop(), 0);
+    run_of(&at_its_end(server, job.into_inner()).await)
 }
 
 #[tokio::test]
