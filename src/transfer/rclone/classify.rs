@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn what_servers_say_is_understood() {
-        // As rclone 1.75 logs it of OpenSSH, ProFTPD, MinIO and AWS.
+        // The texts of SSH and SFTP are as rclone 1.75 logs them of OpenSSH; those of S3 and FTP have the same form, and the
+        // tests with servers show which of them are met.
         for (text, expected) in [
             (
                 "NewFs: couldn't connect SSH: ssh: handshake failed: knownhosts: key mismatch",
