@@ -90,8 +90,11 @@ pub(super) fn plain(name: &str) -> String {
         plain.insert(0, '_');
     }
     if plain.len() > LONGEST_BYTES {
-        let (stem, extension) = split(&plain);
-        let extension = if extension.len() > 16 { "" } else { extension };
+        let (stem, extension) = match split(&plain) {
+            // What is so long is no extension, and without it too little of the name might be left.
+            (_, extension) if extension.len() > 16 => (plain.as_str(), ""),
+            parts => parts,
+        };
         let room = LONGEST_BYTES - extension.len();
         let cut = (0..=room)
             .rev()
@@ -190,6 +193,12 @@ mod tests {
             "é.mp4",
         ];
         assert_eq!(names(&recorded), recorded);
+    }
+
+    #[test]
+    fn a_long_name_that_is_nearly_all_extension_keeps_its_beginning() {
+        let long = format!("..{}", "x".repeat(200));
+        assert_eq!(names(&[&long]), [&long[..LONGEST_BYTES]]);
     }
 
     #[test]
