@@ -202,3 +202,44 @@ async fn after_the_database_is_lost_the_destination_alone_is_enough() {
     }
     assert_eq!(server.stop(), 0);
 }
+
+#[tokio::test]
+async fn footage_restore_needs_nothing_but_the_destination() {
+    let site = site();
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    run_everything(&server, &id).await;
+    assert_eq!(server.stop(), 0);
+    let described = site.path("nas.json");
+    let text = format!(r#"{{"local":{{"path":{:?}}}}}"#, nas(&site));
+    std::fs::write(&described, text).unwrap();
+    let empty = Site::new();
+    let into = empty.path("restored");
+    let arguments = [
+        "restore",
+        "--destination",
+        described.to_str().unwrap(),
+        "--into",
+        into.to_str().unwrap(),
+    ];
+    let (code, out, err) = empty.run(&arguments);
+    assert_eq!(code, 0, "{out}\n{err}");
+    assert!(out.starts_with("6 files brought back into "), "{out}");
+    assert_eq!(footage_in(&into), expected(&site));
+    let (code, out, _) = empty.run(&arguments);
+    assert_eq!(code, 0);
+    assert!(out.contains("6 there already"), "{out}");
+
+    let name = expected(&site).into_keys().next().unwrap();
+    std::fs::remove_file(into.join(&name)).unwrap();
+    std::fs::remove_file(nas(&site).join(&name)).unwrap();
+    let (code, out, _) = empty.run(&[&arguments[..], &["--json"]].concat());
+    assert_eq!(code, 5, "{out}");
+    let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(summary["faults"][0]["remotePath"], name.as_str(), "{out}");
+
+    std::fs::write(&described, r#"{"sftp":{"host":"nas,ssh=sh","user":"a"}}"#).unwrap();
+    let (code, _, err) = empty.run(&arguments);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("destination.sftp.host"), "{err}");
+}
