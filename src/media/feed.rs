@@ -146,17 +146,7 @@ fn header(
 ) -> Result<Vec<u8>, MovieError> {
     let brand: &[u8; 4] = if quicktime { b"qt  " } else { b"isom" };
     let file_type = boxed(b"ftyp", &[brand.as_slice(), &[0, 0, 2, 0], brand].concat());
-    let mut data_header = Vec::new();
-    match u32::try_from(data_bytes + 8) {
-        Ok(size) => {
-            data_header.extend_from_slice(&size.to_be_bytes());
-            data_header.extend_from_slice(b"mdat");
-        }
-        Err(_) => {
-            data_header.extend_from_slice(b"\0\0\0\x01mdat");
-            data_header.extend_from_slice(&(data_bytes + 16).to_be_bytes());
-        }
-    }
+    let data_header = data_header(data_bytes);
     let encode = |data_start: u64| {
         let [video, sound] = relative;
         let video: Vec<u64> = video.iter().map(|at| at + data_start).collect();
@@ -180,6 +170,17 @@ fn header(
         }
     }
     Ok([file_type, moov, data_header].concat())
+}
+
+/// The header of the box that holds the media (ISO/IEC 14496-12 section 8.1.1).
+pub(super) fn data_header(data_bytes: u64) -> Vec<u8> {
+    match u32::try_from(data_bytes.saturating_add(8)) {
+        Ok(size) => [&size.to_be_bytes(), b"mdat".as_slice()].concat(),
+        Err(_) => {
+            let size = data_bytes.saturating_add(16).to_be_bytes();
+            [b"\0\0\0\x01mdat".as_slice(), &size].concat()
+        }
+    }
 }
 
 /// The plan's tracks with positions.

@@ -1,5 +1,5 @@
-//! What becomes of ffmpeg's file: it is measured against the plan, gets its true movie header, is hashed and
-//! put on disk.
+//! A written file is measured against the plan. What ffmpeg wrote also gets its true movie header, is hashed and put on
+//! disk.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,6 +9,7 @@ use std::path::Path;
 use ring::digest::{Context, SHA256};
 
 use super::feed::placed;
+use super::interleave::sound_of;
 use super::movie::{self, Label, MovieError, Times};
 use super::mp4::{ReadError, SourceIndex, Track, top_level};
 use super::plan::{OutputTrack, Plan};
@@ -20,9 +21,9 @@ pub(super) enum FinishError {
     #[error("the movie header needs {needed_bytes} bytes")]
     HeaderTooLarge { needed_bytes: usize },
     /// The file does not hold the samples of the plan.
-    #[error("ffmpeg wrote other samples than it was given: {0}")]
+    #[error("the file has other samples than were planned: {0}")]
     OtherSamples(String),
-    #[error("ffmpeg wrote a file that cannot be read")]
+    #[error("the file cannot be read")]
     Unreadable(#[from] ReadError),
     #[error(transparent)]
     Movie(#[from] MovieError),
@@ -47,15 +48,7 @@ pub(super) fn seal(
 ) -> Result<Sealed, FinishError> {
     let file = File::options().read(true).write(true).open(path)?;
     let written = SourceIndex::read(&file)?;
-    let video = positions_of(&plan.video, &written.video, "video")?;
-    let sound = match (plan.sound.as_ref().filter(|_| with_sound), &written.audio) {
-        (None, None) => Vec::new(),
-        (Some(planned), Some(found)) => positions_of(planned, found, "sound")?,
-        (Some(_), None) => {
-            return Err(FinishError::OtherSamples("the sound is missing".to_owned()));
-        }
-        (None, Some(_)) => return Err(FinishError::OtherSamples("there is sound".to_owned())),
-    };
+    let (video, sound) = places_of(plan, with_sound, &written)?;
     let tracks = placed(plan, with_sound, &video, &sound);
     let moov = movie::encode(&tracks, Times::Shown, Some(label))?;
     replace_header(&file, moov)?;
@@ -69,6 +62,61 @@ pub(super) fn seal(
         size_bytes: file.metadata()?.len(),
         head,
     })
+}
+
+/// Compares the tables of a file that is complete with the plan, and with the places that its samples were given. Blocks.
+pub(super) fn check(
+    file: &File,
+    plan: &Plan,
+    with_sound: bool,
+    video: &[u64],
+    sound: &[u64],
+) -> Result<(), FinishError> {
+    let written = SourceIndex::read(file)?;
+    let (video_found, sound_found) = places_of(plan, with_sound, &written)?;
+    if (video_found.as_slice(), sound_found.as_slice()) != (video, sound) {
+        return Err(FinishError::OtherSamples("they lie elsewhere".to_owned()));
+    }
+    let tracks = [
+        (Some(&plan.video), Some(&written.video)),
+        (sound_of(plan, with_sound), written.audio.as_ref()),
+    ];
+    for (planned, found) in tracks {
+        let (Some(planned), Some(found)) = (planned, found) else {
+            continue;
+        };
+        let mut pairs = planned.samples.iter().zip(&found.samples);
+        if planned.timescale != found.timescale
+            || pairs.any(|(planned, found)| (planned.dts, planned.pts) != (found.dts, found.pts()))
+        {
+            return Err(FinishError::OtherSamples(
+                "they have other times".to_owned(),
+            ));
+        }
+    }
+    let mut pairs = plan.video.samples.iter().zip(&written.video.samples);
+    if pairs.any(|(planned, found)| planned.sync != found.sync) {
+        return Err(FinishError::OtherSamples("other key frames".to_owned()));
+    }
+    Ok(())
+}
+
+/// Where each planned sample of the picture and of the sound is in the file.
+fn places_of(
+    plan: &Plan,
+    with_sound: bool,
+    written: &SourceIndex,
+) -> Result<(Vec<u64>, Vec<u64>), FinishError> {
+    let video = positions_of(&plan.video, &written.video, "video")?;
+    let sound = match (sound_of(plan, with_sound), &written.audio) {
+        (None, None) => Vec::new(),
+        (Some(planned), Some(found)) => positions_of(planned, found, "sound")?,
+        (Some(_), None) => {
+            return Err(FinishError::OtherSamples("the sound is missing".to_owned()));
+        }
+        (None, Some(_)) => return Err(FinishError::OtherSamples("there is sound".to_owned())),
+    };
+    Ok((video, sound))
 }
 
 /// Where each planned sample is in the file: the sizes must agree one by one.

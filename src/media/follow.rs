@@ -17,8 +17,9 @@ use std::time::Duration;
 use ring::digest::{Context, SHA256};
 
 use super::finish::padded;
-use super::movie::{self, Label, PlacedTrack, Times};
-use super::plan::{OutputTrack, Plan};
+use super::interleave::{media_bytes, positions};
+use super::movie::{self, Label, Times};
+use super::plan::Plan;
 
 /// How often the growing file is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -207,7 +208,7 @@ fn foresee_head(
     };
     let room = room_bytes + 8;
     let media_start = (type_bytes + room + media_header.len()) as u64;
-    let (video, sound) = foresee_positions(plan, with_sound, media_start);
+    let (video, sound) = positions(plan, with_sound, media_start);
     let tracks = super::feed::placed(plan, with_sound, &video, &sound);
     let Ok(moov) = movie::encode(&tracks, Times::Shown, Some(label)) else {
         return Ok(None);
@@ -218,60 +219,4 @@ fn foresee_head(
     head.extend_from_slice(&moov);
     head.extend_from_slice(&media_header);
     Ok(Some(head))
-}
-
-fn sound_of(plan: &Plan, with_sound: bool) -> Option<&OutputTrack> {
-    plan.sound.as_ref().filter(|_| with_sound)
-}
-
-fn media_bytes(plan: &Plan, with_sound: bool) -> u64 {
-    [Some(&plan.video), sound_of(plan, with_sound)]
-        .into_iter()
-        .flatten()
-        .flat_map(|track| &track.samples)
-        .map(|sample| u64::from(sample.size))
-        .sum()
-}
-
-/// Where the samples will be: ffmpeg interleaves by decode time, the video first where both are equal.
-fn foresee_positions(plan: &Plan, with_sound: bool, media_start: u64) -> (Vec<u64>, Vec<u64>) {
-    let video = PlacedTrack {
-        track: &plan.video,
-        is_video: true,
-        positions: &[],
-    };
-    let video_times = video.needed_times();
-    let (sound, sound_times) = match sound_of(plan, with_sound) {
-        Some(track) => {
-            let placed = PlacedTrack {
-                track,
-                is_video: false,
-                positions: &[],
-            };
-            (track.samples.as_slice(), placed.needed_times())
-        }
-        None => (&[][..], (1, Vec::new())),
-    };
-    let mut positions = (Vec::new(), Vec::new());
-    let mut at = media_start;
-    loop {
-        let (next_video, next_sound) = (positions.0.len(), positions.1.len());
-        let video_first = match (video_times.1.get(next_video), sound_times.1.get(next_sound)) {
-            (None, None) => return positions,
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
-            (Some(video), Some(sound)) => {
-                i128::from(*video) * i128::from(sound_times.0)
-                    <= i128::from(*sound) * i128::from(video_times.0)
-            }
-        };
-        let size = if video_first {
-            positions.0.push(at);
-            plan.video.samples[next_video].size
-        } else {
-            positions.1.push(at);
-            sound[next_sound].size
-        };
-        at += u64::from(size);
-    }
 }

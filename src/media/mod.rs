@@ -1,7 +1,7 @@
-//! Footage: reading MP4, planning a cut, cutting with ffmpeg, measuring what was made.
+//! Footage: reading MP4, planning a cut, cutting with ffmpeg or without, measuring what was made.
 //!
 //! [`cut`] is the way through: [`open_footage`] indexes each file, [`plan`] decides sample by sample what
-//! is shown, ffmpeg copies those samples into a new file, and the file is measured against the plan and gets
+//! is shown, ffmpeg or `splice` copies those samples into a new file, and the file is measured against the plan and has
 //! the movie header that shows exactly the window. This room knows nothing of the catalog's rows or of gRPC.
 
 mod cut;
@@ -10,15 +10,17 @@ mod feed;
 mod ffmpeg;
 mod finish;
 mod follow;
+mod interleave;
 mod movie;
 pub mod mp4;
 mod open;
 mod order;
 pub mod plan;
+mod splice;
 
 pub use cut::{Prepared, cut};
 pub use facts::{FileFacts, facts_of_open, read_facts};
 pub use ffmpeg::Format;
 pub use mp4::ReadError;
 pub use open::{CUT_PREFIX, Engine, OpenError, OpenFootage, open_footage, sweep_scratch};
-pub use order::{CutError, CutOrder, CutOutcome, CutProgress, Source};
+pub use order::{CutError, CutOrder, CutOutcome, CutProgress, EngineChoice, Source};

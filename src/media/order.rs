@@ -32,6 +32,16 @@ pub struct Source {
     pub file: Result<Arc<File>, GapReason>,
 }
 
+/// What copies the samples of a clip into its file. The clips show the same; their bytes differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// This service itself where it can, else ffmpeg. It can for MP4 sources, fragmented or not, whose picture is H.264
+    /// or H.265 and whose sound is AAC, or that have none.
+    Auto,
+    /// ffmpeg.
+    Ffmpeg,
+}
+
 /// A clip to be cut.
 #[derive(Debug)]
 pub struct CutOrder {
@@ -46,7 +56,9 @@ pub struct CutOrder {
     pub output: PathBuf,
     /// What the clip is called inside the file, such as the camera's name.
     pub title: String,
-    /// How long ffmpeg may take.
+    /// What copies the samples.
+    pub engine: EngineChoice,
+    /// How long copying may take.
     pub deadline: Duration,
     /// Whether the clip must survive a loss of power. One that is only made to be packed need not.
     pub is_durable: bool,
@@ -94,7 +106,7 @@ pub struct CutOutcome {
     pub video: VideoFormat,
     /// The sound, if any.
     pub audio: Option<AudioFormat>,
-    /// How ffmpeg was called; the output stands for the path.
+    /// How ffmpeg was called, with OUTPUT for the path; or this program and its version, where ffmpeg was not.
     pub engine: String,
 }
 

@@ -26,7 +26,9 @@ use crate::domain::coverage::{GAP_TOLERANCE, Gap};
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::domain::time::TimeRange;
 use crate::media::plan::{CutWarning, PlanError, WarningKind};
-use crate::media::{self, CutError, CutOrder, CutOutcome, CutProgress, Engine, Prepared};
+use crate::media::{
+    self, CutError, CutOrder, CutOutcome, CutProgress, Engine, EngineChoice, Prepared,
+};
 use crate::repository::{Store, StoreError};
 
 /// Disk that must stay free beside a clip, so that the database and the recorder have room.
@@ -296,6 +298,7 @@ impl ClipWork {
             gap_tolerance: GAP_TOLERANCE,
             output: part.clone(),
             title: spec.camera_id.to_string(),
+            engine: EngineChoice::Ffmpeg,
             deadline: self.settings.timeout,
             is_durable: true,
         };

@@ -114,3 +114,103 @@ fn progress_rises_to_the_end() {
         (ms(30_000), last.bytes_total)
     );
 }
+
+/// Cuts without an ffmpeg to be found.
+fn cut_without_ffmpeg(
+    sources: Vec<Source>,
+    deadline: Duration,
+    cancel: &CancellationToken,
+) -> (tempfile::TempDir, Result<CutOutcome, CutError>) {
+    let folder = tempfile::tempdir().unwrap();
+    let order = CutOrder {
+        output: folder.path().join("clip.part"),
+        engine: EngineChoice::Auto,
+        deadline,
+        ..order(sources, ms(1_400), ms(23_000))
+    };
+    let made = run_order_with(Path::new("/nowhere/ffmpeg"), order, cancel);
+    if made.is_err() {
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+    }
+    (folder, made)
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn what_cameras_write_needs_no_ffmpeg() {
+    for layout in [Layout::Fragmented, Layout::Progressive, Layout::Mixed] {
+        let recording = Recipe {
+            layout,
+            b_frames: 2,
+            ..Recipe::plain()
+        }
+        .record();
+        let clip = finished(cut_without_ffmpeg(
+            recording.sources(),
+            MINUTE,
+            &CancellationToken::new(),
+        ));
+        assert_eq!(clip.outcome.engine, OURS);
+        check_frames(&clip, &recording.between(ms(1_400), ms(23_000)));
+    }
+}
+
+#[test]
+fn what_only_ffmpeg_can_repack_names_it_when_it_is_missing() {
+    let recording = Recipe {
+        layout: Layout::MpegTs,
+        ..Recipe::plain()
+    }
+    .record();
+    let (_, made) = cut_without_ffmpeg(recording.sources(), MINUTE, &CancellationToken::new());
+    let error = made.unwrap_err();
+    assert!(matches!(error, CutError::FfmpegMissing { .. }), "{error}");
+}
+
+#[test]
+fn a_copy_is_the_same_to_the_byte_each_time() {
+    let sources = Recipe::plain().record().sources();
+    let [one, other] = [(); 2].map(|()| {
+        let made = cut_without_ffmpeg(sources.clone(), MINUTE, &CancellationToken::new());
+        std::fs::read(finished(made).path()).unwrap()
+    });
+    assert!(one == other);
+}
+
+#[test]
+fn a_copy_ends_when_it_is_called_off_or_its_time_is_over_and_leaves_nothing() {
+    let sources = Recipe::plain().record().sources();
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let (_, made) = cut_without_ffmpeg(sources.clone(), MINUTE, &cancel);
+    assert!(matches!(made, Err(CutError::Cancelled)), "{made:?}");
+    let (_, made) = cut_without_ffmpeg(sources, Duration::ZERO, &CancellationToken::new());
+    assert!(matches!(made, Err(CutError::TimedOut)), "{made:?}");
+}
+
+#[test]
+fn the_progress_of_a_copy_rises_to_the_end() {
+    let recording = Recipe::plain().record();
+    let folder = tempfile::tempdir().unwrap();
+    let order = CutOrder {
+        output: folder.path().join("clip.part"),
+        engine: EngineChoice::Auto,
+        ..order(recording.sources(), ms(0), ms(30_000))
+    };
+    let mut seen = Vec::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let made = runtime.block_on(cut(
+        &engine_at(Path::new("/nowhere/ffmpeg"), folder.path()),
+        order,
+        &CancellationToken::new(),
+        |progress| seen.push(progress),
+    ));
+    assert_eq!(made.unwrap().engine, OURS);
+    assert!(seen.is_sorted_by_key(|progress| (progress.media_done, progress.bytes_done)));
+    let last = seen.last().unwrap();
+    assert_eq!(
+        (last.media_done, last.bytes_done),
+        (ms(30_000), last.bytes_total)
+    );
+}

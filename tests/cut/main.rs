@@ -1,4 +1,4 @@
-//! Clips are compared with the footage they were cut from, frame by frame.
+//! Clips are compared with the footage they were cut from, frame by frame. Both engines cut them.
 
 #![allow(
     clippy::disallowed_methods,
@@ -22,7 +22,9 @@ use footage::{Frame, Layout, Recipe, Recording, decode, epoch, ms, run};
 use heldar_footage::domain::coverage::GapReason;
 use heldar_footage::domain::time::TimeRange;
 use heldar_footage::media::plan::WarningKind;
-use heldar_footage::media::{CutError, CutOrder, CutOutcome, Engine, Format, Source, cut};
+use heldar_footage::media::{
+    CutError, CutOrder, CutOutcome, Engine, EngineChoice, Format, Source, cut,
+};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +51,7 @@ fn order(sources: Vec<Source>, from: TimeDelta, to: TimeDelta) -> CutOrder {
         gap_tolerance: ms(1000),
         output: PathBuf::new(),
         title: "gate_a_01".to_owned(),
+        engine: EngineChoice::Ffmpeg,
         deadline: Duration::from_secs(60),
         is_durable: true,
     }
@@ -86,7 +89,34 @@ fn run_order(order: CutOrder) -> Result<CutOutcome, CutError> {
     run_order_with(Path::new("ffmpeg"), order, &CancellationToken::new())
 }
 
+/// Cuts with both engines, which must show the same and say the same of it. Answers what ffmpeg copied; what is true of
+/// it is true of both.
 fn cut_sources(
+    sources: Vec<Source>,
+    from: TimeDelta,
+    to: TimeDelta,
+) -> (tempfile::TempDir, Result<CutOutcome, CutError>) {
+    let [theirs, ours] = [EngineChoice::Ffmpeg, EngineChoice::Auto]
+        .map(|engine| cut_sources_with(engine, sources.clone(), from, to));
+    match (&theirs.1, &ours.1) {
+        (Ok(of_theirs), Ok(of_ours)) => {
+            assert!(of_theirs.engine.starts_with("ffmpeg "));
+            if is_copied(&sources) {
+                assert_eq!(of_ours.engine, OURS);
+            }
+            check_same((&theirs.0, of_theirs), (&ours.0, of_ours));
+        }
+        (Err(theirs), Err(ours)) => assert_eq!(theirs.to_string(), ours.to_string()),
+        (theirs, ours) => panic!("{theirs:?}, but {ours:?}"),
+    }
+    theirs
+}
+
+/// The engine that a clip names which was cut without ffmpeg.
+const OURS: &str = concat!("heldar-footage ", env!("CARGO_PKG_VERSION"));
+
+fn cut_sources_with(
+    engine: EngineChoice,
     sources: Vec<Source>,
     from: TimeDelta,
     to: TimeDelta,
@@ -95,9 +125,47 @@ fn cut_sources(
     let output = folder.path().join("clip.part");
     let made = run_order(CutOrder {
         output,
+        engine,
         ..order(sources, from, to)
     });
     (folder, made)
+}
+
+/// Whether these are sources that need no ffmpeg.
+fn is_copied(sources: &[Source]) -> bool {
+    sources.iter().all(|source| source.name.ends_with(".mp4"))
+}
+
+/// Checks that two clips show the same frames at the same times, sound the same and describe themselves so.
+fn check_same(
+    (of_one, one): (&tempfile::TempDir, &CutOutcome),
+    (of_other, other): (&tempfile::TempDir, &CutOutcome),
+) {
+    let [path, other_path] = [of_one, of_other].map(|folder| folder.path().join("clip.part"));
+    assert!(decode(&path) == decode(&other_path), "they show the same");
+    if one.audio.is_some() {
+        let sound = footage::decode_sound(&path, 48_000);
+        assert!(
+            sound == footage::decode_sound(&other_path, 48_000),
+            "they sound the same"
+        );
+    }
+    let told = |outcome: &CutOutcome| CutOutcome {
+        engine: String::new(),
+        sha256: [0; 32],
+        size_bytes: 0,
+        ..outcome.clone()
+    };
+    assert_eq!(
+        format!("{:?}", told(one)),
+        format!("{:?}", told(other)),
+        "they say the same"
+    );
+    for (path, outcome) in [(&path, one), (&other_path, other)] {
+        let bytes = std::fs::read(path).unwrap();
+        assert_eq!(outcome.size_bytes, bytes.len() as u64);
+        assert_eq!(outcome.sha256, <[u8; 32]>::from(Sha256::digest(&bytes)));
+    }
 }
 
 fn check_gap(clip: &Clip, from: i64, to: i64, reason: GapReason) {
@@ -124,7 +192,10 @@ fn make_executable(script: &Path) {
 }
 
 fn cut_clip(sources: Vec<Source>, from: TimeDelta, to: TimeDelta) -> Clip {
-    let (folder, made) = cut_sources(sources, from, to);
+    finished(cut_sources(sources, from, to))
+}
+
+fn finished((folder, made): (tempfile::TempDir, Result<CutOutcome, CutError>)) -> Clip {
     let outcome = made.unwrap_or_else(|error| panic!("{error}: {error:?}"));
     Clip { folder, outcome }
 }

@@ -12,7 +12,7 @@
 mod chains;
 mod sound;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod times;
 mod video;
 mod walk;

@@ -12,9 +12,9 @@ const FRAME_MS: i64 = 40;
 
 /// A segment whose samples are named by their offset: segment × 1,000,000 + frame in the order shown.
 #[derive(Clone, Debug)]
-struct Made {
+pub(in crate::media) struct Made {
     start_ms: i64,
-    frames: i64,
+    pub(in crate::media) frames: i64,
     gop: i64,
     reordered: bool,
     starts_with_key: bool,
@@ -29,7 +29,7 @@ fn at_ms(milliseconds: i64) -> DateTime<Utc> {
     epoch() + TimeDelta::milliseconds(milliseconds)
 }
 
-fn window(from_ms: i64, to_ms: i64) -> TimeRange {
+pub(in crate::media) fn window(from_ms: i64, to_ms: i64) -> TimeRange {
     TimeRange::new(at_ms(from_ms), at_ms(to_ms)).expect("from before to")
 }
 
@@ -56,7 +56,7 @@ impl Made {
         frame % self.gop == 0 && (frame > 0 || self.starts_with_key)
     }
 
-    fn segment(&self, number: usize) -> Segment {
+    pub(in crate::media) fn segment(&self, number: usize) -> Segment {
         let ticks = FRAME_MS * i64::from(self.timescale) / 1000;
         let samples: Vec<Sample> = self
             .decode_order()
@@ -116,7 +116,8 @@ fn entry() -> SampleEntry {
         sample_rate_hz: 0,
         channels: 0,
         nal_length_bytes: Some(4),
-        bytes: Vec::new(),
+        // A box whose fixed fields are all there.
+        bytes: [b"\0\0\0\x56avc1".as_slice(), &[0; 78]].concat(),
         quicktime_sound: false,
     }
 }
@@ -241,7 +242,7 @@ fn check(made: &[Made], from_ms: i64, to_ms: i64) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn any_segments() -> impl Strategy<Value = Vec<Made>> {
+pub(in crate::media) fn any_segments() -> impl Strategy<Value = Vec<Made>> {
     let one = (
         prop_oneof![3 => Just(0i64), 1 => -30i64..0, 1 => 1i64..20, 1 => 30i64..90],
         20i64..90,
@@ -290,7 +291,7 @@ proptest! {
     }
 }
 
-fn plain(start_s: i64, length_s: i64) -> Made {
+pub(in crate::media) fn plain(start_s: i64, length_s: i64) -> Made {
     Made {
         start_ms: start_s * 1000,
         frames: length_s * 25,

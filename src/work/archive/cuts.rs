@@ -23,7 +23,9 @@ use crate::domain::clip::LONGEST_CLIP;
 use crate::domain::coverage::{GAP_TOLERANCE, Gap, GapReason};
 use crate::domain::time::TimeRange;
 use crate::media::plan::PlanError;
-use crate::media::{self, CUT_PREFIX, CutError, CutOrder, CutOutcome, Engine, Prepared, Source};
+use crate::media::{
+    self, CUT_PREFIX, CutError, CutOrder, CutOutcome, Engine, EngineChoice, Prepared, Source,
+};
 use crate::repository::Store;
 use crate::work::clip::LOOK_AROUND;
 use crate::work::roots::Roots;
@@ -319,6 +321,7 @@ impl Cutter<'_> {
             gap_tolerance: GAP_TOLERANCE,
             output: output.clone(),
             title: order.title.clone(),
+            engine: order.engine(),
             is_durable: false,
             deadline: self
                 .timeout
@@ -334,6 +337,14 @@ impl Cutter<'_> {
 }
 
 impl Order {
+    fn engine(&self) -> EngineChoice {
+        match self.piece {
+            Some(_) => EngineChoice::Auto,
+            // As CreateClip cuts it.
+            None => EngineChoice::Ffmpeg,
+        }
+    }
+
     /// One file has one set of parameters; what the others cover becomes clips of its own. Each of these windows is
     /// shorter than this one, so there is an end to them.
     fn others(&self, outcome: &CutOutcome) -> Vec<Self> {

@@ -4,8 +4,7 @@ use heldar_footage::proto::{self, JobState};
 
 use super::asking::{
     all_of, archive_of, ask, check_bytes, delete, download, entry, everything, header_of, later,
-    make, one_cut, plan, rest_of, stream, submit, thirty_seconds, trimmed, two_cameras,
-    with_footage,
+    make, one_cut, plan, rest_of, stream, submit, thirty_seconds, two_cameras, with_footage,
 };
 use super::jobs::{packing, with_a_long_recording};
 use crate::footage::{epoch, ms};
@@ -62,10 +61,10 @@ async fn an_ffmpeg_that_finds_the_disk_full_fails_the_job_and_ends_the_stream_as
         "echo \"av_interleaved_write_frame(): No space left on device\" >&2\nexit 228",
     );
     let server = site.start().await;
-    let job_id = submit(&server, later(trimmed(1_000, 15_000))).await;
+    let job_id = submit(&server, later(one_cut())).await;
     let job = ended(&server, &job_id).await;
     assert_eq!(failure(&site, &job).0, "DISK_FULL");
-    let refused = stream(&server, trimmed(1_000, 15_000)).await.unwrap_err();
+    let refused = stream(&server, one_cut()).await.unwrap_err();
     assert_eq!(
         (refused.code(), crate::server::reason(&refused).as_str()),
         (tonic::Code::ResourceExhausted, "DISK_FULL")

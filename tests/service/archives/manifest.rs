@@ -175,8 +175,6 @@ async fn the_manifest_says_what_was_asked_for_what_is_there_and_where_it_comes_f
         } else {
             &others[0]
         };
-        let engine = part["engine"].as_str().unwrap();
-        assert!(!engine.is_empty());
         let hidden = if number == 0 { 0.4 } else { 0.0 };
         assert_eq!(
             *part,
@@ -188,7 +186,7 @@ async fn the_manifest_says_what_was_asked_for_what_is_there_and_where_it_comes_f
                 "hidden_lead_s": hidden,
                 "size_bytes": bytes.len(),
                 "sha256": sha256(&bytes),
-                "engine": engine,
+                "engine": concat!("heldar-footage ", env!("CARGO_PKG_VERSION")),
                 "segment_ids": [segment.id],
             })
         );

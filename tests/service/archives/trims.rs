@@ -1,13 +1,15 @@
 //! Trimmed recordings and clips in archives, frame by frame.
 
-use heldar_footage::proto::{self, ArchiveLayout};
+use heldar_footage::proto::{self, ArchiveLayout, JobState};
 
-use super::asking::{ask, make, trimmed};
+use super::asking::{archive_of, ask, later, make, submit, trimmed};
 use super::unpacked::{Unpacked, fetch, of};
 use crate::footage::{Frame, Layout, Recipe, decode, epoch, ms};
 use crate::recorder::{
     self, CAMERA, check_decodes, check_frames, cut, heldar_name, import, lay, place, unfollowed,
 };
+use crate::server::ended;
+use crate::stand_in::script;
 
 /// The frames of all entries, one after another.
 fn shown(unpacked: &Unpacked) -> Vec<Frame> {
@@ -81,6 +83,42 @@ async fn trimmed_recordings_together_show_exactly_the_frames_of_a_clip_of_the_wi
             &clips.iter().collect::<Vec<_>>(),
             &archives.iter().collect::<Vec<_>>(),
         );
+    }
+}
+
+#[tokio::test]
+async fn recordings_are_trimmed_by_an_ffmpeg_only_where_it_is_needed() {
+    for (layout, needs_ffmpeg) in [
+        (Layout::Fragmented, false),
+        (Layout::Progressive, false),
+        (Layout::MpegTs, true),
+    ] {
+        let recording = Recipe {
+            length_s: 20,
+            layout,
+            ..Recipe::plain()
+        }
+        .record();
+        let mut site = unfollowed();
+        for segment in &recording.segments {
+            // What a file is, its content says and not its name.
+            let name = heldar_name(CAMERA, epoch() + segment.start);
+            place(&site, &name, &segment.path);
+        }
+        import(&site, &[]);
+        script(&mut site, "broken-ffmpeg", "exit 9");
+        let server = site.start().await;
+        let job_id = submit(&server, later(trimmed(1_400, 18_200))).await;
+        let job = ended(&server, &job_id).await;
+        if needs_ffmpeg {
+            assert_eq!(job.state(), JobState::Failed, "{layout:?}: {job:?}");
+            server.stop_with_archives(&site, &[]);
+            continue;
+        }
+        let archive = archive_of(&job);
+        let frames = shown(&fetch(&server, &archive).await);
+        check_frames(&frames, &recording.between(ms(1_400), ms(18_200)));
+        server.stop_with_archives(&site, &[&archive]);
     }
 }
 

@@ -1,6 +1,11 @@
-//! Cutting a clip: open what is there, plan, let ffmpeg copy, measure and finish.
+//! Cutting a clip: open what is there, plan, have the samples copied, measure and finish.
+//!
+//! The samples are copied by ffmpeg (`by_ffmpeg`) or without it (`by_copy`); what they are and how they are shown is in
+//! the plan, so that both give clips which show the same.
 
-use std::ffi::OsString;
+mod by_copy;
+mod by_ffmpeg;
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,26 +15,22 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
 
-use super::feed::{Feed, FeedOutcome};
-use super::ffmpeg::{Format, Progress, copy_arguments};
-use super::finish::{FinishError, Sealed, hash, seal};
-use super::follow::Follower;
-use super::movie::{self, Label, Times};
-use super::open::{Engine, FFMPEG_MEMORY_BYTES, OpenError, open_footage};
-use super::order::{CutError, CutOrder, CutOutcome, CutProgress, Source};
-use super::plan::{CutWarning, Footage, OutputTrack, Plan, PlanError, Segment, WarningKind, plan};
+use super::feed::BrokenSource;
+use super::ffmpeg::Format;
+use super::movie::Label;
+use super::open::{Engine, OpenError, OpenFootage, open_footage};
+use super::order::{CutError, CutOrder, CutOutcome, CutProgress, EngineChoice, Source};
+use super::plan::{CutWarning, Footage, Plan, PlanError, Segment, WarningKind, plan};
 use crate::domain::catalog::{AudioFormat, VideoFormat};
 use crate::domain::coverage::GapReason;
 use crate::domain::time::TimeRange;
-use crate::process::{Feeder, Heard, Job, Limits, ProcessError};
-
-/// ffmpeg reports ten times a second; silence this long means that it hangs.
-const IDLE_LIMIT: Duration = Duration::from_secs(30);
+use crate::process::ProcessError;
 
 /// Footage opened and placed in time.
 pub struct Prepared {
     segments: Vec<Segment>,
-    files: Vec<Option<Arc<File>>>,
+    /// What was opened of each segment.
+    opened: Vec<Option<OpenFootage>>,
 }
 
 impl Prepared {
@@ -44,16 +45,19 @@ impl Prepared {
     ) -> Result<Self, CutError> {
         let mut prepared = Self {
             segments: Vec::with_capacity(sources.len()),
-            files: Vec::with_capacity(sources.len()),
+            opened: Vec::with_capacity(sources.len()),
         };
         for source in sources {
             if cancel.is_cancelled() {
                 return Err(CutError::Cancelled);
             }
-            let (file, footage) = match source.file {
+            let (opened, footage) = match source.file {
                 Err(reason) => (None, Footage::Unusable(reason)),
                 Ok(file) => match open_footage(engine, file, cancel).await {
-                    Ok(open) => (Some(open.file), Footage::Indexed(open.index)),
+                    Ok(open) => {
+                        let index = Arc::clone(&open.index);
+                        (Some(open), Footage::Indexed(index))
+                    }
                     Err(OpenError::Repack(error))
                         if !matches!(error, ProcessError::Failed { .. }) =>
                     {
@@ -66,7 +70,7 @@ impl Prepared {
                     }
                 },
             };
-            prepared.files.push(file);
+            prepared.opened.push(opened);
             prepared.segments.push(Segment {
                 id: source.id,
                 name: source.name,
@@ -98,7 +102,7 @@ impl Prepared {
 
 /// Cuts a clip.
 ///
-/// `on_progress` is called from this task, several times a second while ffmpeg copies. A source that breaks
+/// `on_progress` is called from this task, several times a second while the samples are copied. A source that breaks
 /// on the way is left out as [`GapReason::FileDamaged`] and the cut begins anew.
 ///
 /// # Errors
@@ -122,12 +126,19 @@ pub async fn cut(
             plan: &plan,
             with_sound: with_sound && plan.sound.is_some(),
             header_room,
-            draft: &draft.path,
+            draft: &draft,
             title: &order.title,
             deadline: order.deadline,
             is_durable: order.is_durable,
         };
-        match attempt.run(cancel, &mut on_progress).await {
+        let made = if let Some(segment) = attempt.overstated() {
+            Err(Failure::BrokenSource { segment })
+        } else if order.engine == EngineChoice::Auto && attempt.can_copy() {
+            attempt.by_copy(cancel, &mut on_progress).await
+        } else {
+            attempt.by_ffmpeg(cancel, &mut on_progress).await
+        };
+        match made {
             Ok(finished) => {
                 draft.keep = true;
                 return Ok(outcome(&prepared, &plan, with_sound, finished));
@@ -155,13 +166,19 @@ pub async fn cut(
 /// The file being written, removed unless it is finished.
 struct Draft {
     path: PathBuf,
+    file: Arc<File>,
     keep: bool,
 }
 
 impl Draft {
     fn create(path: PathBuf) -> Result<Self, CutError> {
-        File::create_new(&path).map_err(write_error)?;
-        Ok(Self { path, keep: false })
+        let mut options = File::options();
+        let file = options.read(true).write(true).create_new(true).open(&path);
+        Ok(Self {
+            path,
+            file: Arc::new(file.map_err(write_error)?),
+            keep: false,
+        })
     }
 }
 
@@ -181,7 +198,7 @@ struct Attempt<'a> {
     plan: &'a Arc<Plan>,
     with_sound: bool,
     header_room: Option<usize>,
-    draft: &'a Path,
+    draft: &'a Draft,
     title: &'a str,
     deadline: Duration,
     is_durable: bool,
@@ -213,104 +230,58 @@ struct Made {
 }
 
 impl Attempt<'_> {
-    async fn run(
-        &self,
-        cancel: &CancellationToken,
-        on_progress: &mut (impl FnMut(CutProgress) + Send),
-    ) -> Result<Made, Failure> {
-        let format = format_of(self.plan, self.with_sound);
-        let header_bytes = match self.header_room {
-            Some(bytes) => bytes,
-            None => self.header_bytes()?,
-        };
-        let files = self
-            .plan
-            .pieces
-            .iter()
-            .filter_map(|piece| self.prepared.files[piece.segment].clone())
-            .collect();
-        let quicktime = format == Format::QuickTime;
-        let feed = Feed::new(self.plan, self.with_sound, quicktime, files).map_err(mismatch)?;
-        let fed = FeedOutcome::default();
-        let feeder: Feeder = {
-            let fed = fed.clone();
-            Box::new(move |pipe| feed.write(pipe, &fed))
-        };
-        let arguments = copy_arguments(format, header_bytes, self.draft);
-        let engine = command_line(&self.engine.ffmpeg, &arguments);
-        let follower = Follower::start(
-            self.draft,
-            self.plan,
-            self.with_sound,
-            self.label(),
-            header_bytes,
-            self.is_durable,
-        )
-        .ok();
-        let media_total = self.plan.duration_shown;
-        let mut progress = Progress::default();
-        let ran = Job::new(self.engine.ffmpeg.clone(), self.deadline)
-            .arguments(arguments)
-            .idle_limit(IDLE_LIMIT)
-            .limits(Limits {
-                memory_bytes: Some(FFMPEG_MEMORY_BYTES),
-                cpu_s: Some(self.deadline.as_secs() + 1),
-                file_bytes: Some(self.plan.expected_bytes + 2 * header_bytes as u64 + (1 << 20)),
-            })
-            .input(feeder)
-            .run(cancel, |line| {
-                if !progress.hear(line) {
-                    return Heard::Nothing;
-                }
-                let media = TimeDelta::from_std(progress.media).unwrap_or(media_total);
-                on_progress(CutProgress {
-                    media_done: media.min(media_total),
-                    media_total,
-                    bytes_done: progress
-                        .bytes
-                        .saturating_sub(header_bytes as u64)
-                        .min(self.plan.expected_bytes),
-                    bytes_total: self.plan.expected_bytes,
-                });
-                Heard::Progress
-            })
-            .await;
-        if let Some(broken) = fed.broken() {
-            let segment = self.plan.pieces[broken.piece].segment;
-            let name = &self.prepared.segments[segment].name;
-            tracing::warn!(source = name, error = %broken.error, "a source broke while it was cut");
-            return Err(Failure::BrokenSource { segment });
-        }
-        ran.map_err(|error| self.ffmpeg_failure(error, progress))?;
-        let finished = self.finish(follower).await?;
-        on_progress(CutProgress {
-            media_done: media_total,
-            media_total,
-            bytes_done: self.plan.expected_bytes,
-            bytes_total: self.plan.expected_bytes,
-        });
-        Ok(Made {
-            finished,
-            format,
-            engine,
-        })
+    /// The file of each piece.
+    fn files(&self) -> Vec<Arc<File>> {
+        self.opened()
+            .map(|opened| Arc::clone(&opened.file))
+            .collect()
     }
 
-    /// Room for the larger of ffmpeg's header and ours.
-    fn header_bytes(&self) -> Result<usize, Failure> {
-        let sizes = |track: Option<&OutputTrack>| -> Vec<u64> {
-            // Far apart, so that every sample is a chunk of its own: the longest that the tables can be.
-            let count = track.map_or(0, |track| track.samples.len() as u64);
-            (0..count).map(|at| at * (1 << 33)).collect()
-        };
-        let (video, sound) = (
-            sizes(Some(&self.plan.video)),
-            sizes(self.plan.sound.as_ref()),
+    /// What each piece was opened as. A piece has samples, so its segment was opened.
+    fn opened(&self) -> impl Iterator<Item = &OpenFootage> {
+        let pieces = self.plan.pieces.iter();
+        pieces.filter_map(|piece| self.prepared.opened[piece.segment].as_ref())
+    }
+
+    /// A segment of which more would be copied than its file has: its tables name the same bytes again and again, and a
+    /// small file could fill the disk.
+    fn overstated(&self) -> Option<usize> {
+        let mut wanted_bytes = vec![0u64; self.plan.pieces.len()];
+        let tracks = [Some(&self.plan.video), self.plan.sound.as_ref()];
+        for sample in tracks
+            .into_iter()
+            .flatten()
+            .flat_map(|track| &track.samples)
+        {
+            wanted_bytes[sample.piece as usize] += u64::from(sample.size);
+        }
+        let mut pieces = self.opened().zip(wanted_bytes).zip(&self.plan.pieces);
+        let ((_, wanted_bytes), piece) =
+            pieces.find(|((opened, wanted_bytes), _)| *wanted_bytes > opened.index.size_bytes)?;
+        let name = &self.prepared.segments[piece.segment].name;
+        tracing::warn!(
+            source = name,
+            wanted_bytes,
+            "a source names bytes of its file twice"
         );
-        let tracks = super::feed::placed(self.plan, self.with_sound, &video, &sound);
-        let longest =
-            movie::encode(&tracks, Times::Shown, Some(&self.label())).map_err(mismatch)?;
-        Ok(longest.len() + 4096)
+        Some(piece.segment)
+    }
+
+    fn broken(&self, broken: &BrokenSource) -> Failure {
+        let segment = self.plan.pieces[broken.piece].segment;
+        let name = &self.prepared.segments[segment].name;
+        tracing::warn!(source = name, error = %broken.error, "a source broke while it was cut");
+        Failure::BrokenSource { segment }
+    }
+
+    /// The progress of a cut that is complete.
+    fn all_done(&self) -> CutProgress {
+        CutProgress {
+            media_done: self.plan.duration_shown,
+            media_total: self.plan.duration_shown,
+            bytes_done: self.plan.expected_bytes,
+            bytes_total: self.plan.expected_bytes,
+        }
     }
 
     fn label(&self) -> Label {
@@ -325,55 +296,6 @@ impl Attempt<'_> {
                 text(requested.start()),
                 text(requested.end())
             ),
-        }
-    }
-
-    /// Seals the file while the rest of it is hashed.
-    async fn finish(&self, follower: Option<Follower>) -> Result<Finished, Failure> {
-        let (path, plan, label) = (self.draft.to_owned(), Arc::clone(self.plan), self.label());
-        let (with_sound, is_durable) = (self.with_sound, self.is_durable);
-        let sealing =
-            tokio::task::spawn_blocking(move || seal(&path, &plan, with_sound, &label, is_durable));
-        let following = async {
-            match follower {
-                Some(follower) => follower.finish().await,
-                None => None,
-            }
-        };
-        let (sealed, foreseen) = tokio::join!(sealing, following);
-        let stopped = |_| Failure::Final(CutError::Cancelled);
-        let Sealed { size_bytes, head } =
-            sealed.map_err(stopped)?.map_err(|error| match error {
-                FinishError::HeaderTooLarge { needed_bytes } => {
-                    Failure::HeaderTooLarge { needed_bytes }
-                }
-                FinishError::Io(error) => Failure::Final(write_error(error)),
-                error => mismatch(error),
-            })?;
-        let sha256 = match foreseen {
-            Some(foreseen) if foreseen.head == head && foreseen.size_bytes == size_bytes => {
-                foreseen.sha256
-            }
-            _ => {
-                tracing::debug!("the clip is not as foreseen; it is hashed again");
-                let path = self.draft.to_owned();
-                tokio::task::spawn_blocking(move || hash(&path))
-                    .await
-                    .map_err(stopped)?
-                    .map_err(|error| Failure::Final(write_error(error)))?
-            }
-        };
-        Ok(Finished { size_bytes, sha256 })
-    }
-
-    fn ffmpeg_failure(&self, error: ProcessError, progress: Progress) -> Failure {
-        // One that was killed refused nothing.
-        let exited =
-            matches!(&error, ProcessError::Failed { status, .. } if status.code().is_some());
-        let refused = exited && progress.media.is_zero();
-        match process_error(error, self.draft) {
-            error @ CutError::FfmpegFailed { .. } if refused => Failure::Refused(error),
-            error => Failure::Final(error),
         }
     }
 }
@@ -413,17 +335,6 @@ fn process_error(error: ProcessError, output: &Path) -> CutError {
             CutError::Write(source)
         }
     }
-}
-
-/// For the record of how a clip was made; the output path is the server's own business.
-fn command_line(program: &OsString, arguments: &[OsString]) -> String {
-    let shown = arguments.split_last().map_or(&[][..], |(_, rest)| rest);
-    std::iter::once(program)
-        .chain(shown)
-        .map(|part| part.to_string_lossy().into_owned())
-        .chain(std::iter::once("OUTPUT".to_owned()))
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 /// MP4 wherever its registry (mp4ra.org) has the codecs.
@@ -483,5 +394,61 @@ fn outcome(prepared: &Prepared, plan: &Plan, with_sound: bool, made: Made) -> Cu
                 channels: u32::from(track.entry.channels),
             }),
         engine: made.engine,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::plan::tests::{plain, window};
+
+    /// The segment of which more is planned than its file has, when the second of two files has so many bytes.
+    fn overstated_in(size_bytes: u64) -> Option<usize> {
+        let mut segments: Vec<Segment> = (0..2)
+            .map(|number| plain(number * 10, 10).segment(number as usize))
+            .collect();
+        let Footage::Indexed(index) = &mut segments[1].footage else {
+            unreachable!("the segments are made with footage");
+        };
+        Arc::get_mut(index).expect("not shared").size_bytes = size_bytes;
+        let opened = segments
+            .iter()
+            .map(|segment| match &segment.footage {
+                Footage::Indexed(index) => Some(OpenFootage {
+                    file: Arc::new(tempfile::tempfile().expect("a temporary file")),
+                    index: Arc::clone(index),
+                    container: index.container,
+                }),
+                Footage::Unusable(_) => None,
+            })
+            .collect();
+        let prepared = Prepared { segments, opened };
+        let plan = prepared.plan(window(0, 20_000), TimeDelta::seconds(1));
+        let attempt = Attempt {
+            engine: &Engine {
+                ffmpeg: "ffmpeg".into(),
+                scratch: PathBuf::new(),
+            },
+            prepared: &prepared,
+            plan: &Arc::new(plan.expect("footage")),
+            with_sound: false,
+            header_room: None,
+            draft: &Draft {
+                path: PathBuf::new(),
+                file: Arc::new(tempfile::tempfile().expect("a temporary file")),
+                keep: true,
+            },
+            title: "",
+            deadline: Duration::ZERO,
+            is_durable: false,
+        };
+        attempt.overstated()
+    }
+
+    #[test]
+    fn a_source_whose_tables_name_more_bytes_than_it_has_is_found_out() {
+        // 250 frames of 100 bytes.
+        assert_eq!(overstated_in(25_000), None);
+        assert_eq!(overstated_in(24_999), Some(1));
     }
 }

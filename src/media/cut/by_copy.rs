@@ -1,0 +1,114 @@
+//! A cut without ffmpeg: `splice` writes the file, in a thread that may block.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Attempt, Failure, Finished, Made, format_of, mismatch, write_error};
+use crate::domain::catalog::Container;
+use crate::media::ffmpeg::Format;
+use crate::media::finish::FinishError;
+use crate::media::interleave::sound_of;
+use crate::media::order::{CutError, CutProgress};
+use crate::media::splice::{Copied, SpliceError, Spliced, splice};
+
+/// What a clip that was cut without ffmpeg names as its engine.
+const ENGINE: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+
+impl Attempt<'_> {
+    /// Whether the samples can be copied without ffmpeg: they come from MP4 as it was recorded, and their codecs are those
+    /// of which every recorder's form is known.
+    pub(super) fn can_copy(&self) -> bool {
+        const PICTURES: [&[u8; 4]; 4] = [b"avc1", b"avc3", b"hvc1", b"hev1"];
+        let picture = &self.plan.video.entry;
+        let is_recorded_mp4 =
+            |container| matches!(container, Container::Mp4 | Container::FragmentedMp4);
+        self.opened()
+            .all(|opened| is_recorded_mp4(opened.container))
+            && PICTURES.contains(&&picture.four_cc)
+            && picture.nal_length_bytes.is_some()
+            && sound_of(self.plan, self.with_sound).is_none_or(|sound| {
+                &sound.entry.four_cc == b"mp4a"
+                    && sound.entry.codec == "aac"
+                    && sound.unit_bytes.is_none()
+            })
+            && format_of(self.plan, self.with_sound) == Format::Mp4
+    }
+
+    /// Copies the samples.
+    pub(super) async fn by_copy(
+        &self,
+        cancel: &CancellationToken,
+        on_progress: &mut (impl FnMut(CutProgress) + Send),
+    ) -> Result<Made, Failure> {
+        let stop = cancel.child_token();
+        // A thread that hangs in a read is not waited for; it stops when it comes back.
+        let _stopped_with_this = stop.clone().drop_guard();
+        let (sender, mut copied) = watch::channel(Copied::default());
+        let (file, plan) = (Arc::clone(&self.draft.file), Arc::clone(self.plan));
+        let (files, label) = (self.files(), self.label());
+        let (with_sound, is_durable) = (self.with_sound, self.is_durable);
+        let mut writing = tokio::task::spawn_blocking(move || {
+            // An attempt before this one may have written.
+            file.set_len(0).map_err(SpliceError::Write)?;
+            let must_stop = || stop.is_cancelled();
+            let on_copied = |copied| {
+                sender.send_replace(copied);
+            };
+            let spliced = splice(
+                &file, &plan, with_sound, &label, &files, must_stop, on_copied,
+            )?;
+            if is_durable {
+                file.sync_data().map_err(SpliceError::Write)?;
+            }
+            Ok(spliced)
+        });
+        let deadline = tokio::time::sleep(self.deadline);
+        tokio::pin!(deadline);
+        let written = loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(Failure::Final(CutError::Cancelled)),
+                () = &mut deadline => return Err(Failure::Final(CutError::TimedOut)),
+                written = &mut writing => break written,
+                Ok(()) = copied.changed() => {
+                    let copied = *copied.borrow_and_update();
+                    on_progress(self.progress_at(copied));
+                }
+            }
+        };
+        let written = written.map_err(|_| Failure::Final(CutError::Cancelled))?;
+        let Spliced { size_bytes, sha256 } = written.map_err(|error| self.splice_failure(error))?;
+        on_progress(self.all_done());
+        Ok(Made {
+            finished: Finished { size_bytes, sha256 },
+            format: Format::Mp4,
+            engine: ENGINE.to_owned(),
+        })
+    }
+
+    fn progress_at(&self, copied: Copied) -> CutProgress {
+        let ticks = i128::from(copied.needed_at.max(0));
+        let us = ticks * 1_000_000 / i128::from(self.plan.video.timescale.max(1));
+        let media_done = TimeDelta::microseconds(i64::try_from(us).unwrap_or(i64::MAX));
+        let whole = self.all_done();
+        CutProgress {
+            media_done: media_done.min(whole.media_total),
+            bytes_done: copied.media_bytes.min(whole.bytes_total),
+            ..whole
+        }
+    }
+
+    fn splice_failure(&self, error: SpliceError) -> Failure {
+        match error {
+            SpliceError::Broken(broken) => self.broken(&broken),
+            SpliceError::Stopped => Failure::Final(CutError::Cancelled),
+            SpliceError::Write(error) | SpliceError::NotAsPlanned(FinishError::Io(error)) => {
+                Failure::Final(write_error(error))
+            }
+            error => mismatch(error),
+        }
+    }
+}

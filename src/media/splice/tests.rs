@@ -1,0 +1,270 @@
+//! What is written against the plan: every table, every byte.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+
+use chrono::{DateTime, TimeDelta};
+use proptest::prelude::*;
+
+use super::*;
+use crate::media::interleave::sound_of;
+use crate::media::mp4::{EditList, Fingerprint, Sample, SampleEntry, SourceIndex, Track};
+use crate::media::plan::tests::{Made, any_segments, plain, window};
+use crate::media::plan::{Footage, OutputTrack, Segment, plan};
+
+/// Bytes of the file that holds the samples of all segments; each segment has a million.
+const SOURCE_BYTES: usize = 6_200_000;
+/// Where the sound of a segment begins among its bytes.
+const SOUND_OFFSET: u64 = 400_000;
+
+fn source_bytes() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| {
+        // No two stretches are alike.
+        let scramble = |at: usize| (at.wrapping_mul(2_654_435_761) >> 13) as u8;
+        (0..SOURCE_BYTES).map(scramble).collect()
+    })
+}
+
+fn source() -> Arc<File> {
+    static FILE: OnceLock<Arc<File>> = OnceLock::new();
+    let file = FILE.get_or_init(|| {
+        let file = tempfile::tempfile().expect("a temporary file");
+        file.write_all_at(source_bytes(), 0).expect("room for it");
+        Arc::new(file)
+    });
+    Arc::clone(file)
+}
+
+/// Sound of 48 kHz beside the picture, all of the same parameters.
+fn sound(number: usize, length_ms: i64) -> Track {
+    let entry = SampleEntry {
+        four_cc: *b"mp4a",
+        codec: "aac".to_owned(),
+        fingerprint: Fingerprint::of(&[b"sound"]),
+        width: 0,
+        height: 0,
+        sample_rate_hz: 48_000,
+        channels: 1,
+        nal_length_bytes: None,
+        bytes: [b"\0\0\0\x24mp4a".as_slice(), &[0; 28]].concat(),
+        quicktime_sound: false,
+    };
+    let count = (length_ms * 48 / 1024) as usize;
+    let samples: Vec<Sample> = (0..count)
+        .map(|at| Sample {
+            offset: number as u64 * 1_000_000 + SOUND_OFFSET + at as u64 * 50,
+            dts: at as i64 * 1024,
+            size: 50 - at as u32 % 3,
+            duration: 1024,
+            composition_offset: 0,
+            sync: true,
+            description: 1,
+        })
+        .collect();
+    Track {
+        id: 2,
+        timescale: 48_000,
+        entry,
+        whole_samples: samples.len(),
+        samples,
+        edits: EditList::default(),
+        display: crate::media::mp4::Display {
+            matrix: [0; 9],
+            width: 0,
+            height: 0,
+        },
+        unit_bytes: None,
+    }
+}
+
+fn segments(made: &[Made], with_sound: bool) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = (0..)
+        .zip(made)
+        .map(|(number, made)| made.segment(number))
+        .collect();
+    for (number, segment) in segments.iter_mut().enumerate().filter(|_| with_sound) {
+        let Footage::Indexed(index) = &mut segment.footage else {
+            unreachable!("the segments are made with footage");
+        };
+        let index = Arc::get_mut(index).expect("not shared");
+        index.audio = Some(sound(number, made[number].frames * 40));
+    }
+    segments
+}
+
+fn label() -> Label {
+    Label {
+        start: DateTime::from_timestamp(1_750_000_000, 0).expect("a time"),
+        title: "gate_a_01".to_owned(),
+        comment: "a test".to_owned(),
+    }
+}
+
+fn spliced(plan: &Plan, with_sound: bool, out: &File) -> Result<Spliced, SpliceError> {
+    let files = vec![source(); plan.pieces.len()];
+    splice(out, plan, with_sound, &label(), &files, || false, |_| {})
+}
+
+/// A minute of picture with sound, and everything of it wanted.
+fn minute() -> Plan {
+    let segments = segments(&[plain(0, 60)], true);
+    plan(&segments, window(0, 60_000), TimeDelta::seconds(1)).expect("footage")
+}
+
+fn check_track(planned: &OutputTrack, found: &Track, bytes: &[u8]) -> Result<(), TestCaseError> {
+    prop_assert_eq!(planned.timescale, found.timescale);
+    prop_assert_eq!(found.whole_samples, planned.samples.len());
+    prop_assert_eq!(found.samples.len(), planned.samples.len());
+    for (planned, found) in planned.samples.iter().zip(&found.samples) {
+        prop_assert_eq!(
+            (planned.size, planned.dts, planned.pts, planned.sync),
+            (found.size, found.dts, found.pts(), found.sync)
+        );
+        let of = |bytes: &'_ [u8], offset: u64| {
+            bytes[offset as usize..][..planned.size as usize].to_vec()
+        };
+        prop_assert!(of(bytes, found.offset) == of(source_bytes(), planned.offset));
+    }
+    let last = found.samples.last().expect("samples");
+    prop_assert_eq!(last.duration, planned.last_duration);
+    let first_edit = planned.edits.iter().find_map(|edit| edit.media_time);
+    prop_assert_eq!(found.edits.first_media_time(), first_edit);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_tables_and_the_bytes_of_a_copy_are_those_of_the_plan(
+        made in any_segments(),
+        from_ms in 0i64..12_000,
+        length_ms in 1i64..15_000,
+        with_sound in any::<bool>(),
+    ) {
+        let segments = segments(&made, with_sound);
+        let requested = window(from_ms, from_ms + length_ms);
+        let Ok(plan) = plan(&segments, requested, TimeDelta::seconds(1)) else {
+            return Ok(());
+        };
+        let out = tempfile::tempfile().expect("a temporary file");
+        let spliced = spliced(&plan, with_sound, &out).expect("a clip");
+        let mut bytes = vec![0; out.metadata().expect("a file").len() as usize];
+        out.read_exact_at(&mut bytes, 0).expect("all of it");
+        prop_assert_eq!(spliced.size_bytes, bytes.len() as u64);
+        let digest = ring::digest::digest(&SHA256, &bytes);
+        prop_assert_eq!(spliced.sha256.as_slice(), digest.as_ref());
+
+        let index = SourceIndex::read(&out).expect("an MP4");
+        check_track(&plan.video, &index.video, &bytes)?;
+        let sound = sound_of(&plan, with_sound);
+        prop_assert_eq!(index.audio.is_some(), sound.is_some());
+        for (planned, found) in sound.iter().zip(&index.audio) {
+            check_track(planned, found, &bytes)?;
+        }
+        // Nothing is in the file that no table names.
+        let first = index.video.samples.iter().chain(index.audio.iter().flat_map(|track| &track.samples));
+        let media_start = first.map(|sample| sample.offset).min().expect("samples");
+        prop_assert_eq!(media_start + plan.expected_bytes, bytes.len() as u64);
+    }
+}
+
+#[test]
+fn a_clip_of_more_than_4_gib_has_wide_positions_and_a_wide_box() {
+    let mut plan = minute();
+    plan.sound = None;
+    for sample in &mut plan.video.samples {
+        sample.size = 4 << 20;
+    }
+    let (head, (video, _)) = head(&plan, false, &label()).expect("a header");
+    assert_eq!(video[0], head.len() as u64);
+    assert!(video.last().expect("samples") > &(4 << 30));
+    let data_header = &head[head.len() - 16..];
+    assert_eq!(&data_header[..8], b"\0\0\0\x01mdat");
+    assert!(head.windows(4).any(|kind| kind == b"co64"));
+}
+
+#[test]
+fn a_source_that_ends_before_its_tables_say_is_named() {
+    let plan = minute();
+    let short = tempfile::tempfile().expect("a temporary file");
+    short
+        .write_all_at(&source_bytes()[..1000], 0)
+        .expect("room");
+    let out = tempfile::tempfile().expect("a temporary file");
+    let files = [Arc::new(short)];
+    let made = splice(&out, &plan, true, &label(), &files, || false, |_| {});
+    let Err(SpliceError::Broken(broken)) = made else {
+        panic!("a clip of what is not there");
+    };
+    assert_eq!(broken.piece, 0);
+    assert_eq!(broken.error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn a_full_disk_is_told_as_such() {
+    let full = File::options().read(true).write(true).open("/dev/full");
+    let made = spliced(&minute(), true, &full.expect("Linux has it"));
+    let Err(SpliceError::Write(error)) = made else {
+        panic!("a clip on a full disk");
+    };
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+}
+
+#[test]
+fn a_copy_stops_when_it_is_told_to() {
+    let mut plan = minute();
+    // Larger than what is copied between two looks.
+    for sample in &mut plan.video.samples {
+        sample.size = 10_000;
+    }
+    let out = tempfile::tempfile().expect("a temporary file");
+    let looks = Cell::new(0);
+    let must_stop = || {
+        looks.set(looks.get() + 1);
+        looks.get() == 3
+    };
+    let files = [source()];
+    let mut last = Copied::default();
+    let made = splice(&out, &plan, true, &label(), &files, must_stop, |copied| {
+        assert!(copied.media_bytes >= last.media_bytes && copied.needed_at >= last.needed_at);
+        last = copied;
+    });
+    assert!(matches!(made, Err(SpliceError::Stopped)));
+    assert_eq!(looks.get(), 3);
+    assert!(out.metadata().expect("a file").len() <= 3 * BUFFER_BYTES as u64);
+    assert!(last.media_bytes > 0 && last.needed_at > 0);
+}
+
+#[test]
+fn a_file_that_is_not_as_planned_is_found_out() {
+    let plan = minute();
+    let out = tempfile::tempfile().expect("a temporary file");
+    spliced(&plan, true, &out).expect("a clip");
+    let (_, (video, sound)) = head(&plan, true, &label()).expect("a header");
+    let is_fine = |plan: &Plan, video: &[u64]| check(&out, plan, true, video, &sound).is_ok();
+    assert!(is_fine(&plan, &video));
+    type Change = fn(&mut Plan);
+    let changes: [Change; 6] = [
+        |plan| plan.video.samples[7].size += 1,
+        |plan| plan.video.samples[7].dts += 1,
+        |plan| plan.video.samples[7].pts += 1,
+        |plan| plan.video.samples[7].sync = true,
+        |plan| plan.sound = None,
+        |plan| {
+            plan.video.samples.pop();
+        },
+    ];
+    for change in changes {
+        let mut other = plan.clone();
+        change(&mut other);
+        assert!(!is_fine(&other, &video));
+    }
+    let mut moved = video.clone();
+    moved[7] += 1;
+    assert!(!is_fine(&plan, &moved));
+}
