@@ -27,7 +27,7 @@ use heldar_footage::packing::{KeyError, KnownKeysError};
 use heldar_footage::repository::{OpenError, Store, StoreError};
 use heldar_footage::transfer;
 use heldar_footage::work::archive::{ArchiveSettings, ArchiveWork};
-use heldar_footage::work::backup::{BackupSettings, BackupWork, RestoreWork, RunWork};
+use heldar_footage::work::backup::{AlertWatch, BackupSettings, BackupWork, RestoreWork, RunWork};
 use heldar_footage::work::clip::{ClipSettings, ClipWork};
 use heldar_footage::work::follow::follow;
 use heldar_footage::work::housekeeping::Housekeeping;
@@ -402,12 +402,14 @@ impl Service {
             housekeeping,
             _lock,
         } = self;
+        let alerts = AlertWatch::new(Arc::clone(&backups), settings.backup.enabled);
         let services = Services {
             store: catalog.store.clone(),
             jobs: catalog.jobs.clone(),
             clips,
             archives,
             backups,
+            alerts: alerts.subscribe(),
             intake: Arc::clone(&catalog.intake),
         };
         let draining = catalog.jobs.draining();
@@ -428,12 +430,13 @@ impl Service {
             served
         };
         let scheduling = schedule(&catalog.jobs, settings, draining.clone());
-        let (served, (), (), (), (), ()) = tokio::join!(
+        let (served, (), (), (), (), (), ()) = tokio::join!(
             serving,
             runner.run(grace),
             housekeeping.run(draining.clone()),
             follow_sources(&catalog, draining.clone()),
             scheduling,
+            alerts.run(draining.clone()),
             drain,
         );
         catalog.store.close().await;

@@ -4,6 +4,7 @@
 //! and names them, `transfer` sends and checks them, and only then does the ledger have them. `ledger_copy` writes what
 //! is new in the ledger to the destination, `removal` takes away what the policy no longer keeps.
 
+mod alerts;
 mod batch;
 mod ledger_copy;
 mod removal;
@@ -26,6 +27,7 @@ use crate::repository::{Store, StoreError};
 use crate::transfer::{self, Place, TransferError, Trial};
 use crate::work::WorkError;
 
+pub use alerts::AlertWatch;
 pub use restore::{RestoreOrder, RestoreWork, restore_into};
 pub use run::RunWork;
 pub use verification::BackupVerificationWork;
