@@ -11,6 +11,7 @@ mod removal;
 mod restore;
 mod run;
 mod verification;
+mod webhook;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ pub use alerts::AlertWatch;
 pub use restore::{RestoreOrder, RestoreWork, restore_into};
 pub use run::RunWork;
 pub use verification::BackupVerificationWork;
+pub use webhook::{Webhook, WebhookError};
 
 /// How long a trial of a destination may take.
 const TRIAL_PATIENCE: Duration = Duration::from_secs(30);
