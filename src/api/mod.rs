@@ -24,6 +24,9 @@ mod update_mask;
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
+use crate::domain::backup::alert::PresentAlerts;
 use crate::jobs::Jobs;
 use crate::repository::Store;
 use crate::work::archive::ArchiveWork;
@@ -47,6 +50,8 @@ pub struct Services {
     pub archives: Arc<ArchiveWork>,
     /// Backups: what can be asked before and after their jobs, and trials of destinations.
     pub backups: Arc<BackupWork>,
+    /// What of backups somebody has to look at.
+    pub alerts: watch::Receiver<PresentAlerts>,
     /// Files that recorders hand in.
     pub intake: Arc<Intake>,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::HeaderValue;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
@@ -15,6 +16,7 @@ use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use tracing::info;
 
 use super::{Services, media};
+use crate::domain::backup::alert::PresentAlerts;
 use crate::proto;
 use crate::proto::archive_service_server::ArchiveServiceServer;
 use crate::proto::backup_service_server::BackupServiceServer;
@@ -25,6 +27,8 @@ use crate::proto::job_service_server::JobServiceServer;
 /// A client that froze is noticed after this long without a sign of life.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(25);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What health says of backups, beside whether their methods are served: NOT_SERVING while there is an alert.
+const BACKUPS_HEALTH: &str = "backups";
 /// Headers that a page in a browser must be allowed to read: gRPC's end of a call, and what a download is.
 const EXPOSED_HEADERS: [&str; 7] = [
     "grpc-status",
@@ -85,6 +89,8 @@ impl Server {
         let draining = services.jobs.draining();
         let (health, health_service) = tonic_health::server::health_reporter();
         mark_serving(&health).await;
+        let alerts = services.alerts.clone();
+        let backups_health = health.clone();
 
         let grpc = Routes::new(health_service)
             .add_service(reflection_v1()?)
@@ -119,6 +125,7 @@ impl Server {
         tokio::pin!(serving);
         tokio::select! {
             ended = &mut serving => return Ok(ended?),
+            () = show_backups(backups_health, alerts) => {}
             () = draining.cancelled() => {}
         }
         if tokio::time::timeout(grace, serving).await.is_err() {
@@ -136,10 +143,30 @@ async fn mark_serving(health: &HealthReporter) {
     health.set_serving::<BackupServiceServer<Services>>().await;
 }
 
+/// Shows whether there are alerts, for as long as somebody looks for them: until the server is told to stop.
+async fn show_backups(health: HealthReporter, mut alerts: watch::Receiver<PresentAlerts>) {
+    let mut shown = None;
+    loop {
+        let status = if alerts.borrow_and_update().is_empty() {
+            tonic_health::ServingStatus::Serving
+        } else {
+            tonic_health::ServingStatus::NotServing
+        };
+        if shown.replace(status) != Some(status) {
+            health.set_service_status(BACKUPS_HEALTH, status).await;
+        }
+        if alerts.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 async fn mark_draining(health: &HealthReporter) {
-    health
-        .set_service_status("", tonic_health::ServingStatus::NotServing)
-        .await;
+    for name in ["", BACKUPS_HEALTH] {
+        health
+            .set_service_status(name, tonic_health::ServingStatus::NotServing)
+            .await;
+    }
     health
         .set_not_serving::<CatalogServiceServer<Services>>()
         .await;

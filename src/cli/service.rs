@@ -27,7 +27,9 @@ use heldar_footage::packing::{KeyError, KnownKeysError};
 use heldar_footage::repository::{OpenError, Store, StoreError};
 use heldar_footage::transfer;
 use heldar_footage::work::archive::{ArchiveSettings, ArchiveWork};
-use heldar_footage::work::backup::{BackupSettings, BackupWork, RestoreWork, RunWork};
+use heldar_footage::work::backup::{
+    AlertWatch, BackupSettings, BackupWork, RestoreWork, RunWork, Webhook, WebhookError,
+};
 use heldar_footage::work::clip::{ClipSettings, ClipWork};
 use heldar_footage::work::follow::follow;
 use heldar_footage::work::housekeeping::Housekeeping;
@@ -83,6 +85,8 @@ pub enum ServiceError {
     GivenKey(#[source] KeyError),
     #[error("the list of signing keys cannot be kept")]
     KnownKeys(#[from] KnownKeysError),
+    #[error("alerts cannot be reported to HELDAR_BACKUP_WEBHOOK_URL")]
+    Webhook(#[from] WebhookError),
     #[error(transparent)]
     Serve(#[from] ServeError),
     #[error(transparent)]
@@ -272,6 +276,7 @@ pub(super) struct Service {
     clips: Arc<ClipWork>,
     archives: Arc<ArchiveWork>,
     backups: Arc<BackupWork>,
+    webhook: Option<Webhook>,
     server: Server,
     runner: Runner,
     housekeeping: Housekeeping,
@@ -309,6 +314,8 @@ impl Service {
             backup_settings(settings),
             transfer_engine(settings),
         ));
+        let webhook = settings.backup.webhook_url.as_ref();
+        let webhook = webhook.map(Webhook::new).transpose()?;
         let at_once = settings.media_job_concurrency;
         let registry = catalog
             .imports()
@@ -376,6 +383,7 @@ impl Service {
             clips,
             archives,
             backups,
+            webhook,
             server,
             runner,
             housekeeping,
@@ -399,17 +407,20 @@ impl Service {
             clips,
             archives,
             backups,
+            webhook,
             server,
             runner,
             housekeeping,
             _lock,
         } = self;
+        let alerts = AlertWatch::new(Arc::clone(&backups), settings.backup.enabled);
         let services = Services {
             store: catalog.store.clone(),
             jobs: catalog.jobs.clone(),
             clips,
             archives,
             backups,
+            alerts: alerts.subscribe(),
             intake: Arc::clone(&catalog.intake),
         };
         let draining = catalog.jobs.draining();
@@ -429,13 +440,21 @@ impl Service {
             catalog.jobs.drain();
             served
         };
+        let present = alerts.subscribe();
+        let reporting = async {
+            if let Some(webhook) = webhook {
+                webhook.run(present, draining.clone()).await;
+            }
+        };
         let scheduling = schedule(&catalog.jobs, settings, draining.clone());
-        let (served, (), (), (), (), ()) = tokio::join!(
+        let (served, (), (), (), (), (), (), ()) = tokio::join!(
             serving,
             runner.run(grace),
             housekeeping.run(draining.clone()),
             follow_sources(&catalog, draining.clone()),
             scheduling,
+            alerts.run(draining.clone()),
+            reporting,
             drain,
         );
         catalog.store.close().await;

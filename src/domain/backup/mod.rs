@@ -1,5 +1,6 @@
 //! Backups: destinations, policies, what is at a destination, and what jobs find or leave there.
 
+pub mod alert;
 pub mod destination;
 pub mod hours;
 pub mod ledger;

@@ -4,12 +4,14 @@
 //! and names them, `transfer` sends and checks them, and only then does the ledger have them. `ledger_copy` writes what
 //! is new in the ledger to the destination, `removal` takes away what the policy no longer keeps.
 
+mod alerts;
 mod batch;
 mod ledger_copy;
 mod removal;
 mod restore;
 mod run;
 mod verification;
+mod webhook;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -26,9 +28,11 @@ use crate::repository::{Store, StoreError};
 use crate::transfer::{self, Place, TransferError, Trial};
 use crate::work::WorkError;
 
+pub use alerts::AlertWatch;
 pub use restore::{RestoreOrder, RestoreWork, restore_into};
 pub use run::RunWork;
 pub use verification::BackupVerificationWork;
+pub use webhook::{Webhook, WebhookError};
 
 /// How long a trial of a destination may take.
 const TRIAL_PATIENCE: Duration = Duration::from_secs(30);
