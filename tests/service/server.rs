@@ -444,17 +444,22 @@ pub async fn states_of(server: &Server, job_id: &str) -> Vec<proto::Job> {
         job_id: job_id.to_owned(),
         ..Default::default()
     };
+    let mut states = Vec::new();
     let watched = async {
         let mut watch = server.jobs().watch_job(request).await.unwrap().into_inner();
-        let mut states = Vec::new();
         while let Some(job) = next_job(&mut watch).await {
             states.push(job);
         }
-        states
     };
-    tokio::time::timeout(PATIENCE, watched)
-        .await
-        .expect("the job ends")
+    if tokio::time::timeout(PATIENCE, watched).await.is_err() {
+        panic!(
+            "the job does not end; last seen: {:?}; children: {:?}; log:\n{}",
+            states.last(),
+            children_of(server.pid()),
+            server.log()
+        );
+    }
+    states
 }
 
 /// A job at its end.
