@@ -17,8 +17,10 @@ use crate::packing::{Packed, Sha256, Sink};
 
 /// Archives that are streamed at the same time.
 pub(super) const AT_ONCE: usize = 8;
-/// Chunks that wait for the caller.
+/// Messages that wait for the caller.
 const WAITING: usize = 4;
+/// What a message has at least, but the last.
+const MESSAGE_MIN_BYTES: usize = 64 << 10;
 
 /// What is delivered, piece by piece.
 #[derive(Debug)]
@@ -69,11 +71,11 @@ impl ArchiveWork {
         let (work, named) = (Arc::clone(self), file_name.clone());
         let (created_by, peer) = (created_by.to_owned(), peer.to_owned());
         tokio::spawn(async move {
-            let sink = Outbox(sender.clone());
+            let sink = Outbox::new(sender.clone());
             let packing = {
                 let work = Arc::clone(&work);
                 blocking(move || {
-                    let (_, packed) = pack::pack(
+                    let (sink, packed) = pack::pack(
                         &mut contents,
                         work.seal(),
                         sink,
@@ -81,6 +83,7 @@ impl ArchiveWork {
                         &cancel,
                         |_| {},
                     )?;
+                    sink.finish().map_err(ArchiveError::written)?;
                     Ok((contents, packed))
                 })
             };
@@ -137,12 +140,124 @@ impl ArchiveWork {
 }
 
 /// Sends what is packed to the caller, and waits while the caller does not take it.
-struct Outbox(mpsc::Sender<Result<Parcel, ArchiveError>>);
+///
+/// The records of a zip are small, and a message costs as much as tens of kilobytes of data. What is small is gathered,
+/// so that every message but the last has at least [`MESSAGE_MIN_BYTES`]; what is large is passed on as it is.
+struct Outbox {
+    sender: mpsc::Sender<Result<Parcel, ArchiveError>>,
+    gathered: Vec<u8>,
+}
+
+impl Outbox {
+    fn new(sender: mpsc::Sender<Result<Parcel, ArchiveError>>) -> Self {
+        Self {
+            sender,
+            gathered: Vec::new(),
+        }
+    }
+
+    /// Sends what is still gathered.
+    fn finish(mut self) -> io::Result<()> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let last = std::mem::take(&mut self.gathered);
+        self.send(last.into())
+    }
+
+    fn send(&self, bytes: Bytes) -> io::Result<()> {
+        self.sender
+            .blocking_send(Ok(Parcel::Data(bytes)))
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
 
 impl Sink for Outbox {
     fn put(&mut self, bytes: &Bytes) -> io::Result<()> {
-        self.0
-            .blocking_send(Ok(Parcel::Data(bytes.clone())))
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+        let mut bytes = bytes.clone();
+        if !self.gathered.is_empty() || bytes.len() < MESSAGE_MIN_BYTES {
+            let missing = MESSAGE_MIN_BYTES - self.gathered.len();
+            let part = bytes.split_to(missing.min(bytes.len()));
+            self.gathered.reserve_exact(missing);
+            self.gathered.extend_from_slice(&part);
+            if self.gathered.len() < MESSAGE_MIN_BYTES {
+                return Ok(());
+            }
+            let full = std::mem::take(&mut self.gathered);
+            self.send(full.into())?;
+        }
+        if bytes.len() >= MESSAGE_MIN_BYTES {
+            return self.send(bytes);
+        }
+        self.gathered.extend_from_slice(&bytes);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the caller receives of these.
+    fn sent(parts: &[&[u8]]) -> Vec<Bytes> {
+        let (sender, mut receiver) = mpsc::channel(1000);
+        let mut outbox = Outbox::new(sender);
+        for part in parts {
+            outbox
+                .put(&Bytes::copy_from_slice(part))
+                .expect("a receiver");
+        }
+        outbox.finish().expect("a receiver");
+        std::iter::from_fn(|| match receiver.blocking_recv()? {
+            Ok(Parcel::Data(bytes)) => Some(bytes),
+            other => panic!("no data: {other:?}"),
+        })
+        .collect()
+    }
+
+    #[test]
+    fn every_message_but_the_last_is_large_and_nothing_is_lost() {
+        let sizes = [
+            vec![30; 10_000],
+            vec![30, 512 << 10, 46, 40_000, 46, 1, 65_536, 65_535, 3],
+            vec![MESSAGE_MIN_BYTES],
+            vec![MESSAGE_MIN_BYTES - 1, 1],
+            vec![MESSAGE_MIN_BYTES - 1, 2],
+            vec![0, 5],
+            vec![],
+        ];
+        for sizes in sizes {
+            let whole: Vec<u8> = (0..sizes.iter().sum::<usize>())
+                .map(|at| (at / 251) as u8 ^ at as u8)
+                .collect();
+            let mut rest = whole.as_slice();
+            let parts: Vec<&[u8]> = sizes
+                .iter()
+                .map(|size| rest.split_off(..*size).expect("so many bytes"))
+                .collect();
+            let messages = sent(&parts);
+            assert!(messages.concat() == whole, "{sizes:?}");
+            let lengths: Vec<usize> = messages.iter().map(Bytes::len).collect();
+            let (last, others) = lengths.split_last().unwrap_or((&1, &[]));
+            assert!(*last > 0, "{lengths:?}");
+            assert!(
+                others.iter().all(|length| *length >= MESSAGE_MIN_BYTES),
+                "{lengths:?}"
+            );
+            assert!(
+                lengths.iter().all(|length| *length <= 1 << 20),
+                "{lengths:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_caller_that_is_gone_ends_the_packing() {
+        let (sender, receiver) = mpsc::channel(1);
+        drop(receiver);
+        let mut outbox = Outbox::new(sender);
+        let large = Bytes::from(vec![0; MESSAGE_MIN_BYTES]);
+        let error = outbox.put(&large).expect_err("nobody receives");
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -8,7 +8,9 @@ use chrono::TimeDelta;
 use heldar_footage::proto::{self, stream_archive_response::Content};
 use sqlx::ConnectOptions as _;
 
-use super::asking::{ask, everything, header_of, hollow, make, plan, stream, thirty_seconds};
+use super::asking::{
+    ask, check_bytes, everything, header_of, hollow, make, plan, rest_of, stream, thirty_seconds,
+};
 use super::unpacked::{OWN, check_with_all_tools, entries, test_with_7zip, tool};
 use crate::footage::{Recipe, epoch, ms};
 use crate::recorder::{CAMERA, heldar_name, import, place, unfollowed};
@@ -122,6 +124,14 @@ async fn more_entries_than_65_535_are_all_there() {
         assert_eq!((archive.entry_count, archive.fault_count), (MANY + 5, 0));
     }
     assert_eq!(first.sha256, archive.sha256);
+    let mut messages = stream(&server, everything()).await.unwrap();
+    assert_eq!(
+        header_of(&mut messages).await.size_bytes,
+        archive.size_bytes
+    );
+    let (sent, streamed) = rest_of(messages).await;
+    check_bytes(&archive, &sent);
+    assert_eq!(streamed.unwrap().sha256, archive.sha256);
 
     let zip = site.archives().join(&archive.file_name);
     check_with_all_tools(&zip);
