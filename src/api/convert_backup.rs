@@ -1,6 +1,7 @@
 //! Backups as the contract's messages, and back.
 
 use super::convert::{int64, timestamp, window};
+use crate::domain::backup::alert::{AlertChange, AlertKind};
 use crate::domain::backup::object::{
     BackupCheck, BackupFault, BackupFaultKind, BackupObject, ObjectState,
 };
@@ -37,6 +38,27 @@ fn fault_kind(kind: BackupFaultKind) -> proto::BackupFaultKind {
         BackupFaultKind::ObjectUnknown => proto::BackupFaultKind::ObjectUnknown,
         BackupFaultKind::NameUnsafe => proto::BackupFaultKind::NameUnsafe,
         BackupFaultKind::NameTaken => proto::BackupFaultKind::NameTaken,
+    }
+}
+
+/// An alert on the wire, as it stands after a change.
+pub(super) fn alert(change: AlertChange) -> proto::BackupAlert {
+    let (alert, cleared) = match change {
+        AlertChange::Raised(alert) | AlertChange::Updated(alert) => (alert, false),
+        AlertChange::Cleared(alert) => (alert, true),
+    };
+    let kind = match alert.kind {
+        AlertKind::PolicyOverdue => proto::BackupAlertKind::PolicyOverdue,
+        AlertKind::DestinationPaused => proto::BackupAlertKind::DestinationPaused,
+        AlertKind::FootageAtRisk => proto::BackupAlertKind::FootageAtRisk,
+    };
+    proto::BackupAlert {
+        kind: kind.into(),
+        policy_id: alert.policy_id,
+        destination_id: alert.destination_id,
+        since_time: Some(timestamp(alert.since)),
+        message: alert.message,
+        cleared,
     }
 }
 

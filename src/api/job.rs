@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::Services;
 use super::convert::{int64, timestamp};
+use super::convert_backup::alert;
 use super::fields::Fields;
 use super::page::{Tokens, fit, page_size};
 use super::status::ApiError;
@@ -83,7 +84,7 @@ impl JobService for Services {
         let messages = futures::stream::try_unfold(watch, |mut watch| async move {
             let change = watch.next().await.map_err(ApiError::from)?;
             let event = match change {
-                None | Some(JobChange::SnapshotEnd(_)) => return Ok(None),
+                None | Some(JobChange::SnapshotEnd(_) | JobChange::Alert(_)) => return Ok(None),
                 Some(JobChange::Job(job)) => Event::Job(job.as_ref().into()),
                 Some(JobChange::Heartbeat) => Event::Heartbeat(heartbeat()),
             };
@@ -105,13 +106,18 @@ impl JobService for Services {
         let mut fields = Fields::default();
         let filter = filter(&mut fields, request.into_inner().filter);
         fields.check()?;
-        let watch = self.jobs.watch_all(filter).await.map_err(ApiError::from)?;
+        let watch = self
+            .jobs
+            .watch_all(filter, self.alerts.clone())
+            .await
+            .map_err(ApiError::from)?;
         let messages = futures::stream::try_unfold(watch, |mut watch| async move {
             let event = match watch.next().await.map_err(ApiError::from)? {
                 JobChange::Job(job) => Event::Job(job.as_ref().into()),
                 JobChange::SnapshotEnd(count) => Event::SnapshotEnd(proto::SnapshotEnd {
                     job_count: int64(count),
                 }),
+                JobChange::Alert(change) => Event::Alert(alert(change)),
                 JobChange::Heartbeat => Event::Heartbeat(heartbeat()),
             };
             Ok::<_, Status>(Some((

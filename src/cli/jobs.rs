@@ -3,8 +3,8 @@
 use std::io::Write as _;
 
 use heldar_footage::proto::{
-    CancelJobRequest, GetJobRequest, Job, JobFilter, JobKind, JobState, ListJobsRequest,
-    RetryJobRequest, WatchJobsRequest, watch_jobs_response,
+    BackupAlert, CancelJobRequest, GetJobRequest, Job, JobFilter, JobKind, JobState,
+    ListJobsRequest, RetryJobRequest, WatchJobsRequest, WatchJobsResponse, watch_jobs_response,
 };
 
 use super::connection::{Patience, Server, asking};
@@ -87,7 +87,8 @@ struct OneJob {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 With a job: shows its progress, then its result. The exit code is 0 when it succeeded, 1 when it
-failed and 4 when it was cancelled. Without a job: one line for each change of any job.
+failed and 4 when it was cancelled. Without a job: one line for each change of any job, and for
+each alert of backups (overdue policies, paused destinations, footage at risk).
 Ctrl-C ends the watching, never a job.")]
 pub struct WatchArgs {
     /// Id of the job; all jobs unless given
@@ -97,7 +98,7 @@ pub struct WatchArgs {
     filter: FilterArgs,
     #[command(flatten)]
     server: ServerArgs,
-    /// Print each state as one JSON object a line
+    /// Print each state as one JSON object a line; an alert is an object with the only member `alert`
     #[arg(long)]
     json: bool,
 }
@@ -418,9 +419,22 @@ async fn watch_until_broken(
                 }
                 is_snapshot = false;
             }
+            Some(watch_jobs_response::Event::Alert(alert)) if as_json => {
+                let event = Some(watch_jobs_response::Event::Alert(alert));
+                // Named, so that scripts that read jobs can tell it from one.
+                json::print_line("WatchJobsResponse", &WatchJobsResponse { event })?;
+            }
+            Some(watch_jobs_response::Event::Alert(alert)) => print_alert(&alert)?,
             Some(watch_jobs_response::Event::Heartbeat(_)) | None => {}
         }
     }
+}
+
+fn print_alert(alert: &BackupAlert) -> Result<(), CliError> {
+    let time = words::time(alert.since_time.map(without_fraction).as_ref());
+    let words = if alert.cleared { "no longer" } else { "alert" };
+    let message = words::plain(&alert.message);
+    writeln!(std::io::stdout().lock(), "{time}  {words}: {message}").map_err(CliError::output)
 }
 
 fn print_change(job: &Job) -> Result<(), CliError> {

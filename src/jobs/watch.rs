@@ -2,7 +2,7 @@
 //!
 //! Both watches send the newest state and skip what came between, so that their memory does not depend on the reader.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{Jobs, JobsError};
-use crate::domain::job::{Job, JobState};
+use crate::domain::backup::alert::{Alert, AlertChange, PresentAlerts, changes};
+use crate::domain::job::{Job, JobKind, JobState};
 use crate::repository::{JobFilter, Page};
 
 /// States of one job are sent at most this often.
@@ -26,6 +27,8 @@ const ENDED_SHOWN: u32 = 1000;
 pub enum JobChange {
     /// A job's full state.
     Job(Arc<Job>),
+    /// Something of backups that somebody has to look at, or that it is over. Only in watches over many.
+    Alert(AlertChange),
     /// The first part is over; this many jobs were in it.
     SnapshotEnd(u64),
     /// Nothing happened for a while.
@@ -95,6 +98,10 @@ pub struct JobsWatch {
     /// not believe for ever that it still does.
     shown: HashSet<String>,
     ready: Vec<Arc<Job>>,
+    alerts: watch::Receiver<PresentAlerts>,
+    /// Alerts as they were last read, and what of the change to them is not yet sent.
+    alerts_seen: Vec<Alert>,
+    alert_changes: VecDeque<AlertChange>,
     may_send_at: Instant,
     heartbeat_at: Instant,
     draining: CancellationToken,
@@ -111,13 +118,20 @@ impl JobsWatch {
                     self.note_shown(&job);
                     JobChange::Job(job)
                 }
-                None => {
-                    self.snapshot = None;
-                    JobChange::SnapshotEnd(self.snapshot_count)
-                }
+                None => match self.next_alert() {
+                    Some(change) => JobChange::Alert(change),
+                    None => {
+                        self.snapshot = None;
+                        JobChange::SnapshotEnd(self.snapshot_count)
+                    }
+                },
             });
         }
         loop {
+            if let Some(change) = self.next_alert() {
+                self.heartbeat_at = Instant::now() + HEARTBEAT;
+                return Ok(JobChange::Alert(change));
+            }
             if let Some(job) = self.ready.pop() {
                 self.note_shown(&job);
                 self.heartbeat_at = Instant::now() + HEARTBEAT;
@@ -150,6 +164,9 @@ impl JobsWatch {
                     Err(broadcast::error::RecvError::Closed) => return Err(JobsError::Draining),
                 },
                 () = self.draining.cancelled() => return Err(JobsError::Draining),
+                changed = self.alerts.changed() => if changed.is_err() {
+                    return Err(JobsError::Draining);
+                },
                 () = sleep_until(self.may_send_at), if !self.waiting.is_empty() => {}
                 () = sleep_until(self.heartbeat_at) => {
                     self.heartbeat_at = Instant::now() + HEARTBEAT;
@@ -161,6 +178,23 @@ impl JobsWatch {
 }
 
 impl JobsWatch {
+    /// The next change of alerts that was not sent. The list is read again only when all changes to the one before were
+    /// sent, so that no more than one list waits.
+    fn next_alert(&mut self) -> Option<AlertChange> {
+        if self.alert_changes.is_empty() && self.alerts.has_changed().unwrap_or(false) {
+            let present: Vec<Alert> = self
+                .alerts
+                .borrow_and_update()
+                .iter()
+                .filter(|alert| shows_alert(&self.filter, alert))
+                .cloned()
+                .collect();
+            self.alert_changes = changes(&self.alerts_seen, &present).into();
+            self.alerts_seen = present;
+        }
+        self.alert_changes.pop_front()
+    }
+
     fn note_shown(&mut self, job: &Job) {
         if job.state.is_terminal() || !self.filter.matches(job) {
             self.shown.remove(&job.id);
@@ -168,6 +202,27 @@ impl JobsWatch {
             self.shown.insert(job.id.clone());
         }
     }
+}
+
+/// Whether a watch with this filter is told of the alert: no condition stands that only a job can meet.
+fn shows_alert(filter: &JobFilter, alert: &Alert) -> bool {
+    let JobFilter {
+        kinds,
+        states,
+        camera_id,
+        policy_id,
+        destination_id,
+        created_by,
+        labels,
+    } = filter;
+    let is_any_or = |wanted: &Option<String>, id: &str| wanted.as_deref().is_none_or(|it| it == id);
+    (kinds.is_empty() || kinds.contains(&JobKind::Backup))
+        && is_any_or(policy_id, &alert.policy_id)
+        && is_any_or(destination_id, &alert.destination_id)
+        && states.is_empty()
+        && camera_id.is_none()
+        && created_by.is_none()
+        && labels.is_empty()
 }
 
 impl Jobs {
@@ -190,9 +245,15 @@ impl Jobs {
         })
     }
 
-    /// Follows all jobs that match.
-    pub async fn watch_all(&self, filter: JobFilter) -> Result<JobsWatch, JobsError> {
+    /// Follows all jobs that match, and those of `alerts` that go with them.
+    pub async fn watch_all(
+        &self,
+        filter: JobFilter,
+        mut alerts: watch::Receiver<PresentAlerts>,
+    ) -> Result<JobsWatch, JobsError> {
         let place = self.watch_place()?;
+        // Those that are present already are news to this reader.
+        alerts.mark_changed();
         let changes = self.shared.hub.changes();
         let snapshot = self.matching(&filter).await?;
         let now = Instant::now();
@@ -205,6 +266,9 @@ impl Jobs {
             waiting: HashMap::new(),
             shown: HashSet::new(),
             ready: Vec::new(),
+            alerts,
+            alerts_seen: Vec::new(),
+            alert_changes: VecDeque::new(),
             may_send_at: now,
             heartbeat_at: now + HEARTBEAT,
             draining: self.draining(),

@@ -53,8 +53,8 @@ enum PostError {
     TimedOut,
     #[error("the answer was {0}")]
     Refused(StatusCode),
-    #[error("{}", root_cause(.0))]
-    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("{}", root_cause(.0.as_ref()))]
+    Failed(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// What is posted.
@@ -210,8 +210,8 @@ fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PostErr
 }
 
 /// What went wrong at the bottom: the client's own words are only that a request failed.
-fn root_cause(error: &Box<dyn std::error::Error + Send + Sync>) -> String {
-    let mut cause: &dyn std::error::Error = error.as_ref();
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
