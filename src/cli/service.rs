@@ -353,10 +353,12 @@ impl Service {
             })?;
         let scratch = engine(settings).scratch;
         let swept = swept
-            + media::sweep_scratch(&scratch).map_err(|source| ServiceError::Sweep {
-                path: scratch,
-                source,
-            })?;
+            + media::sweep_scratch(&scratch)
+                .and_then(|files| Ok(files + transfer::sweep_scratch(&scratch)?))
+                .map_err(|source| ServiceError::Sweep {
+                    path: scratch,
+                    source,
+                })?;
         if swept > 0 {
             info!(files = swept, "removed unfinished files of an earlier run");
         }

@@ -27,7 +27,7 @@ pub use host_keys::host_keys;
 pub use network::{check_host, host_of};
 pub use paths::{is_plain, is_unfinished};
 pub use place::{Engine, Place};
-pub use rclone::rclone_version;
+pub use rclone::{rclone_version, sweep_scratch};
 
 use crate::domain::backup::destination::PauseReason;
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};

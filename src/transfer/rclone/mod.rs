@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub use version::rclone_version;
+pub use workspace::sweep_scratch;
 
 use self::command::Patience;
 use self::settings::Prepared;
