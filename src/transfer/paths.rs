@@ -24,15 +24,21 @@ pub fn is_plain(path: &str) -> bool {
 /// that was killed, or is being written at this moment.
 pub fn is_unfinished(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    let is_random = |text: &str, digits: usize| {
-        text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
     let before = |suffix: &str| name.strip_suffix(suffix)?.rsplit_once('.');
     let ours = before(".part")
-        .is_some_and(|(stem, random)| stem.starts_with('.') && is_random(random, RANDOM_DIGITS));
+        .is_some_and(|(stem, random)| stem.starts_with('.') && has_digits(random, RANDOM_DIGITS));
     // The name that rclone gives; its digits are 8.
-    let rclones = before(".partial").is_some_and(|(_, random)| is_random(random, 8));
+    let rclones = before(".partial").is_some_and(|(_, random)| has_digits(random, 8));
     ours || rclones
+}
+
+/// Whether `text` could come from [`random_name`].
+pub(super) fn is_random_name(text: &str) -> bool {
+    has_digits(text, RANDOM_DIGITS)
+}
+
+fn has_digits(text: &str, count: usize) -> bool {
+    text.len() == count && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// A name of somebody else, with its control characters made visible.

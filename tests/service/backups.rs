@@ -2,6 +2,7 @@
 
 mod asking;
 mod policies;
+mod remotes;
 mod resources;
 mod restores;
 mod runs;

@@ -22,6 +22,8 @@ mod jobs;
 mod recorder;
 mod secret_key;
 mod server;
+#[path = "../support/servers/mod.rs"]
+mod servers;
 mod small_disk;
 mod stand_in;
 mod tools;

@@ -11,7 +11,7 @@ use crate::footage::{epoch, ms};
 use crate::recorder::{CAMERA, import};
 use crate::server::{Server, Site, clip_request, files_in, reason, seconds, time};
 
-fn from(destination_id: &str, folder: &str) -> proto::RestoreBackupRequest {
+pub fn from(destination_id: &str, folder: &str) -> proto::RestoreBackupRequest {
     proto::RestoreBackupRequest {
         destination_id: destination_id.to_owned(),
         folder: folder.to_owned(),
@@ -20,7 +20,10 @@ fn from(destination_id: &str, folder: &str) -> proto::RestoreBackupRequest {
     }
 }
 
-async fn restore(server: &Server, request: proto::RestoreBackupRequest) -> proto::RestoreSummary {
+pub async fn restore(
+    server: &Server,
+    request: proto::RestoreBackupRequest,
+) -> proto::RestoreSummary {
     let job = server.backups().restore_backup(request).await.unwrap();
     let job = at_its_end(server, job.into_inner()).await;
     assert_eq!(job.state(), JobState::Succeeded, "{:?}", job.error);
@@ -30,7 +33,7 @@ async fn restore(server: &Server, request: proto::RestoreBackupRequest) -> proto
     }
 }
 
-fn restored(site: &Site, folder: &str) -> std::path::PathBuf {
+pub fn restored(site: &Site, folder: &str) -> std::path::PathBuf {
     site.data().join("restores").join(folder)
 }
 

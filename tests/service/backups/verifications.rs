@@ -7,7 +7,7 @@ use super::asking::{
 };
 use crate::server::{Server, seconds};
 
-async fn verify(
+pub async fn verify(
     server: &Server,
     destination_id: &str,
     check: BackupCheck,

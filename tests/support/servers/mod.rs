@@ -4,8 +4,13 @@
     clippy::disallowed_methods,
     reason = "the tests start servers by themselves; the service never starts one"
 )]
-#![allow(dead_code, reason = "each test program uses the servers that it needs")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each program uses the servers that it needs"
+)]
 
+mod contract;
 mod ftp;
 mod s3;
 mod sftp;
@@ -17,6 +22,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+pub use contract::{ftp_destination, s3_destination, sftp_destination};
 pub use ftp::ProFtpd;
 pub use s3::RcloneS3;
 pub use sftp::{OpenSsh, RcloneSftp};

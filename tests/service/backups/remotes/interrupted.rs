@@ -1,0 +1,130 @@
+//! Runs that are disturbed: the server goes, the service dies, somebody cancels, a limit changes.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use heldar_footage::proto::{self, JobState};
+
+use super::{
+    everything_is_there_once, expected, finished, limited, long_site, run_everything, stored,
+    under_way,
+};
+use crate::server::{Server, becomes, ended};
+use crate::servers::{OpenSsh, RcloneS3, descendants, s3_destination, sftp_destination};
+
+/// So slow that a run takes far longer than whatever disturbs it.
+const SLOW: i64 = 512 << 10;
+
+async fn lift_limit(server: &Server, id: &str) {
+    let request = proto::UpdateDestinationRequest {
+        destination: Some(proto::Destination {
+            id: id.to_owned(),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["bandwidth_limit_bytes_per_second".to_owned()],
+        }),
+    };
+    server.backups().update_destination(request).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_server_goes_and_comes_back_completes_by_itself() {
+    // rclone waits for ever when a server ends its connections in order in the middle of a file.
+    let site = long_site().with("HELDAR_BACKUP_STALL_S", "10");
+    let server = site.start().await;
+    let mut ssh = OpenSsh::start();
+    let id = stored(&server, limited(sftp_destination(&ssh.settings()), SLOW)).await;
+    let job_id = under_way(&server, &id).await;
+    ssh.running.kill();
+    let waiting = becomes("the job waits for another attempt", async || {
+        let request = proto::GetJobRequest {
+            job_id: job_id.clone(),
+        };
+        let job = server.jobs().get_job(request).await.unwrap().into_inner();
+        assert_eq!(job.end_time, None, "{job:?}");
+        (job.state() == JobState::Queued || job.attempt > 1).then_some(job)
+    })
+    .await;
+    assert!(waiting.attempt >= 1);
+    lift_limit(&server, &id).await;
+    ssh.restart(false);
+    let (job, run) = finished(&server, &job_id).await;
+    assert!(job.attempt > 1, "{job:?}");
+    everything_is_there_once(&site, &server, &id, &run, &ssh.files).await;
+    server.stop_with(&site, &[]);
+}
+
+/// Kills the service in mid-run and starts it again: the same job completes.
+async fn killed(settings: proto::Destination, files: &Path) {
+    let site = long_site();
+    let server = site.start().await;
+    let id = stored(&server, limited(settings, SLOW)).await;
+    let job_id = under_way(&server, &id).await;
+    server.kill();
+    let server = site.start().await;
+    lift_limit(&server, &id).await;
+    let (job, run) = finished(&server, &job_id).await;
+    assert_eq!(job.attempt, 2);
+    everything_is_there_once(&site, &server, &id, &run, files).await;
+    server.stop_with(&site, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_killed_while_it_sends_by_sftp_completes_the_run_when_it_starts_again() {
+    let ssh = OpenSsh::start();
+    killed(sftp_destination(&ssh.settings()), &ssh.files).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_killed_while_it_sends_to_s3_completes_the_run_when_it_starts_again() {
+    let s3 = RcloneS3::start("secret");
+    let files = s3.files.join(s3.settings().prefix);
+    killed(s3_destination(&s3.settings()), &files).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_ends_within_two_seconds_when_it_is_cancelled_and_the_next_one_completes() {
+    let site = long_site();
+    let server = site.start().await;
+    let ssh = OpenSsh::start();
+    let id = stored(&server, limited(sftp_destination(&ssh.settings()), SLOW)).await;
+    let job_id = under_way(&server, &id).await;
+    let request = proto::CancelJobRequest {
+        job_id: job_id.clone(),
+    };
+    let begun = Instant::now();
+    server.jobs().cancel_job(request).await.unwrap();
+    let job = ended(&server, &job_id).await;
+    let took = begun.elapsed();
+    assert_eq!(job.state(), JobState::Cancelled, "{job:?}");
+    assert!(took < Duration::from_secs(2), "it took {took:?}");
+    assert!(descendants(server.pid()).is_empty(), "rclone ended");
+    lift_limit(&server, &id).await;
+    let run = run_everything(&server, &id).await;
+    everything_is_there_once(&site, &server, &id, &run, &ssh.files).await;
+    server.stop_with(&site, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_is_lifted_during_a_run_lets_it_finish_soon() {
+    let site = long_site();
+    let server = site.start().await;
+    let ssh = OpenSsh::start();
+    let (bytes_per_second, bytes): (i64, usize) =
+        (64 << 10, expected(&site).values().map(Vec::len).sum());
+    let settings = limited(sftp_destination(&ssh.settings()), bytes_per_second);
+    let id = stored(&server, settings).await;
+    let job_id = under_way(&server, &id).await;
+    let begun = Instant::now();
+    lift_limit(&server, &id).await;
+    let (job, run) = finished(&server, &job_id).await;
+    let (took, limited_s) = (begun.elapsed(), bytes as f64 / bytes_per_second as f64);
+    assert_eq!(job.attempt, 1);
+    assert!(
+        took.as_secs_f64() < limited_s / 4.0,
+        "{took:?} of {limited_s} s"
+    );
+    everything_is_there_once(&site, &server, &id, &run, &ssh.files).await;
+    server.stop_with(&site, &[]);
+}
