@@ -39,35 +39,6 @@ pub fn sweep_scratch(scratch: &Path) -> io::Result<u64> {
     Ok(swept)
 }
 
-/// How the names of these folders begin.
-const PREFIX: &str = "transfer-";
-
-/// Removes what transfers of a process that is gone left in the scratch folder; how many there were. Only while nothing is
-/// being transferred.
-///
-/// # Errors
-/// When the folder cannot be read or a part of it not be removed.
-pub fn sweep_scratch(scratch: &Path) -> io::Result<u64> {
-    let entries = match std::fs::read_dir(scratch) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error),
-    };
-    let mut swept = 0;
-    for entry in entries {
-        let entry = entry?;
-        let is_ours = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(PREFIX));
-        if is_ours && entry.file_type()?.is_dir() {
-            std::fs::remove_dir_all(entry.path())?;
-            swept += 1;
-        }
-    }
-    Ok(swept)
-}
-
 /// A folder that only this user can look into.
 pub(super) struct Workspace {
     folder: PathBuf,
