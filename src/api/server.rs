@@ -141,18 +141,21 @@ async fn mark_serving(health: &HealthReporter) {
     health.set_serving::<ArchiveServiceServer<Services>>().await;
     health.set_serving::<JobServiceServer<Services>>().await;
     health.set_serving::<BackupServiceServer<Services>>().await;
+    health
+        .set_service_status(BACKUPS_HEALTH, tonic_health::ServingStatus::Serving)
+        .await;
 }
 
 /// Shows whether there are alerts, for as long as somebody looks for them: until the server is told to stop.
 async fn show_backups(health: HealthReporter, mut alerts: watch::Receiver<PresentAlerts>) {
-    let mut shown = None;
+    let mut shown = tonic_health::ServingStatus::Serving;
     loop {
         let status = if alerts.borrow_and_update().is_empty() {
             tonic_health::ServingStatus::Serving
         } else {
             tonic_health::ServingStatus::NotServing
         };
-        if shown.replace(status) != Some(status) {
+        if std::mem::replace(&mut shown, status) != status {
             health.set_service_status(BACKUPS_HEALTH, status).await;
         }
         if alerts.changed().await.is_err() {

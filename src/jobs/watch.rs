@@ -164,8 +164,10 @@ impl JobsWatch {
                     Err(broadcast::error::RecvError::Closed) => return Err(JobsError::Draining),
                 },
                 () = self.draining.cancelled() => return Err(JobsError::Draining),
-                changed = self.alerts.changed() => if changed.is_err() {
-                    return Err(JobsError::Draining);
+                changed = self.alerts.changed() => match changed {
+                    // Waiting takes the mark away by which the next turn finds the news.
+                    Ok(()) => self.alerts.mark_changed(),
+                    Err(_) => return Err(JobsError::Draining),
                 },
                 () = sleep_until(self.may_send_at), if !self.waiting.is_empty() => {}
                 () = sleep_until(self.heartbeat_at) => {

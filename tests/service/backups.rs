@@ -1,5 +1,6 @@
 //! Backups from end to end: what is at a destination, what the ledger says, and what comes back.
 
+mod alerts;
 mod asking;
 mod policies;
 mod remotes;

@@ -109,7 +109,7 @@ async fn more_entries_than_65_535_are_all_there() {
         end_time: time(epoch() + ms(1_000)),
         ..Default::default()
     };
-    make(&server, ask(first_second)).await;
+    let (_, warm) = make(&server, ask(first_second)).await;
     let idle = server.memory_bytes();
     let check_grown = |what: &str| {
         let grown = server.peak_memory_bytes() - idle;
@@ -154,7 +154,7 @@ async fn more_entries_than_65_535_are_all_there() {
         assert_eq!((&entry.name, entry.method), (&expected, 0));
     }
     assert_eq!(listed(&zip).1 as i64, archive.entry_count);
-    server.stop_with_archives(&site, &[&first, &archive]);
+    server.stop_with_archives(&site, &[&warm, &first, &archive]);
 }
 
 /// Takes a streamed archive into a file that has a hole wherever only zeros come, so that it takes no room on the disk.

@@ -1,0 +1,113 @@
+//! What of backups somebody has to look at: told by health, by those who watch jobs, and by a webhook.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use heldar_footage::proto::{self, watch_jobs_response::Event};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::asking::{local_destination, nas, site, try_out};
+use crate::server::{PATIENCE, Server, becomes, seconds};
+
+/// A web server that hands on the body of each request.
+fn receiver() -> (String, Receiver<serde_json::Value>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (sender, bodies) = channel();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            connection
+                .set_read_timeout(Some(Duration::from_secs(5)))
+                .unwrap();
+            let mut request = Vec::new();
+            let mut buffer = [0; 4096];
+            let body = loop {
+                let count = connection.read(&mut buffer).unwrap_or(0);
+                request.extend_from_slice(&buffer[..count]);
+                let text = String::from_utf8_lossy(&request).into_owned();
+                if let Some((_, body)) = text.split_once("\r\n\r\n")
+                    && let Ok(body) = serde_json::from_str(body)
+                {
+                    break body;
+                }
+                if count == 0 {
+                    break serde_json::Value::Null;
+                }
+            };
+            let _ = connection.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+            if sender.send(body).is_err() {
+                return;
+            }
+        }
+    });
+    (url, bodies)
+}
+
+async fn health(server: &Server) -> ServingStatus {
+    let request = HealthCheckRequest {
+        service: "backups".to_owned(),
+    };
+    let mut client = HealthClient::new(server.channel());
+    client.check(request).await.unwrap().into_inner().status()
+}
+
+#[tokio::test]
+async fn a_destination_that_is_paused_is_told_by_health_by_watches_and_by_the_webhook_until_it_works()
+ {
+    let (url, bodies) = receiver();
+    let site = site().with("HELDAR_BACKUP_WEBHOOK_URL", url);
+    let server = site.start().await;
+    assert_eq!(health(&server).await, ServingStatus::Serving);
+    let id = local_destination(&site, &server).await;
+    let mut watch = server
+        .jobs()
+        .watch_jobs(proto::WatchJobsRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+
+    // Whoever is root may write anywhere, so the folder becomes a file system that nobody writes to.
+    let Some(disk) = crate::small_disk::SmallDisk::mount(nas(&site), 64 << 10) else {
+        return;
+    };
+    let run = proto::CreateBackupRequest {
+        destination_id: id.clone(),
+        wait: seconds(60),
+        ..Default::default()
+    };
+    let job = server.backups().create_backup(run).await.unwrap();
+    let job = super::asking::at_its_end(&server, job.into_inner()).await;
+    assert_eq!(job.state(), proto::JobState::Failed);
+    let told = async {
+        loop {
+            let event = watch.message().await.unwrap().unwrap().event;
+            if let Some(Event::Alert(alert)) = event {
+                return alert;
+            }
+        }
+    };
+    let alert = tokio::time::timeout(PATIENCE, told).await.unwrap();
+    assert_eq!(alert.destination_id, id);
+    let raised = bodies.recv_timeout(PATIENCE).unwrap();
+    assert!(raised.to_string().contains(&id), "{raised}");
+    becomes("health tells", async || {
+        (health(&server).await == ServingStatus::NotServing).then_some(())
+    })
+    .await;
+
+    disk.resize(64 << 20);
+    assert!(try_out(&server, &id).await.ok);
+    becomes("health is well again", async || {
+        (health(&server).await == ServingStatus::Serving).then_some(())
+    })
+    .await;
+    let cleared = bodies.recv_timeout(PATIENCE).unwrap();
+    assert!(cleared.to_string().contains(&id), "{cleared}");
+    assert_ne!(raised, cleared);
+    assert_eq!(server.stop(), 0);
+}
