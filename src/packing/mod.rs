@@ -26,7 +26,9 @@ pub use readme::readme;
 pub use signing::{
     KeyError, SIGNATURE_NAMESPACE, SIGNER, SignatureError, SignedBy, SigningKey, check_signature,
 };
-pub use sums::{SIGNATURE_NAME, SUMS_NAME, SumsError, hex, sums_line, sums_line_bytes};
+pub use sums::{
+    SIGNATURE_NAME, SUMS_NAME, SumsError, hex, parse_sha256, sums_line, sums_line_bytes,
+};
 pub use verify::{Findings, VerifyError, verify};
 pub use zip::{EntryHead, zip_size};
 

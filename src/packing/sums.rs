@@ -98,11 +98,20 @@ fn parse_line(line: &str) -> Option<(&str, Sha256)> {
     let (digits, rest) = line.split_at_checked(DIGITS)?;
     let name = rest.strip_prefix("  ")?;
     let is_plain = !name.is_empty() && !name.chars().any(|c| c.is_control() || c == '\\');
+    let sha256 = parse_sha256(digits)?;
+    is_plain.then_some((name, sha256))
+}
+
+/// The hash of 64 lower-case hexadecimal digits, and of nothing else.
+pub fn parse_sha256(digits: &str) -> Option<Sha256> {
+    if digits.len() != DIGITS {
+        return None;
+    }
     let mut sha256 = Sha256::default();
     for (byte, pair) in sha256.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
         *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
     }
-    is_plain.then_some((name, sha256))
+    Some(sha256)
 }
 
 fn nibble(digit: u8) -> Option<u8> {
@@ -117,9 +126,26 @@ fn nibble(digit: u8) -> Option<u8> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Sums, SumsError, hex, sums_line, sums_line_bytes};
+    use super::{Sums, SumsError, hex, parse_sha256, sums_line, sums_line_bytes};
 
     const HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn a_hash_is_64_lower_case_digits_and_nothing_else() {
+        assert_eq!(
+            parse_sha256(HASH).map(|sha256| hex(&sha256)).as_deref(),
+            Some(HASH)
+        );
+        for text in [
+            String::new(),
+            HASH[1..].to_owned(),
+            HASH.to_uppercase(),
+            format!("+{}", &HASH[1..]),
+            "é".repeat(32),
+        ] {
+            assert_eq!(parse_sha256(&text), None, "{text}");
+        }
+    }
 
     #[test]
     fn what_is_written_is_read() {

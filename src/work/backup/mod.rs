@@ -7,6 +7,7 @@
 mod alerts;
 mod batch;
 mod ledger_copy;
+mod outlook;
 mod removal;
 mod restore;
 mod run;
@@ -19,9 +20,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::domain::backup::destination::{
-    Destination, DestinationSettings, HostKeyCheck, Pause, PauseReason,
-};
+use crate::domain::backup::destination::{Destination, DestinationSettings, HostKeyCheck, Pause};
 use crate::domain::backup::network::AllowedNetworks;
 use crate::domain::job::{Notice, Reason};
 use crate::repository::{Store, StoreError};
@@ -173,7 +172,7 @@ impl BackupWork {
         Ok(())
     }
 
-    /// Tries a destination that need not be stored. A trial of a stored one that passes ends its pause.
+    /// Tries settings that need not be stored.
     pub async fn trial(&self, settings: &DestinationSettings) -> Result<Tried, BackupError> {
         let begun = Instant::now();
         self.check_program(settings).await?;
@@ -326,7 +325,7 @@ fn work_error(error: BackupError) -> WorkError {
                     Reason::DestinationDisabled,
                     format!("backup destination is paused: {message}"),
                 )
-                .with("pause_reason", pause_name(*reason)),
+                .with("pause_reason", reason.as_str()),
             ),
             TransferError::Settings(_) => failed(Reason::RcloneFailed),
             TransferError::TimedOut => failed(Reason::TimedOut),
@@ -346,15 +345,6 @@ fn work_error(error: BackupError) -> WorkError {
 fn internal(error: &(dyn std::error::Error + 'static)) -> WorkError {
     tracing::error!(%error, cause = ?error, "a backup job cannot be done");
     WorkError::Failed(Notice::new(Reason::Internal, error.to_string()))
-}
-
-fn pause_name(reason: PauseReason) -> &'static str {
-    match reason {
-        PauseReason::LoginRefused => "LOGIN_REFUSED",
-        PauseReason::HostChanged => "HOST_CHANGED",
-        PauseReason::Full => "FULL",
-        PauseReason::ReadOnly => "READ_ONLY",
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::run::{current, named, window};
-use super::verification::parse_sha256;
 use super::{BackupError, BackupWork, FAULTS_LISTED, accept_first, ledger_copy, work_error};
 use crate::domain::backup::destination::{DEFAULT_TRANSFERS, DestinationSettings};
 use crate::domain::backup::ledger::LedgerLine;
@@ -24,7 +23,7 @@ use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::domain::time::TimeRange;
 use crate::packing;
 use crate::transfer::{BatchProgress, Engine, Expected, Place, TransferError, Wanted, check_host};
-use crate::work::intake::{Intake, RESTORES};
+use crate::work::intake::{Intake, IntakeError, RESTORES};
 use crate::work::output::free_bytes;
 use crate::work::source_file::open_beneath;
 use crate::work::{Attempt, Done, Work, WorkError};
@@ -172,11 +171,11 @@ impl RestoreWork {
                     )
                     .await
             }
-            Err(error) => Err(crate::work::intake::IntakeError::Path(error.to_string())),
+            Err(error) => Err(IntakeError::Path(error.to_string())),
         };
         match taken {
             Ok(is_new) => summary.segments_registered += u64::from(is_new),
-            Err(crate::work::intake::IntakeError::Store(error)) => return Err(error.into()),
+            Err(IntakeError::Store(error)) => return Err(error.into()),
             // The file is back and right; that it is no footage to us is worth a line, not a failure.
             Err(error) => {
                 tracing::warn!(path, source = RESTORES, %error, "a restored file is not in the catalog");
@@ -297,7 +296,8 @@ impl Fetching<'_> {
                 files_total: total,
                 ..phase("looking at what is there")
             });
-            let Some(sha256) = parse_sha256(&line.sha256).filter(|_| naming::is_safe(&line.path))
+            let Some(sha256) =
+                packing::parse_sha256(&line.sha256).filter(|_| naming::is_safe(&line.path))
             else {
                 let what = "the ledger's name or hash of this file cannot be right";
                 note(summary, fault(&line, BackupFaultKind::NameUnsafe, what));

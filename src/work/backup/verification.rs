@@ -8,13 +8,14 @@ use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use super::run::{hex, named, window};
+use super::run::{named, window};
 use super::{BackupError, BackupWork, FAULTS_LISTED, work_error};
 use crate::clock;
 use crate::domain::backup::naming::OWN_FOLDER;
 use crate::domain::backup::object::{BackupFault, BackupFaultKind, BackupObject, ObjectState};
 use crate::domain::backup::run::{BackupSelection, BackupVerification, BackupVerificationSpec};
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
+use crate::packing::parse_sha256;
 use crate::transfer::{Expected, Place, is_unfinished};
 use crate::work::{Attempt, Done, Work, WorkError};
 
@@ -276,19 +277,6 @@ fn expected(object: &BackupObject) -> Result<Expected, BackupError> {
     })
 }
 
-/// The bytes of a hash in 64 hexadecimal digits.
-pub(super) fn parse_sha256(text: &str) -> Option<[u8; 32]> {
-    let mut sha256 = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (at, byte) in sha256.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
-    }
-    // A sign would pass as a digit.
-    (hex(&sha256) == text).then_some(sha256)
-}
-
 fn fault_of(object: &BackupObject) -> BackupFault {
     BackupFault {
         kind: BackupFaultKind::ObjectMissing,
@@ -300,28 +288,5 @@ fn fault_of(object: &BackupObject) -> BackupFault {
         expected_sha256: object.sha256.clone(),
         found_sha256: String::new(),
         message: String::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hash_is_64_lower_case_digits_and_nothing_else() {
-        let digits = "0123456789abcdef".repeat(4);
-        assert_eq!(
-            parse_sha256(&digits).map(|sha256| hex(&sha256)),
-            Some(digits.clone())
-        );
-        for text in [
-            String::new(),
-            digits[1..].to_owned(),
-            digits.to_uppercase(),
-            format!("+{}", &digits[1..]),
-            "é".repeat(32),
-        ] {
-            assert_eq!(parse_sha256(&text), None, "{text}");
-        }
     }
 }

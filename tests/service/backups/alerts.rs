@@ -71,7 +71,7 @@ async fn a_destination_that_is_paused_is_told_by_health_by_watches_and_by_the_we
         .unwrap()
         .into_inner();
 
-    // Whoever is root may write anywhere, so the folder becomes a file system that nobody writes to.
+    // A disk too small for a single file.
     let Some(disk) = crate::small_disk::SmallDisk::mount(nas(&site), 64 << 10) else {
         return;
     };

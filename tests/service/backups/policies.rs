@@ -125,20 +125,7 @@ async fn retention_leaves_the_newest_day_of_each_camera_and_sends_nothing_that_i
     let id = local_destination(&site, &server).await;
     let made = create(&server, hourly(&id)).await;
     assert_eq!(run_by_hand(&server, &made.id).await.files_sent, 6);
-    let keep_a_day = proto::UpdatePolicyRequest {
-        policy: Some(proto::Policy {
-            id: made.id.clone(),
-            retention: Some(proto::BackupRetention {
-                max_age: seconds(86_400),
-                max_bytes: 0,
-            }),
-            ..Default::default()
-        }),
-        update_mask: Some(prost_types::FieldMask {
-            paths: vec!["retention".to_owned()],
-        }),
-    };
-    server.backups().update_policy(keep_a_day).await.unwrap();
+    keep_a_day(&server, &made.id).await;
     // All footage of the tests is of one day, long ago: the newest day of each camera.
     let run = run_by_hand(&server, &made.id).await;
     assert_eq!(
@@ -182,20 +169,7 @@ async fn retention_removes_what_is_older_than_the_newest_day_but_evidence_stays(
         ..Default::default()
     };
     server.catalog().set_evidence_lock(lock).await.unwrap();
-    let keep_a_day = proto::UpdatePolicyRequest {
-        policy: Some(proto::Policy {
-            id: made.id.clone(),
-            retention: Some(proto::BackupRetention {
-                max_age: seconds(86_400),
-                max_bytes: 0,
-            }),
-            ..Default::default()
-        }),
-        update_mask: Some(prost_types::FieldMask {
-            paths: vec!["retention".to_owned()],
-        }),
-    };
-    server.backups().update_policy(keep_a_day).await.unwrap();
+    keep_a_day(&server, &made.id).await;
     let run = run_by_hand(&server, &made.id).await;
     assert_eq!(run.files_removed, 5, "{run:?}");
     let left = objects(&server, &id).await;
@@ -209,6 +183,24 @@ async fn retention_removes_what_is_older_than_the_newest_day_but_evidence_stays(
     let again = run_by_hand(&server, &made.id).await;
     assert_eq!((again.files_sent, again.files_removed), (0, 0));
     assert_eq!(server.stop(), 0);
+}
+
+/// Gives a policy a retention of one day.
+async fn keep_a_day(server: &Server, policy_id: &str) {
+    let change = proto::UpdatePolicyRequest {
+        policy: Some(proto::Policy {
+            id: policy_id.to_owned(),
+            retention: Some(proto::BackupRetention {
+                max_age: seconds(86_400),
+                max_bytes: 0,
+            }),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["retention".to_owned()],
+        }),
+    };
+    server.backups().update_policy(change).await.unwrap();
 }
 
 async fn run_by_hand(server: &Server, policy_id: &str) -> proto::BackupRun {
