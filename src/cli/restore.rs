@@ -111,7 +111,7 @@ pub async fn run(args: RestoreArgs) -> Result<ExitCode, CliError> {
             start: args.from,
             end: args.to,
             camera_ids: args.camera.clone(),
-            evidence_only: false,
+            ..BackupSelection::default()
         },
         folder: std::path::absolute(&args.into)
             .map_err(|error| CliError::file("use", &args.into, error))?,

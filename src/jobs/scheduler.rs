@@ -58,6 +58,7 @@ impl Scheduler {
     async fn start_due(&self) -> Result<(), JobsError> {
         let store = &self.jobs.shared.store;
         let now = clock::now();
+        self.bring_forward(now).await?;
         for policy in store.due_policies(now, AT_ONCE).await? {
             let Some(due) = policy.status.next_run_time else {
                 continue;
@@ -81,6 +82,21 @@ impl Scheduler {
                 Err(error) => {
                     warn!(policy_id = policy.id, error = %Chain(&error), "a run could not be started");
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings forward runs that only a clock which was far ahead can have put off.
+    async fn bring_forward(&self, now: DateTime<Utc>) -> Result<(), JobsError> {
+        let store = &self.jobs.shared.store;
+        for policy in store.policies_due_after(now).await? {
+            let Some(stored) = policy.status.next_run_time else {
+                continue;
+            };
+            let due = policy.schedule.believable_due(stored, now);
+            if due != stored && store.move_next_run(&policy.id, stored, due).await? {
+                warn!(policy_id = policy.id, %stored, %due, "the next run was put off by a clock that was ahead; it is brought forward");
             }
         }
         Ok(())

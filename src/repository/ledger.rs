@@ -27,6 +27,12 @@ const COUNT: &str = "
 const SELECTED: &str = "
     SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM backup_objects
     WHERE destination_id = $1 AND segment_id IN (SELECT value FROM json_each($2))";
+const NOTE_REMOVED: &str = "
+    INSERT INTO removed_footage (policy_id, camera_id, removed_until_us)
+    SELECT $3, camera_id, MAX(end_us) FROM backup_objects
+    WHERE destination_id = $1 AND segment_id IN (SELECT value FROM json_each($2)) GROUP BY camera_id
+    ON CONFLICT (policy_id, camera_id) DO UPDATE SET removed_until_us = excluded.removed_until_us
+        WHERE excluded.removed_until_us > removed_footage.removed_until_us";
 const REMOVE: &str = "
     DELETE FROM backup_objects
     WHERE destination_id = $1 AND segment_id IN (SELECT value FROM json_each($2))";
@@ -128,10 +134,12 @@ impl Store {
         Ok(changed)
     }
 
-    /// Takes the objects of these segments out of a destination's ledger; what went. Their files must be gone before.
+    /// Takes the objects of these segments out of a destination's ledger, because `policy_id` keeps them no longer; what
+    /// went. Their files must be gone before.
     pub async fn remove_objects(
         &self,
         destination_id: &str,
+        policy_id: &str,
         segment_ids: &[String],
     ) -> Result<RemovedObjects, StoreError> {
         let ids = to_json(&segment_ids);
@@ -140,6 +148,12 @@ impl Store {
             .bind(destination_id)
             .bind(&ids)
             .fetch_one(&mut *transaction)
+            .await?;
+        sqlx::query(NOTE_REMOVED)
+            .bind(destination_id)
+            .bind(&ids)
+            .bind(policy_id)
+            .execute(&mut *transaction)
             .await?;
         sqlx::query(REMOVE)
             .bind(destination_id)

@@ -23,12 +23,16 @@ const SET_NEXT_RUN: &str = "UPDATE policies SET next_run_us = $2 WHERE id = $1";
 const STOP_RUNS: &str =
     "UPDATE policies SET next_run_us = NULL, overdue_since_us = NULL WHERE id = $1";
 const DELETE: &str = "DELETE FROM policies WHERE id = $1";
+const FORGET_REMOVED: &str = "DELETE FROM removed_footage WHERE policy_id = $1";
 const DUE_BEFORE: &str = "WHERE next_run_us <= ";
 const NOT_RUNNING: &str = "
     AND NOT EXISTS (
         SELECT 1 FROM jobs WHERE policy_id = policies.id AND policy_id <> ''
             AND state IN ('QUEUED', 'RUNNING', 'CANCELLING'))
     ORDER BY next_run_us, id LIMIT ";
+const DUE_AFTER: &str = "WHERE next_run_us > ";
+const MOVE_NEXT_RUN: &str =
+    "UPDATE policies SET next_run_us = $3 WHERE id = $1 AND next_run_us = $2";
 const IS_DUE: &str =
     "SELECT EXISTS (SELECT 1 FROM policies WHERE id = $1 AND enabled = 1 AND next_run_us = $2)";
 const NOTE_RUN: &str = "UPDATE policies SET last_run_us = $2, last_job_id = $3 WHERE id = $1";
@@ -228,10 +232,13 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<UpdatedPolicy, StoreError> {
         let mut transaction = self.write().await?;
-        match get(&mut transaction, &new.id).await? {
+        let before = match get(&mut transaction, &new.id).await? {
             None => return Ok(UpdatedPolicy::NotFound),
             Some(before) if before.revision != new.revision => return Ok(UpdatedPolicy::Stale),
-            Some(_) => {}
+            Some(before) => before,
+        };
+        if before.retention != new.retention {
+            forget_removed(&mut transaction, &new.id).await?;
         }
         sqlx::query(UPDATE)
             .bind(&new.id)
@@ -281,6 +288,7 @@ impl Store {
             .bind(id)
             .execute(&mut *transaction)
             .await?;
+        forget_removed(&mut transaction, id).await?;
         transaction.commit().await?;
         Ok(DeletedPolicy::Deleted)
     }
@@ -300,6 +308,33 @@ impl Store {
             .fetch_all(&self.readers)
             .await?;
         rows.into_iter().map(Policy::try_from).collect()
+    }
+
+    /// Policies whose next run is not due yet.
+    pub async fn policies_due_after(&self, now: DateTime<Utc>) -> Result<Vec<Policy>, StoreError> {
+        let rows: Vec<PolicyRow> = sqlx::QueryBuilder::<Sqlite>::new(SELECT)
+            .push(DUE_AFTER)
+            .push_bind(us(now))
+            .build_query_as()
+            .fetch_all(&self.readers)
+            .await?;
+        rows.into_iter().map(Policy::try_from).collect()
+    }
+
+    /// Moves the next run of a policy; whether it was still due at `from`.
+    pub async fn move_next_run(
+        &self,
+        policy_id: &str,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let moved = sqlx::query(MOVE_NEXT_RUN)
+            .bind(policy_id)
+            .bind(us(from))
+            .bind(us(to))
+            .execute(&self.writer)
+            .await?;
+        Ok(moved.rows_affected() > 0)
     }
 
     /// Writes the job of the run that is due at `due` and moves the policy on to `next_run`, both or neither. `None`
@@ -382,6 +417,15 @@ pub(super) async fn note_run(
         .bind(policy_id)
         .bind(us(now))
         .bind(job_id)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// With another retention there may be room again for what an earlier one removed.
+async fn forget_removed(connection: &mut SqliteConnection, id: &str) -> Result<(), StoreError> {
+    sqlx::query(FORGET_REMOVED)
+        .bind(id)
         .execute(connection)
         .await?;
     Ok(())

@@ -18,6 +18,10 @@ const TABLE: &str = "segments";
 
 /// A segment whose source changed has to be read again first: its time, and with it its place, may be others.
 const AVAILABLE: &str = " FROM segments WHERE state = 'AVAILABLE' AND modified_us <> -1";
+const NOT_REMOVED: &str = "
+    AND (end_us > COALESCE((SELECT removed_until_us FROM removed_footage
+        WHERE removed_footage.camera_id = segments.camera_id AND policy_id = ";
+const OR_EVIDENCE: &str = "), start_us) OR id IN (SELECT segment_id FROM evidence_locks))";
 const TOTALS: &str = "SELECT COUNT(*), COALESCE(SUM(size_bytes), 0), MIN(start_us), MAX(end_us)";
 const COMPARED: &str = "SELECT start_us, id, size_bytes, modified_us";
 const EXCEPT_PRESENT: &str = "
@@ -199,6 +203,12 @@ fn push_available(
     push_window(query, selection, longest_us);
     if selection.evidence_only {
         query.push(" AND id IN (SELECT segment_id FROM evidence_locks)");
+    }
+    if !selection.without_removed_by.is_empty() {
+        query
+            .push(NOT_REMOVED)
+            .push_bind(selection.without_removed_by.clone())
+            .push(OR_EVIDENCE);
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) fn selection(
         end: fields.optional_time("end_time", end),
         camera_ids: fields.camera_ids("camera_ids", camera_ids),
         evidence_only,
+        without_removed_by: String::new(),
     }
 }
 

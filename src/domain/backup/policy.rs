@@ -99,7 +99,8 @@ pub struct PolicyStatus {
 impl Policy {
     /// The footage that a run which begins at `now` looks at.
     ///
-    /// What retention would remove for its age is not looked at: it would be sent and removed again with each run.
+    /// What retention would remove for its age, and what is as old as what it removed for its bytes, is not looked at:
+    /// it would be sent and removed again with each run.
     pub fn selection(&self, now: DateTime<Utc>) -> BackupSelection {
         let lookback_start = self
             .lookback
@@ -116,6 +117,10 @@ impl Policy {
             end: None,
             camera_ids: self.camera_ids.clone(),
             evidence_only: self.evidence_only,
+            without_removed_by: match self.retention {
+                Some(retention) if retention.max_bytes > 0 => self.id.clone(),
+                _ => String::new(),
+            },
         }
     }
 }

@@ -23,6 +23,10 @@ pub struct BackupSelection {
     pub camera_ids: Vec<CameraId>,
     /// Only segments held as evidence.
     pub evidence_only: bool,
+    /// A policy: footage that is as old as what its retention removed already is not meant, unless it is evidence.
+    /// Empty: all is meant.
+    #[serde(default)]
+    pub without_removed_by: String,
 }
 
 /// The work of a backup job: one run to one destination.

@@ -64,7 +64,11 @@ async fn the_sums_of_a_destination_are_always_those_of_its_objects() {
         .unwrap();
     assert_eq!(check_sums(&store).await, (3, 1_200));
     let removed = store
-        .remove_objects(NAS, &[again.segment_id.clone(), "seg_unknown".to_owned()])
+        .remove_objects(
+            NAS,
+            "pol",
+            &[again.segment_id.clone(), "seg_unknown".to_owned()],
+        )
         .await
         .unwrap();
     assert_eq!((removed.objects, removed.bytes), (1, 1_000));

@@ -260,6 +260,7 @@ async fn a_run_reads_two_indexes_from_end_to_end_and_sorts_nothing() {
         end: Some(at_ms(1)),
         camera_ids: vec![gate()],
         evidence_only: false,
+        without_removed_by: String::new(),
     };
     for selection in [everything, of_gate] {
         let mut query =

@@ -120,7 +120,9 @@ async fn remove_some(
         let writer = format!("{}_kept", attempt.job_id);
         ledger_copy::put(place, &writer, number, &lines, &attempt.cancel).await?;
     }
-    Ok(store.remove_objects(&policy.destination_id, &gone).await?)
+    Ok(store
+        .remove_objects(&policy.destination_id, &policy.id, &gone)
+        .await?)
 }
 
 fn candidate(object: &BackupObject) -> RetentionCandidate {

@@ -1,6 +1,7 @@
 //! Policies: when they run, what they keep, and what is said of them.
 
 use heldar_footage::proto::{self, JobKind, JobState};
+use sqlx::Connection as _;
 
 use super::asking::{
     at_its_end, expected, footage_in, local_destination, nas, objects, run_of, site,
@@ -94,6 +95,40 @@ async fn a_policy_that_is_due_runs_by_itself_once_and_says_when_it_runs_next() {
 }
 
 #[tokio::test]
+async fn a_run_that_a_clock_years_ahead_put_off_is_brought_forward() {
+    let site = scheduled(site());
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    let made = create(&server, hourly(&id)).await;
+    becomes("the first run is over", async || {
+        policy(&server, &made.id).await.status?.last_success_time
+    })
+    .await;
+    assert_eq!(server.stop(), 0);
+    in_ten_years(&site).await;
+    let before = chrono::Utc::now().timestamp();
+    let server = site.start().await;
+    let next = becomes("the next run is within an hour or two", async || {
+        let next = policy(&server, &made.id).await.status?.next_run_time?;
+        (next.seconds < before + 2 * 3600).then_some(next.seconds)
+    })
+    .await;
+    assert!(next > before, "{next} {before}");
+    assert_eq!(server.stop(), 0);
+}
+
+/// Puts every next run off, as a run that began while the clock was ahead would have.
+async fn in_ten_years(site: &Site) {
+    let url = format!("sqlite://{}", site.data().join("heldar.db").display());
+    let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query("UPDATE policies SET next_run_us = next_run_us + 315576000000000")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    database.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_run_by_hand_works_while_the_scheduler_and_the_policy_are_off() {
     let site = site();
     let server = site.start().await;
@@ -137,9 +172,8 @@ async fn retention_leaves_the_newest_day_of_each_camera_and_sends_nothing_that_i
     assert_eq!(server.stop(), 0);
 }
 
-#[tokio::test]
-async fn retention_removes_what_is_older_than_the_newest_day_but_evidence_stays() {
-    let site = site();
+/// Three days with three recordings each, and a policy for them.
+async fn three_days(site: &Site) -> (Server, String, proto::Policy) {
     let recording = crate::server::twelve_seconds();
     for day in 10..13 {
         for (second, segment) in [0, 4, 8].iter().zip(&recording.segments) {
@@ -147,9 +181,9 @@ async fn retention_removes_what_is_older_than_the_newest_day_but_evidence_stays(
             crate::server::put(&segment.path, &site.recordings().join(name));
         }
     }
-    crate::recorder::import(&site, &[]);
+    crate::recorder::import(site, &[]);
     let server = site.start().await;
-    let id = local_destination(&site, &server).await;
+    let id = local_destination(site, &server).await;
     let made = create(
         &server,
         proto::Policy {
@@ -158,24 +192,60 @@ async fn retention_removes_what_is_older_than_the_newest_day_but_evidence_stays(
         },
     )
     .await;
-    assert_eq!(run_by_hand(&server, &made.id).await.files_sent, 9);
-    let held = server.segments("dock").await[0].clone();
+    (server, id, made)
+}
+
+/// Holds the oldest recording of the three days as evidence; its id.
+async fn hold_the_oldest(server: &Server) -> String {
+    let held = server.segments("dock").await[0].id.clone();
     let lock = proto::SetEvidenceLockRequest {
         selection: Some(proto::set_evidence_lock_request::Selection::Segments(
             proto::SegmentSelection {
-                segment_ids: vec![held.id.clone()],
+                segment_ids: vec![held.clone()],
             },
         )),
         ..Default::default()
     };
     server.catalog().set_evidence_lock(lock).await.unwrap();
+    held
+}
+
+#[tokio::test]
+async fn what_a_limit_of_bytes_removed_is_not_sent_again_unless_it_is_evidence_or_the_limit_changes()
+ {
+    let site = site();
+    let (server, id, made) = three_days(&site).await;
+    keep(&server, &made.id, None, 1).await;
+    let first = run_by_hand(&server, &made.id).await;
+    assert_eq!((first.files_sent, first.files_removed), (9, 6));
+    let again = run_by_hand(&server, &made.id).await;
+    assert_eq!((again.files_sent, again.files_removed), (0, 0), "{again:?}");
+    let status = policy(&server, &made.id).await.status.unwrap();
+    assert_eq!(status.files_unsent, 0);
+    let held = hold_the_oldest(&server).await;
+    let evidence = run_by_hand(&server, &made.id).await;
+    assert_eq!((evidence.files_sent, evidence.files_removed), (1, 0));
+    let left = objects(&server, &id).await;
+    assert!(left.values().any(|object| object.segment_id == held));
+    keep(&server, &made.id, None, 1 << 40).await;
+    let roomy = run_by_hand(&server, &made.id).await;
+    assert_eq!((roomy.files_sent, roomy.files_removed), (5, 0));
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
+async fn retention_removes_what_is_older_than_the_newest_day_but_evidence_stays() {
+    let site = site();
+    let (server, id, made) = three_days(&site).await;
+    assert_eq!(run_by_hand(&server, &made.id).await.files_sent, 9);
+    let held = hold_the_oldest(&server).await;
     keep_a_day(&server, &made.id).await;
     let run = run_by_hand(&server, &made.id).await;
     assert_eq!(run.files_removed, 5, "{run:?}");
     let left = objects(&server, &id).await;
     let names: Vec<_> = left.keys().cloned().collect();
     assert_eq!(names.len(), 4, "{names:?}");
-    assert!(left.values().any(|object| object.segment_id == held.id));
+    assert!(left.values().any(|object| object.segment_id == held));
     assert_eq!(
         footage_in(&nas(&site)).into_keys().collect::<Vec<_>>(),
         names
@@ -187,13 +257,20 @@ async fn retention_removes_what_is_older_than_the_newest_day_but_evidence_stays(
 
 /// Gives a policy a retention of one day.
 async fn keep_a_day(server: &Server, policy_id: &str) {
+    keep(server, policy_id, seconds(86_400), 0).await;
+}
+
+/// Gives a policy a retention.
+async fn keep(
+    server: &Server,
+    policy_id: &str,
+    max_age: Option<prost_types::Duration>,
+    max_bytes: i64,
+) {
     let change = proto::UpdatePolicyRequest {
         policy: Some(proto::Policy {
             id: policy_id.to_owned(),
-            retention: Some(proto::BackupRetention {
-                max_age: seconds(86_400),
-                max_bytes: 0,
-            }),
+            retention: Some(proto::BackupRetention { max_age, max_bytes }),
             ..Default::default()
         }),
         update_mask: Some(prost_types::FieldMask {
