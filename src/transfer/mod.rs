@@ -35,6 +35,10 @@ use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
 /// A SHA-256.
 pub type Sha256 = [u8; 32];
 
+/// What is said of a file whose path is taken.
+const OTHERS_FILE: &str =
+    "another file that the ledger does not know has its name; it was left as it is";
+
 /// A file to be sent.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
@@ -46,7 +50,7 @@ pub struct Outgoing {
     pub size_bytes: u64,
     /// Whether it is held as evidence, which an object lock may treat differently.
     pub is_evidence: bool,
-    /// Whether it may take the place of a file that is there. Only a local place can tell.
+    /// Whether it may take the place of a file that is there. Otherwise one with other bytes is left as it is.
     pub replaces: bool,
 }
 

@@ -7,12 +7,12 @@ use heldar_footage::domain::backup::destination::{
     DestinationSettings, FtpTls, LocalSettings, RcloneSettings,
 };
 use heldar_footage::domain::backup::object::{BackupCheck, BackupFaultKind};
-use heldar_footage::transfer::{Place, TransferError};
+use heldar_footage::transfer::{Outgoing, Place, TransferError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::servers::{OpenSsh, ProFtpd, RcloneS3, RcloneSftp};
-use crate::{Content, Site, noise, sha256, tree};
+use crate::{Content, Site, noise, options, sha256, tree};
 
 /// Sends, checks, lists, brings back and removes. `at`: where the destination keeps its files on this machine.
 async fn there_and_back(site: &Site, place: &Place, at: &Path) {
@@ -44,6 +44,7 @@ async fn there_and_back(site: &Site, place: &Place, at: &Path) {
         .map(|(path, bytes)| (path.clone(), bytes.len() as u64))
         .collect();
     assert_eq!(listed, sizes);
+    what_is_there_already_stays(site, place, at).await;
     faults_are_found(site, place, at).await;
     small_files(place, &cancel).await;
     let paths: Vec<_> = site
@@ -60,6 +61,49 @@ async fn there_and_back(site: &Site, place: &Place, at: &Path) {
     assert!(trial.is_listed && trial.is_written && trial.is_read_back && trial.is_deleted);
     assert_eq!(tree(at), BTreeMap::new());
     site.check_left();
+}
+
+/// A file that is not to be replaced counts as sent when the same bytes stand there, and else is left as it is.
+async fn what_is_there_already_stays(site: &Site, place: &Place, at: &Path) {
+    let names: Vec<&String> = site
+        .files
+        .keys()
+        .filter(|path| site.files[*path].len() > 10)
+        .collect();
+    let (others, longer) = (names[0], names[1]);
+    let mut bytes = site.files[others].to_vec();
+    bytes[7] ^= 1;
+    std::fs::write(at.join(others), &bytes).unwrap();
+    std::fs::write(at.join(longer), [&site.files[longer][..], b"more"].concat()).unwrap();
+    let before = tree(at);
+    for check in BackupCheck::ALL {
+        let batch = site.outgoing().into_iter().map(|file| Outgoing {
+            replaces: false,
+            ..file
+        });
+        let sent = place
+            .send(
+                batch.collect(),
+                &options(check),
+                &CancellationToken::new(),
+                |_| {},
+            )
+            .await
+            .unwrap();
+        for (sent, path) in sent.iter().zip(site.files.keys()) {
+            let kind = sent.as_ref().err().map(|fault| fault.kind);
+            let is_taken = [others, longer].contains(&path);
+            assert_eq!(
+                kind,
+                is_taken.then_some(BackupFaultKind::CheckFailed),
+                "{path} by {check:?}"
+            );
+        }
+        assert!(tree(at) == before, "something was written by {check:?}");
+    }
+    for path in [others, longer] {
+        std::fs::write(at.join(path), &site.files[path][..]).unwrap();
+    }
 }
 
 /// A file that is gone, one that is shorter and one of which a bit differs are told apart, and none of them comes back.

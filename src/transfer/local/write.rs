@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::paths::{is_plain, unfinished_name};
 use super::super::source::{Digests, Hasher, digests, read_all};
-use super::super::{BatchProgress, FileFault, Outgoing, SendOptions, Stored, TransferError};
+use super::super::{
+    BatchProgress, FileFault, OTHERS_FILE, Outgoing, SendOptions, Stored, TransferError,
+};
 use super::crew::{self, Shared, Terms};
 use super::folder::Root;
 use super::{LocalPlace, destination_error};
@@ -129,10 +131,7 @@ fn write_one(
         Ok(false) => match part.is_at(name, &found, || shared.goes_on()) {
             Ok(true) => {}
             Ok(false) => {
-                return fault(
-                    BackupFaultKind::CheckFailed,
-                    "another file that the ledger does not know has its name; it was left as it is",
-                );
+                return fault(BackupFaultKind::CheckFailed, OTHERS_FILE);
             }
             Err(_) if !shared.goes_on() => return Err(TransferError::Cancelled),
             Err(error) => return of_one_file(error),

@@ -1,7 +1,7 @@
 //! Compares files at a place with what they should be. Only what rclone puts out is believed: a file that it does not name
 //! is not there, whatever its exit code.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,9 @@ use crate::process::Heard;
 
 /// Paths of one run, so that its list and its answer stay small.
 const PATHS_MAX: usize = 1000;
+
+/// A folder is listed when so many of its files are asked for; fewer are asked for one by one.
+const LISTED_FROM: usize = 64;
 
 /// A file and what it should be.
 #[derive(Clone, Debug)]
@@ -161,12 +164,19 @@ impl Remote {
         let mut found = HashMap::new();
         for paths in paths.chunks(PATHS_MAX) {
             let workspace = self.workspace()?;
-            let list = workspace.list(paths.iter().copied())?;
+            let wanted: HashSet<&str> = paths.iter().copied().collect();
+            let (how, list) = match folders_to_list(paths) {
+                Some(rules) => (
+                    "--include-from",
+                    workspace.list(rules.iter().map(String::as_str))?,
+                ),
+                None => ("--files-from-raw", workspace.list(paths.iter().copied())?),
+            };
             let mut run = Run::new(self, &workspace, "lsjson", comparing.patience)
                 .arguments(["-R", "--files-only", "--no-mimetype", "--no-modtime"])
                 .arguments(["--log-level=NOTICE".to_owned()])
                 .arguments([format!("--checkers={}", comparing.transfers.max(1))])
-                .arguments(["--files-from-raw".as_ref(), list.as_os_str()]);
+                .arguments([how.as_ref(), list.as_os_str()]);
             if with_md5 {
                 run = run.arguments(["--hash", "--hash-type=md5"]);
             }
@@ -175,7 +185,7 @@ impl Remote {
                 .run(comparing.cancel, |event| {
                     if let Event::Line(line) = event
                         && let Some(item) = item(line)
-                        && paths.contains(&item.path.as_str())
+                        && wanted.contains(item.path.as_str())
                     {
                         let md5 = item.hashes.as_ref().and_then(|hashes| hashes.get("md5"));
                         found.insert(
@@ -247,6 +257,33 @@ impl Remote {
             return Ok((hashes, ended));
         }
     }
+}
+
+/// Filter rules that make rclone list the folders of `paths` and no other; `None` when it is to ask for each path, which
+/// is the better way for some few files of folders that may hold many more.
+fn folders_to_list(paths: &[&str]) -> Option<Vec<String>> {
+    let folders: BTreeSet<&str> = paths
+        .iter()
+        .map(|path| path.rsplit_once('/').map_or("", |(folder, _)| folder))
+        .collect();
+    // In a rule some characters have a meaning; the folders that we name have none of them.
+    let is_literal = |folder: &&str| {
+        folder
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte))
+    };
+    if paths.len() < LISTED_FROM * folders.len() || !folders.iter().all(is_literal) {
+        return None;
+    }
+    Some(
+        folders
+            .into_iter()
+            .map(|folder| match folder {
+                "" => "/*".to_owned(),
+                folder => format!("/{folder}/*"),
+            })
+            .collect(),
+    )
 }
 
 /// An answer that lacks files counts only when nothing kept rclone from asking.
@@ -382,6 +419,23 @@ mod tests {
         let item = item(line).unwrap();
         assert_eq!((item.path.as_str(), item.size), ("c/0.mp4", 20));
         assert!(item_path_and_size("[").is_none());
+    }
+
+    #[test]
+    fn folders_are_listed_for_many_files_of_them_and_not_for_few() {
+        let names: Vec<String> = (0..2 * LISTED_FROM)
+            .map(|number| format!("gate/2026-11-2{}/{number}.mp4", number % 2))
+            .collect();
+        let paths: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(
+            folders_to_list(&paths).unwrap(),
+            ["/gate/2026-11-20/*", "/gate/2026-11-21/*"]
+        );
+        assert_eq!(folders_to_list(&paths[1..]), None);
+        let odd = vec!["gate*/1.mp4"; LISTED_FROM];
+        assert_eq!(folders_to_list(&odd), None);
+        let top = vec!["1.mp4"; LISTED_FROM];
+        assert_eq!(folders_to_list(&top).unwrap(), ["/*"]);
     }
 
     #[test]

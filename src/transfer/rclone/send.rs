@@ -1,6 +1,6 @@
 //! Sends a batch: one rclone for all of it, then a look at what arrived, then once more for what did not.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::source::{self, Digests};
 use super::super::{
-    BatchProgress, FileFault, Outgoing, SendOptions, Stored, TransferError, paths::is_plain,
+    BatchProgress, FileFault, OTHERS_FILE, Outgoing, SendOptions, Sha256, Stored, TransferError,
+    paths::is_plain,
 };
 use super::Remote;
 use super::check::{Claim, Comparing};
@@ -30,6 +31,8 @@ const HEADROOM_BYTES: u64 = 1 << 20;
 const FOLDER_TIMES_SINCE: (u32, u32) = (1, 66);
 
 type Outcome = Result<Stored, FileFault>;
+/// Of each file of a batch; `None` where nobody wants it.
+type SourceDigests = Vec<Option<Result<Digests, String>>>;
 
 /// Which locks new objects get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +145,12 @@ impl Sending<'_> {
         );
         let mut digests = None;
         let mut hashing = Some(hashing);
+        let strangers = self.strangers().await?;
+        if !strangers.is_empty() {
+            let found = self.hashed(&mut hashing).await?;
+            self.settle(&strangers, &found).await?;
+            digests = Some(found);
+        }
         for round in 0..ROUNDS {
             let outstanding = self.outstanding();
             if outstanding.is_empty() {
@@ -156,10 +165,8 @@ impl Sending<'_> {
             let nothing_arrived = self.arrived.len() == arrived_before;
             self.fail_as_a_whole(&ended, &outstanding, round, nothing_arrived)
                 .await?;
-            if let Some(hashing) = hashing.take() {
-                let found = hashing.finish(self.patience, self.cancel).await?;
-                self.take_sources(&found);
-                digests = Some(found);
+            if digests.is_none() {
+                digests = Some(self.hashed(&mut hashing).await?);
             }
             let digests = digests.as_deref().unwrap_or_default();
             self.look(digests, &ended).await?;
@@ -178,6 +185,82 @@ impl Sending<'_> {
                 })
             })
             .collect())
+    }
+
+    /// The hashes of the sources, when all are there.
+    async fn hashed(
+        &mut self,
+        hashing: &mut Option<Hashing>,
+    ) -> Result<SourceDigests, TransferError> {
+        let Some(hashing) = hashing.take() else {
+            return Ok(Vec::new());
+        };
+        let found = hashing.finish(self.patience, self.cancel).await?;
+        self.take_sources(&found);
+        Ok(found)
+    }
+
+    /// Files under whose path something stands that the ledger does not know: what a run sent that ended before it could
+    /// write it down, or what is somebody else's.
+    async fn strangers(&mut self) -> Result<Vec<usize>, TransferError> {
+        let new: Vec<usize> = self
+            .outstanding()
+            .into_iter()
+            .filter(|index| !self.batch[*index].replaces)
+            .collect();
+        if new.is_empty() {
+            return Ok(new);
+        }
+        let batch = Arc::clone(&self.batch);
+        let paths: Vec<&str> = new
+            .iter()
+            .map(|index| batch[*index].path.as_str())
+            .collect();
+        let comparing = Comparing {
+            check: BackupCheck::Size,
+            transfers: self.options.transfers,
+            limit: &mut self.limit,
+            patience: self.patience,
+            cancel: self.cancel,
+        };
+        let found = self.remote.stat(&paths, false, &comparing).await?;
+        Ok(new
+            .into_iter()
+            .filter(|index| found.contains_key(&batch[*index].path))
+            .collect())
+    }
+
+    /// Takes what stands under the path of a file for it when its bytes are the same, whatever check is wanted of what is
+    /// sent, and leaves it alone when they are not.
+    async fn settle(
+        &mut self,
+        strangers: &[usize],
+        digests: &[Option<Result<Digests, String>>],
+    ) -> Result<(), TransferError> {
+        let outstanding: Vec<usize> = strangers
+            .iter()
+            .copied()
+            .filter(|index| self.outcomes[*index].is_none())
+            .collect();
+        let check = match self.options.check {
+            BackupCheck::Size => BackupCheck::Hash,
+            check => check,
+        };
+        for (index, sha256, outcome) in self.compare(&outstanding, digests, check).await? {
+            self.outcomes[index] = Some(match outcome {
+                Ok(check) => {
+                    self.arrived.insert(self.batch[index].path.clone());
+                    Ok(Stored { sha256, check })
+                }
+                Err(fault) if fault.kind == BackupFaultKind::ObjectChanged => Err(FileFault {
+                    kind: BackupFaultKind::CheckFailed,
+                    message: OTHERS_FILE.to_owned(),
+                    ..fault
+                }),
+                Err(fault) => Err(fault),
+            });
+        }
+        Ok(())
     }
 
     /// MD5s are of use only where the place reports them and the caller wants them compared.
@@ -372,61 +455,70 @@ impl Sending<'_> {
         ended: &Ended,
     ) -> Result<(), TransferError> {
         let outstanding = self.outstanding();
-        let batch = Arc::clone(&self.batch);
-        let claims: Vec<Claim<'_>> = outstanding
-            .iter()
-            .filter_map(|index| {
-                let Some(Some(Ok(found))) = digests.get(*index) else {
-                    return None;
-                };
-                let file = &batch[*index];
-                Some(Claim {
-                    path: &file.path,
-                    size_bytes: file.size_bytes,
-                    sha256: found.sha256,
-                    md5: found
-                        .md5
-                        .filter(|_| file.size_bytes <= SINGLE_PART_MAX_BYTES),
-                })
-            })
-            .collect();
-        if claims.is_empty() {
-            return Ok(());
-        }
-        let comparing = Comparing {
-            check: self.options.check,
-            transfers: self.options.transfers,
-            limit: &mut self.limit,
-            patience: self.patience,
-            cancel: self.cancel,
-        };
         self.progress.current.clear();
-        let outcomes = self.remote.compare(&claims, comparing, &mut |_| {}).await?;
-        let by_path: HashMap<&str, (&Claim<'_>, _)> = claims
-            .iter()
-            .zip(outcomes)
-            .map(|(claim, outcome)| (claim.path, (claim, outcome)))
-            .collect();
-        for index in outstanding {
-            let path = batch[index].path.as_str();
-            match by_path.get(path) {
-                Some((claim, Ok(check))) => {
-                    self.arrived.insert(path.to_owned());
-                    self.outcomes[index] = Some(Ok(Stored {
-                        sha256: claim.sha256,
-                        check: *check,
-                    }));
+        for (index, sha256, outcome) in self
+            .compare(&outstanding, digests, self.options.check)
+            .await?
+        {
+            let path = &self.batch[index].path;
+            match outcome {
+                Ok(check) => {
+                    self.arrived.insert(path.clone());
+                    self.outcomes[index] = Some(Ok(Stored { sha256, check }));
                 }
-                Some((_, Err(fault))) => {
+                Err(fault) => {
                     self.arrived.remove(path);
-                    self.last[index] = Some(as_sent(fault, ended.of(path)));
+                    self.last[index] = Some(as_sent(&fault, ended.of(path)));
                 }
-                None => {}
             }
         }
         self.progress.files_done = self.arrived.len() as u64;
         (self.on_progress)(self.progress.clone());
         Ok(())
+    }
+
+    /// Compares what stands under the paths of files with the files, of which the hashes must be known.
+    async fn compare(
+        &mut self,
+        files: &[usize],
+        digests: &[Option<Result<Digests, String>>],
+        check: BackupCheck,
+    ) -> Result<Vec<(usize, Sha256, Result<BackupCheck, FileFault>)>, TransferError> {
+        let batch = Arc::clone(&self.batch);
+        let hashed: Vec<(usize, &Digests)> = files
+            .iter()
+            .filter_map(|index| match digests.get(*index) {
+                Some(Some(Ok(found))) => Some((*index, found)),
+                _ => None,
+            })
+            .collect();
+        if hashed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let claims: Vec<Claim<'_>> = hashed
+            .iter()
+            .map(|(index, found)| Claim {
+                path: &batch[*index].path,
+                size_bytes: batch[*index].size_bytes,
+                sha256: found.sha256,
+                md5: found
+                    .md5
+                    .filter(|_| batch[*index].size_bytes <= SINGLE_PART_MAX_BYTES),
+            })
+            .collect();
+        let comparing = Comparing {
+            check,
+            transfers: self.options.transfers,
+            limit: &mut self.limit,
+            patience: self.patience,
+            cancel: self.cancel,
+        };
+        let outcomes = self.remote.compare(&claims, comparing, &mut |_| {}).await?;
+        Ok(hashed
+            .into_iter()
+            .zip(outcomes)
+            .map(|((index, found), outcome)| (index, found.sha256, outcome))
+            .collect())
     }
 
     /// Takes away what stands at the destination and is not what was to be sent. That nothing of it is believed is what
@@ -472,7 +564,7 @@ fn as_sent(fault: &FileFault, said: Option<&Complaint>) -> FileFault {
 /// Hashes the sources on a thread of their own, beside the transfer. Dropped, it stops.
 struct Hashing {
     stop: Arc<AtomicBool>,
-    running: tokio::task::JoinHandle<Vec<Option<Result<Digests, String>>>>,
+    running: tokio::task::JoinHandle<SourceDigests>,
 }
 
 impl Hashing {
@@ -500,7 +592,7 @@ impl Hashing {
         mut self,
         patience: Patience,
         cancel: &CancellationToken,
-    ) -> Result<Vec<Option<Result<Digests, String>>>, TransferError> {
+    ) -> Result<SourceDigests, TransferError> {
         let left = patience.ends_at.saturating_duration_since(Instant::now());
         tokio::select! {
             found = &mut self.running => {

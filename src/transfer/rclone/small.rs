@@ -51,7 +51,8 @@ impl Remote {
             path: path.to_owned(),
             size_bytes: bytes.len() as u64,
             is_evidence: false,
-            replaces: false,
+            // Its name is made for it alone: nothing can stand there but an earlier try of the same bytes.
+            replaces: true,
         };
         let options = SendOptions {
             transfers: 1,
