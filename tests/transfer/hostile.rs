@@ -5,16 +5,21 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use heldar_footage::domain::backup::destination::{DestinationSettings, LocalSettings};
-use heldar_footage::domain::backup::object::BackupFaultKind;
+use heldar_footage::domain::backup::object::{BackupCheck, BackupFaultKind};
 use heldar_footage::transfer::{Expected, Place, TransferError, Wanted};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::servers::OpenSsh;
+use crate::servers::{OpenSsh, RcloneS3};
 use crate::{Site, sha256};
 
 /// A place whose rclone is a script, which puts out what a hostile server would make rclone put out.
 fn place(site: &Site, script: &str) -> Place {
+    let server = OpenSsh::start();
+    scripted(site, script, &DestinationSettings::Sftp(server.settings()))
+}
+
+fn scripted(site: &Site, script: &str, settings: &DestinationSettings) -> Place {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let path: PathBuf = site.path(&format!("rclone-{count}"));
@@ -32,8 +37,31 @@ fn place(site: &Site, script: &str) -> Place {
     );
     let mut engine = site.engine();
     engine.rclone = path.into();
-    let server = OpenSsh::start();
-    Place::open(&DestinationSettings::Sftp(server.settings()), &engine).unwrap()
+    Place::open(settings, &engine).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_takes_no_object_without_its_md5_gets_them_from_then_on() {
+    let site = Site::usual();
+    let s3 = RcloneS3::start("only-for-this-test");
+    let tries = site.path("tries");
+    // As a bucket with a default retention answers.
+    let script = format!(
+        r#"if [ "$1" = copy ] && [ -n "$RCLONE_CONFIG_DEST_DISABLE_CHECKSUM" ]; then
+  echo try >> {tries}
+  echo '{{"level":"error","msg":"Failed to copy: operation error S3: PutObject, https response error StatusCode: 400, api error InvalidRequest: Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters","object":"{path}","source":"slog"}}' >&2
+  exit 1
+fi
+exec rclone "$@""#,
+        tries = tries.display(),
+        path = site.files.keys().next().unwrap(),
+    );
+    let place = scripted(&site, &script, &DestinationSettings::S3(s3.settings()));
+    let at = s3.files.join("cameras/all");
+    for _ in 0..2 {
+        site.send_whole(&place, BackupCheck::Hash, &at).await;
+    }
+    assert_eq!(std::fs::read_to_string(tries).unwrap(), "try\n");
 }
 
 #[tokio::test]

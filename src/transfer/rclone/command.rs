@@ -90,6 +90,13 @@ impl Ended {
             .any(|complaint| complaint.cause == wanted)
     }
 
+    /// Whether a bucket refused an object that came without its MD5 (`PutObject` of Amazon S3, `Content-MD5`).
+    pub(super) fn wants_checksums(&self) -> bool {
+        self.complaints
+            .iter()
+            .any(|said| said.message.contains("Content-MD5"))
+    }
+
     /// What it said of one file, else of all.
     pub(super) fn of(&self, path: &str) -> Option<&Complaint> {
         let named = self

@@ -17,6 +17,7 @@ mod small;
 mod version;
 mod workspace;
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,8 @@ const DEADLINE: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Remote {
     engine: Engine,
     prepared: Prepared,
+    /// Whether the place takes no object without its MD5, as buckets do that lock what they get.
+    wants_checksums: AtomicBool,
 }
 
 impl Remote {
@@ -52,6 +55,7 @@ impl Remote {
         let prepared = settings::prepare(settings, engine)?;
         Ok(prepared.map(|prepared| Self {
             engine: engine.clone(),
+            wants_checksums: AtomicBool::new(!prepared.lock.is_empty()),
             prepared,
         }))
     }

@@ -163,6 +163,9 @@ impl Sending<'_> {
             let arrived_before = self.arrived.len();
             let ended = self.copy(&outstanding, round).await?;
             let nothing_arrived = self.arrived.len() == arrived_before;
+            if ended.wants_checksums() {
+                self.remote.wants_checksums.store(true, Ordering::Relaxed);
+            }
             self.fail_as_a_whole(&ended, &outstanding, round, nothing_arrived)
                 .await?;
             if digests.is_none() {
@@ -329,6 +332,13 @@ impl Sending<'_> {
                 .arguments(["--files-from-raw".as_ref(), list.as_os_str()])
                 .arguments([tree.as_os_str(), self.remote.prepared.root.as_ref()])
                 .variables(variables);
+            if self.options.check > BackupCheck::Size {
+                // Every byte is compared below: rclone need not hash what is hashed here already.
+                run = run.arguments(["--ignore-checksum"]);
+                if !self.remote.wants_checksums.load(Ordering::Relaxed) {
+                    run = run.variables(&self.remote.prepared.without_checksums);
+                }
+            }
             if self.version >= FOLDER_TIMES_SINCE {
                 run = run.arguments(["--no-update-dir-modtime"]);
             }

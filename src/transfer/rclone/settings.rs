@@ -27,6 +27,8 @@ pub(super) struct Prepared {
     /// Variables that lock new objects, and those that also hold evidence.
     pub(super) lock: Vec<(&'static str, String)>,
     pub(super) hold: Vec<(&'static str, String)>,
+    /// Variables that keep rclone from hashing what is hashed here anyway.
+    pub(super) without_checksums: Vec<(&'static str, String)>,
     /// Contents of the known_hosts file.
     pub(super) known_hosts: Option<String>,
     /// Certificates that are trusted instead of the machine's.
@@ -52,6 +54,7 @@ impl Prepared {
             variables: Vec::new(),
             lock: Vec::new(),
             hold: Vec::new(),
+            without_checksums: Vec::new(),
             known_hosts: None,
             ca_certificates: None,
             config: None,
@@ -293,6 +296,7 @@ fn prepare_s3(s3: &S3Settings) -> Result<Prepared, TransferError> {
         format!("{SINGLE_PART_MAX_BYTES}B"),
     );
     to.set("RCLONE_CONFIG_DEST_CHUNK_SIZE", "16Mi");
+    to.without_checksums = vec![("RCLONE_CONFIG_DEST_DISABLE_CHECKSUM", "true".to_owned())];
     match s3.encryption {
         S3Encryption::Bucket => {}
         S3Encryption::Aes256 => to.set("RCLONE_CONFIG_DEST_SERVER_SIDE_ENCRYPTION", "AES256"),
