@@ -1,6 +1,10 @@
 //! Threads that share a batch: one takes the next file when it has done one.
+//!
+//! What is done with a file may have a second step, which comes some files later: a file that was written is made to
+//! outlast a loss of power when the disk has had time for it, and for its neighbours with the same effort.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +17,8 @@ use super::pace::Pace;
 
 /// Time between two tellings of progress.
 const TELLING: Duration = Duration::from_millis(250);
+/// Files of a thread that wait for their second step. What a killed process leaves unfinished is at most these.
+const LAG: usize = 16;
 /// A thread that the disk does not let go is left behind after that long; it removes its part when it is let go.
 const LEAVING: Duration = Duration::from_millis(1500);
 
@@ -81,6 +87,14 @@ pub(super) struct Terms<'a> {
     pub(super) cancel: &'a CancellationToken,
 }
 
+/// What the first step of a file leaves.
+pub(super) enum Step<M, R> {
+    /// The result; there is no second step.
+    Done(R),
+    /// What the second step goes on with.
+    Later(M),
+}
+
 /// Does `work` for every item, and answers its results in their order. The first error ends all.
 pub(super) async fn run<T, R>(
     items: Vec<(String, T)>,
@@ -92,6 +106,31 @@ where
     T: Send + Sync + 'static,
     R: Send + 'static,
 {
+    let first = move |shared: &Shared, item: &T| work(shared, item).map(Step::Done);
+    run_in_steps(
+        items,
+        terms,
+        on_progress,
+        first,
+        |_, _, never: Infallible| match never {},
+    )
+    .await
+}
+
+/// As [`run`] in two steps: each thread does the second one of a file when it has done the first of [`LAG`] others, or of
+/// all.
+pub(super) async fn run_in_steps<T, M, R>(
+    items: Vec<(String, T)>,
+    terms: Terms<'_>,
+    on_progress: &mut (dyn FnMut(BatchProgress) + Send),
+    first: impl Fn(&Shared, &T) -> Result<Step<M, R>, TransferError> + Send + Sync + 'static,
+    second: impl Fn(&Shared, &T, M) -> Result<R, TransferError> + Send + Sync + 'static,
+) -> Result<Vec<R>, TransferError>
+where
+    T: Send + Sync + 'static,
+    M: 'static,
+    R: Send + 'static,
+{
     let shared = Arc::new(Shared::new(terms.bandwidth));
     let count = items.len();
     let batch = Arc::new(Batch {
@@ -99,7 +138,8 @@ where
         next: AtomicUsize::new(0),
         results: Mutex::new((0..count).map(|_| None).collect()),
         error: Mutex::new(None),
-        work,
+        first,
+        second,
     });
     let threads = (terms.threads.max(1) as usize).min(count);
     let running: Vec<_> = (0..threads)
@@ -156,30 +196,60 @@ impl Drop for Leaving {
     }
 }
 
-struct Batch<T, R, W> {
+struct Batch<T, R, F, S> {
     items: Vec<(String, T)>,
     next: AtomicUsize,
     results: Mutex<Vec<Option<R>>>,
     error: Mutex<Option<TransferError>>,
-    work: W,
+    first: F,
+    second: S,
 }
 
-impl<T, R, W: Fn(&Shared, &T) -> Result<R, TransferError>> Batch<T, R, W> {
-    fn help(&self, shared: &Shared) {
+impl<T, R, F, S> Batch<T, R, F, S> {
+    fn help<M>(&self, shared: &Shared)
+    where
+        F: Fn(&Shared, &T) -> Result<Step<M, R>, TransferError>,
+        S: Fn(&Shared, &T, M) -> Result<R, TransferError>,
+    {
+        let mut waiting: VecDeque<(usize, M)> = VecDeque::with_capacity(LAG);
         while shared.goes_on() {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             let Some((path, item)) = self.items.get(index) else {
-                return;
+                break;
             };
             locked(&shared.current).insert(path.clone());
-            let done = (self.work)(shared, item);
+            let done = (self.first)(shared, item);
             locked(&shared.current).remove(path);
             match done {
-                Ok(result) => locked(&self.results)[index] = Some(result),
-                Err(error) => {
-                    locked(&self.error).get_or_insert(error);
-                    shared.stop.store(true, Ordering::Relaxed);
-                }
+                Ok(Step::Done(result)) => self.keep(shared, index, Ok(result)),
+                Ok(Step::Later(what)) => waiting.push_back((index, what)),
+                Err(error) => self.keep(shared, index, Err(error)),
+            }
+            if waiting.len() > LAG {
+                self.go_on_with_oldest(shared, &mut waiting);
+            }
+        }
+        while shared.goes_on() && !waiting.is_empty() {
+            self.go_on_with_oldest(shared, &mut waiting);
+        }
+    }
+
+    fn go_on_with_oldest<M>(&self, shared: &Shared, waiting: &mut VecDeque<(usize, M)>)
+    where
+        S: Fn(&Shared, &T, M) -> Result<R, TransferError>,
+    {
+        if let Some((index, what)) = waiting.pop_front() {
+            let done = (self.second)(shared, &self.items[index].1, what);
+            self.keep(shared, index, done);
+        }
+    }
+
+    fn keep(&self, shared: &Shared, index: usize, done: Result<R, TransferError>) {
+        match done {
+            Ok(result) => locked(&self.results)[index] = Some(result),
+            Err(error) => {
+                locked(&self.error).get_or_insert(error);
+                shared.stop.store(true, Ordering::Relaxed);
             }
         }
     }

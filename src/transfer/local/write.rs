@@ -18,7 +18,7 @@ use super::super::source::{Digests, Hasher, digests, read_all};
 use super::super::{
     BatchProgress, FileFault, OTHERS_FILE, Outgoing, SendOptions, Stored, TransferError,
 };
-use super::crew::{self, Shared, Terms};
+use super::crew::{self, Shared, Step, Terms};
 use super::folder::Root;
 use super::{LocalPlace, destination_error};
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
@@ -54,17 +54,20 @@ impl LocalPlace {
             cancel,
         };
         let (check, folders) = (options.check, Arc::clone(&root));
-        let outcomes = crew::run(items, terms, &mut on_progress, move |shared, item| {
-            let (file, is_first) = item;
-            if !is_first {
-                return Ok(Err(FileFault::new(
+        let first = move |shared: &Shared, (file, is_first): &(Outgoing, bool)| {
+            if *is_first {
+                write(shared, &folders, file)
+            } else {
+                fault(
                     BackupFaultKind::NameTaken,
                     "another file of this batch goes to the same path",
-                )));
+                )
             }
-            write_one(shared, &folders, file, check)
-        })
-        .await?;
+        };
+        let second = move |shared: &Shared, (file, _): &(Outgoing, bool), written| {
+            publish(shared, file, written, check)
+        };
+        let outcomes = crew::run_in_steps(items, terms, &mut on_progress, first, second).await?;
         // The names count only once they outlast a loss of power.
         tokio::task::spawn_blocking(move || root.sync())
             .await
@@ -74,23 +77,30 @@ impl LocalPlace {
     }
 }
 
-fn write_one(
+/// A file that is written whole, on its way to the disk, and has not got its name yet.
+struct Written {
+    part: Part,
+    found: Digests,
+}
+
+fn fault(kind: BackupFaultKind, message: &str) -> Result<Step<Written, Outcome>, TransferError> {
+    Ok(Step::Done(Err(FileFault::new(kind, message))))
+}
+
+fn write(
     shared: &Shared,
     root: &Root,
     outgoing: &Outgoing,
-    check: BackupCheck,
-) -> Result<Outcome, TransferError> {
-    let fault = |kind, message: &str| Ok(Err(FileFault::new(kind, message)));
+) -> Result<Step<Written, Outcome>, TransferError> {
     if !is_plain(&outgoing.path) {
         return fault(BackupFaultKind::NameUnsafe, "its path is not a plain one");
     }
-    let (folder, name) = match root.make(&outgoing.path) {
-        Ok(found) => found,
-        Err(error) => return of_one_file(error),
-    };
-    let part = match Part::new(folder, name) {
+    let made = root
+        .make(&outgoing.path)
+        .and_then(|(folder, name)| Part::new(folder, name));
+    let part = match made {
         Ok(part) => part,
-        Err(error) => return of_one_file(error),
+        Err(error) => return of_one_file(error).map(Step::Done),
     };
     let found = match copy(shared, &outgoing.file, outgoing.size_bytes, &part.file) {
         Ok(found) => found,
@@ -98,17 +108,30 @@ fn write_one(
         Err(CopyError::Source(error)) => {
             return fault(BackupFaultKind::SourceUnreadable, &error.to_string());
         }
-        Err(CopyError::Target(error)) => return of_one_file(error),
+        Err(CopyError::Target(error)) => return of_one_file(error).map(Step::Done),
     };
     if found.size_bytes != outgoing.size_bytes {
-        return Ok(Err(FileFault {
+        return Ok(Step::Done(Err(FileFault {
             found_size_bytes: Some(found.size_bytes),
             ..FileFault::new(
                 BackupFaultKind::SourceUnreadable,
                 "its size changed since it was opened",
             )
-        }));
+        })));
     }
+    shared.file_done();
+    Ok(Step::Later(Written { part, found }))
+}
+
+/// Makes a file outlast a loss of power, looks at it and gives it its name.
+fn publish(
+    shared: &Shared,
+    outgoing: &Outgoing,
+    Written { part, found }: Written,
+    check: BackupCheck,
+) -> Result<Outcome, TransferError> {
+    let path = outgoing.path.as_str();
+    let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
     if let Err(error) = part.file.sync_all() {
         return of_one_file(error);
     }
@@ -131,14 +154,16 @@ fn write_one(
         Ok(false) => match part.is_at(name, &found, || shared.goes_on()) {
             Ok(true) => {}
             Ok(false) => {
-                return fault(BackupFaultKind::CheckFailed, OTHERS_FILE);
+                return Ok(Err(FileFault::new(
+                    BackupFaultKind::CheckFailed,
+                    OTHERS_FILE,
+                )));
             }
             Err(_) if !shared.goes_on() => return Err(TransferError::Cancelled),
             Err(error) => return of_one_file(error),
         },
         Err(error) => return of_one_file(error),
     }
-    shared.file_done();
     Ok(Ok(Stored {
         sha256: found.sha256,
         check,
@@ -189,7 +214,7 @@ pub(super) fn copy(
         }
         written_bytes += bytes.len() as u64;
         let waiting = written_bytes - handed_bytes;
-        if !is_shared && waiting >= STEP_BYTES {
+        if !is_shared && (waiting >= STEP_BYTES || written_bytes >= size_bytes) {
             // Linux takes this advice as a reason to write the pages, without waiting for it (mm/fadvise.c).
             let _ = fadvise(
                 target,
