@@ -1,16 +1,21 @@
 //! The settings of backups, read from the environment.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use heldar_footage::domain::backup::destination::Secret;
 use heldar_footage::domain::backup::network::AllowedNetworks;
+use heldar_footage::domain::backup::schedule::OVERDUE_GRACE;
 
 use super::settings::Reader;
 
 /// A month: a first run sends all that there is.
 const LONGEST_RUN_S: u64 = 2_592_000;
 const MOST_RUNS: u64 = 64;
+/// Half of the grace after which a run that was not started is overdue, at most: one that waits for the next look of the
+/// scheduler is not.
+const SCHEDULER_INTERVALS_S: RangeInclusive<u64> = 5..=OVERDUE_GRACE.as_secs() / 2;
 
 /// Everything about backups that the environment decides. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +50,11 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 "false" | "0" | "no" | "off" => Ok(false),
                 _ => Err(format!("`{text}` is neither `true` nor `false`")),
             }),
-            scheduler_interval: self.seconds("HELDAR_BACKUP_SCHEDULER_INTERVAL_S", 60, 5),
+            scheduler_interval: Duration::from_secs(self.number(
+                "HELDAR_BACKUP_SCHEDULER_INTERVAL_S",
+                60,
+                SCHEDULER_INTERVALS_S,
+            )),
             job_timeout: Duration::from_secs(self.number(
                 "HELDAR_BACKUP_JOB_TIMEOUT_S",
                 3600,

@@ -111,7 +111,7 @@ fn every_wrong_variable_is_named_at_once() {
         ("HELDAR_DATA_DIR", "/data"),
         ("HELDAR_SECRET_KEY", "secret"),
         ("HELDAR_BACKUP_ENABLED", "perhaps"),
-        ("HELDAR_BACKUP_SCHEDULER_INTERVAL_S", "4"),
+        ("HELDAR_BACKUP_SCHEDULER_INTERVAL_S", "301"),
         ("HELDAR_BACKUP_JOB_TIMEOUT_S", "29"),
         ("HELDAR_BACKUP_STALL_S", "4"),
         ("HELDAR_BACKUP_MAX_CONCURRENT_JOBS", "0"),

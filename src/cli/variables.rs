@@ -145,7 +145,7 @@ pub static ALL: [Variable; 36] = [
     variable(
         "HELDAR_BACKUP_SCHEDULER_INTERVAL_S",
         "60",
-        "how often the scheduler looks for runs that are due, in seconds (5 to 86400)",
+        "how often the scheduler looks for runs that are due, in seconds (5 to 300)",
     ),
     variable(
         "HELDAR_BACKUP_JOB_TIMEOUT_S",

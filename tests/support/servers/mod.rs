@@ -14,6 +14,7 @@ mod contract;
 mod ftp;
 mod s3;
 mod sftp;
+mod wire;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{TcpListener, TcpStream};
@@ -26,6 +27,7 @@ pub use contract::{ftp_destination, s3_destination, sftp_destination};
 pub use ftp::ProFtpd;
 pub use s3::RcloneS3;
 pub use sftp::{OpenSsh, RcloneSftp};
+pub use wire::Wire;
 
 /// Every printable ASCII character, a space included.
 pub fn every_printable() -> String {
