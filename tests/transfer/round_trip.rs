@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use heldar_footage::domain::backup::destination::{
-    DestinationSettings, FtpTls, LocalSettings, RcloneSettings,
+    DestinationSettings, FtpTls, LocalSettings, PauseReason, RcloneSettings,
 };
 use heldar_footage::domain::backup::object::{BackupCheck, BackupFaultKind};
 use heldar_footage::transfer::{Outgoing, Place, TransferError};
@@ -229,6 +229,28 @@ async fn an_s3_server_gets_all_and_gives_all_back() {
     let at = server.files.join("cameras/all");
     std::fs::create_dir_all(&at).unwrap();
     there_and_back(&site, &place, &at).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_s3_server_behind_tls_is_spoken_to_only_with_a_certificate_that_is_trusted() {
+    let site = Site::usual();
+    let server = RcloneS3::start_with_tls("secret");
+    let mut settings = server.settings();
+    let place = site.place(&DestinationSettings::S3(settings.clone()));
+    there_and_back(&site, &place, &server.files.join(&settings.prefix)).await;
+    settings.ca_certificates = String::new();
+    let place = site.place(&DestinationSettings::S3(settings));
+    let refused = site.send(&place, BackupCheck::Size).await;
+    assert!(
+        matches!(
+            refused,
+            Err(TransferError::Paused {
+                reason: PauseReason::HostChanged,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

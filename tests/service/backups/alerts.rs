@@ -15,10 +15,26 @@ use crate::server::{PATIENCE, Server, becomes, seconds};
 
 /// A web server that hands on the body of each request.
 fn receiver() -> (String, Receiver<serde_json::Value>) {
+    receiver_that(&[])
+}
+
+/// What a web server does with a request instead of taking it.
+#[derive(Clone, Copy)]
+enum Mood {
+    /// It never answers.
+    Hangs,
+    /// It answers that something is wrong with it.
+    Refuses,
+}
+
+/// The same; the first requests meet these moods, and are handed on all the same.
+fn receiver_that(moods: &[Mood]) -> (String, Receiver<serde_json::Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let (sender, bodies) = channel();
+    let mut moods = moods.to_vec().into_iter();
     std::thread::spawn(move || {
+        let mut hanging = Vec::new();
         for connection in listener.incoming() {
             let mut connection = connection.unwrap();
             connection
@@ -39,7 +55,19 @@ fn receiver() -> (String, Receiver<serde_json::Value>) {
                     break serde_json::Value::Null;
                 }
             };
-            let _ = connection.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+            let status = match moods.next() {
+                None => "204 No Content",
+                Some(Mood::Refuses) => "503 Service Unavailable",
+                Some(Mood::Hangs) => {
+                    hanging.push(connection);
+                    let _ = sender.send(body);
+                    continue;
+                }
+            };
+            let _ = write!(
+                connection,
+                "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
             if sender.send(body).is_err() {
                 return;
             }
@@ -109,5 +137,35 @@ async fn a_destination_that_is_paused_is_told_by_health_by_watches_and_by_the_we
     let cleared = bodies.recv_timeout(PATIENCE).unwrap();
     assert!(cleared.to_string().contains(&id), "{cleared}");
     assert_ne!(raised, cleared);
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
+async fn a_webhook_that_hangs_or_refuses_delays_nothing_and_hears_of_it_again() {
+    let (url, bodies) = receiver_that(&[Mood::Refuses, Mood::Hangs]);
+    let site = site().with("HELDAR_BACKUP_WEBHOOK_URL", url);
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    std::fs::remove_dir_all(nas(&site)).unwrap();
+    let Some(_disk) = crate::small_disk::SmallDisk::mount(nas(&site), 64 << 10) else {
+        return;
+    };
+    let run = || proto::CreateBackupRequest {
+        destination_id: id.clone(),
+        wait: seconds(60),
+        ..Default::default()
+    };
+    let job = server.backups().create_backup(run()).await.unwrap();
+    super::asking::at_its_end(&server, job.into_inner()).await;
+    let refused = bodies.recv_timeout(PATIENCE).unwrap();
+    let hung = bodies.recv_timeout(PATIENCE).unwrap();
+    // While nobody answers, everything else goes on.
+    let trial = tokio::time::timeout(Duration::from_secs(5), try_out(&server, &id)).await;
+    assert!(trial.is_ok(), "a trial waits for the webhook");
+    let heard = bodies.recv_timeout(PATIENCE).unwrap();
+    for body in [&refused, &hung, &heard] {
+        assert_eq!(body["event"], "raised", "{body}");
+        assert_eq!(body["destination_id"], id.as_str(), "{body}");
+    }
     assert_eq!(server.stop(), 0);
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use heldar_footage::domain::backup::destination::{S3Settings, Secret};
 
-use super::{Running, free_port, needed};
+use super::{Running, certificate, free_port, needed, text};
 
 /// `rclone serve s3`, with one bucket named `bucket`.
 pub struct RcloneS3 {
@@ -15,27 +15,41 @@ pub struct RcloneS3 {
     pub files: PathBuf,
     folder: tempfile::TempDir,
     secret_key: String,
+    /// What callers must trust; none: it speaks without TLS.
+    certificate: Option<String>,
 }
 
 impl RcloneS3 {
     pub fn start(secret_key: &str) -> Self {
+        Self::start_with(secret_key, false)
+    }
+
+    /// The same over TLS.
+    pub fn start_with_tls(secret_key: &str) -> Self {
+        Self::start_with(secret_key, true)
+    }
+
+    fn start_with(secret_key: &str, tls: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let tls = tls.then(|| certificate(folder.path()));
         let files = folder.path().join("files/bucket");
         std::fs::create_dir_all(&files).unwrap();
         let port = free_port();
-        let mut running = Running::start(
-            Command::new(needed("rclone"))
-                .env("RCLONE_CONFIG", "/dev/null")
-                .env("RCLONE_AUTH_KEY", auth_key(secret_key))
-                .args([
-                    "serve",
-                    "s3",
-                    "--vfs-cache-mode=off",
-                    "--dir-cache-time=5ms",
-                ])
-                .arg(format!("--addr=127.0.0.1:{port}"))
-                .arg(folder.path().join("files")),
-        );
+        let mut command = Command::new(needed("rclone"));
+        command
+            .env("RCLONE_CONFIG", "/dev/null")
+            .env("RCLONE_AUTH_KEY", auth_key(secret_key))
+            .args([
+                "serve",
+                "s3",
+                "--vfs-cache-mode=off",
+                "--dir-cache-time=5ms",
+            ])
+            .arg(format!("--addr=127.0.0.1:{port}"));
+        if let Some((key, certificate)) = &tls {
+            command.arg("--key").arg(key).arg("--cert").arg(certificate);
+        }
+        let mut running = Running::start(command.arg(folder.path().join("files")));
         running.wait_for(port);
         Self {
             running,
@@ -43,6 +57,7 @@ impl RcloneS3 {
             files,
             folder,
             secret_key: secret_key.to_owned(),
+            certificate: tls.map(|(_, certificate)| text(&certificate)),
         }
     }
 
@@ -50,7 +65,11 @@ impl RcloneS3 {
         S3Settings {
             bucket: "bucket".to_owned(),
             prefix: "cameras/all".to_owned(),
-            endpoint: format!("http://127.0.0.1:{}", self.port),
+            endpoint: match self.certificate {
+                Some(_) => format!("https://127.0.0.1:{}", self.port),
+                None => format!("http://127.0.0.1:{}", self.port),
+            },
+            ca_certificates: self.certificate.clone().unwrap_or_default(),
             region: "eu-central-1".to_owned(),
             access_key: "access".to_owned(),
             secret_key: Secret::new(&*self.secret_key),
