@@ -11,6 +11,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::asking::{local_destination, nas, site, try_out};
+use crate::recorder::{CAMERA, import};
 use crate::server::{PATIENCE, Server, becomes, seconds};
 
 /// A web server that hands on the body of each request.
@@ -167,5 +168,73 @@ async fn a_webhook_that_hangs_or_refuses_delays_nothing_and_hears_of_it_again() 
         assert_eq!(body["event"], "raised", "{body}");
         assert_eq!(body["destination_id"], id.as_str(), "{body}");
     }
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
+async fn footage_that_its_recorder_will_delete_before_the_next_run_is_told() {
+    let site = site();
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    std::fs::remove_dir_all(nas(&site)).unwrap();
+    let Some(_disk) = crate::small_disk::SmallDisk::mount(nas(&site), 64 << 10) else {
+        return;
+    };
+    // Its next run is months away, and the recorder deletes a second of footage each second.
+    let policy = proto::Policy {
+        destination_id: id.clone(),
+        schedule: Some(proto::policy::Schedule::Cron(proto::CronSchedule {
+            expression: "0 0 29 2 *".to_owned(),
+            time_zone: "UTC".to_owned(),
+        })),
+        ..Default::default()
+    };
+    let request = proto::CreatePolicyRequest {
+        policy: Some(policy),
+        ..Default::default()
+    };
+    let policy = server.backups().create_policy(request).await.unwrap();
+    let policy_id = policy.into_inner().id;
+    let mut recorded: Vec<_> = std::fs::read_dir(site.recordings().join(CAMERA))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    recorded.sort();
+    std::fs::remove_file(&recorded[0]).unwrap();
+    import(&site, &[]);
+    let mut watch = server
+        .jobs()
+        .watch_jobs(proto::WatchJobsRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let run = proto::RunPolicyRequest {
+        policy_id: policy_id.clone(),
+        wait: seconds(60),
+        ..Default::default()
+    };
+    let job = server.backups().run_policy(run).await.unwrap();
+    super::asking::at_its_end(&server, job.into_inner()).await;
+    let told = async {
+        loop {
+            let event = watch.message().await.unwrap().unwrap().event;
+            if let Some(Event::Alert(alert)) = event
+                && alert.kind() == proto::BackupAlertKind::FootageAtRisk
+            {
+                return alert;
+            }
+        }
+    };
+    let alert = tokio::time::timeout(PATIENCE, told).await.unwrap();
+    assert_eq!(alert.policy_id, policy_id);
+    let request = proto::GetPolicyRequest { policy_id };
+    let policy = server.backups().get_policy(request).await.unwrap();
+    let status = policy.into_inner().status.unwrap();
+    let left = i64::try_from(recorded.len()).unwrap() - 1;
+    assert_eq!(status.files_at_risk, left, "{status:?}");
+    assert!(
+        status.files_unsent > left,
+        "the other camera's recorder deletes nothing: {status:?}"
+    );
     assert_eq!(server.stop(), 0);
 }
