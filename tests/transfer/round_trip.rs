@@ -1,6 +1,7 @@
 //! There and back, for every kind of destination and with every check.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 
 use heldar_footage::domain::backup::destination::{
@@ -164,6 +165,32 @@ async fn faults_are_found(site: &Site, place: &Place, at: &Path) {
         site.files.len() - 3
     );
     std::fs::remove_dir_all(back).unwrap();
+}
+
+/// What a fetch left that was killed goes with the next one into the same folder; one that is under way is left alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_fetch_left_goes_with_the_next_one() {
+    let site = Site::usual();
+    let server = OpenSsh::start();
+    let place = site.place(&DestinationSettings::Sftp(server.settings()));
+    site.send_whole(&place, BackupCheck::Size, &server.files)
+        .await;
+    let wanted = site.wanted();
+    let [left, used] = ["0123456789abcdef", "fedcba9876543210"].map(|random| {
+        let folder = site.path("back").join(format!(".fetch.{random}.part"));
+        std::fs::create_dir_all(folder.join("cam")).unwrap();
+        std::fs::write(folder.join("cam/half.mp4"), "half").unwrap();
+        folder
+    });
+    let lock = File::open(&used).unwrap();
+    lock.lock().unwrap();
+    let (_bandwidth, limit) = watch::channel(0);
+    let fetched = place
+        .fetch(&wanted, 4, limit, &CancellationToken::new(), |_| {})
+        .await
+        .unwrap();
+    assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
+    assert!(!left.exists() && used.join("cam/half.mp4").exists());
 }
 
 async fn small_files(place: &Place, cancel: &CancellationToken) {

@@ -1,10 +1,14 @@
 //! Brings files back: into a hidden folder beside their targets first, then under their names once they are proved.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -232,7 +236,7 @@ async fn settle_all(
         Ok(outcomes)
     });
     tokio::select! {
-        settled = &mut settling => settled.map_err(std::io::Error::other)?,
+        settled = &mut settling => settled.map_err(io::Error::other)?,
         () = cancel.cancelled() => {
             stop.store(true, Ordering::Relaxed);
             // It stops within a chunk; the folder that it works in must not go before.
@@ -242,19 +246,68 @@ async fn settle_all(
     }
 }
 
-/// A hidden folder on the file system of the targets.
+/// A hidden folder on the file system of the targets, locked for as long as it is used: so one that a killed process left
+/// behind is told from one that is in use.
 struct Staging {
     folder: PathBuf,
+    _lock: File,
 }
 
+const STAGING_PREFIX: &str = ".fetch.";
+const STAGING_SUFFIX: &str = ".part";
+
 impl Staging {
-    fn beside(target: &Path) -> std::io::Result<Self> {
+    fn beside(target: &Path) -> io::Result<Self> {
         let target = std::path::absolute(target)?;
         let parent = target.parent().unwrap_or(Path::new("/"));
-        let folder = parent.join(format!(".fetch.{}.part", random_name()?));
-        std::fs::create_dir(&folder)?;
-        Ok(Self { folder })
+        sweep(parent)?;
+        loop {
+            let folder = parent.join(format!(
+                "{STAGING_PREFIX}{}{STAGING_SUFFIX}",
+                random_name()?
+            ));
+            std::fs::create_dir(&folder)?;
+            // Another process may take it for one that was left in the moment before it is locked.
+            if let Some(lock) = lock(&folder)?
+                && folder.try_exists()?
+            {
+                return Ok(Self {
+                    folder,
+                    _lock: lock,
+                });
+            }
+        }
     }
+}
+
+/// Locks a folder; `None` when somebody else has it.
+fn lock(folder: &Path) -> io::Result<Option<File>> {
+    let open = match File::open(folder) {
+        Ok(open) => open,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match flock(&open, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(open)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes what fetches that were killed left in a folder.
+fn sweep(parent: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(parent)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_staging = name
+            .to_str()
+            .is_some_and(|name| name.starts_with(STAGING_PREFIX) && name.ends_with(STAGING_SUFFIX))
+            && entry.file_type()?.is_dir();
+        if is_staging && let Some(_lock) = lock(&entry.path())? {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Staging {
