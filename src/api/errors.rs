@@ -175,7 +175,7 @@ impl From<ArchiveError> for ApiError {
                 name: String::new(),
                 message,
             },
-            ArchiveError::TooLarge { .. } => Self::Invalid {
+            ArchiveError::TooLarge { .. } | ArchiveError::TooMany { .. } => Self::Invalid {
                 reason: ErrorReason::ArchiveTooLarge,
                 violations: vec![("spec".to_owned(), message)],
             },

@@ -220,6 +220,7 @@ fn archive_settings(settings: &Settings) -> ArchiveSettings {
         folder: settings.archive_dir.clone(),
         keep_for: settings.archive_retention,
         max_bytes: settings.archive_max_bytes,
+        max_segments: settings.archive_max_segments,
         folder_max_bytes: settings.archive_dir_max_bytes,
         timeout: settings.archive_timeout,
         cut_timeout: settings.clip_timeout,

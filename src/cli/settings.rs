@@ -24,6 +24,8 @@ const LONGEST_S: u64 = 86_400;
 const MOST_JOBS: u64 = 256;
 /// What the database can hold as a size.
 const MOST_BYTES: u64 = i64::MAX as u64;
+/// A verification takes no zip with twice as many records for one of ours.
+const MOST_SEGMENTS: u64 = 1_000_000;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,8 @@ pub struct Settings {
     pub archive_retention: Option<Duration>,
     /// Most bytes that the segments selected for one archive may have.
     pub archive_max_bytes: u64,
+    /// Most segments that may be selected for one archive.
+    pub archive_max_segments: u64,
     /// Most bytes that the archive folder may hold.
     pub archive_dir_max_bytes: u64,
     /// How long making an archive may take.
@@ -212,6 +216,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 .unwrap_or_else(|| data_dir.join("archives")),
             archive_retention: hours(archive_hours),
             archive_max_bytes: self.number("HELDAR_ARCHIVE_MAX_BYTES", 10 << 30, 1..=MOST_BYTES),
+            archive_max_segments: self.number("HELDAR_ARCHIVE_MAX_SEGMENTS", 200_000, 1..=MOST_SEGMENTS),
             archive_dir_max_bytes: self.number("HELDAR_ARCHIVE_DIR_MAX_BYTES", 50 << 30, 1..=MOST_BYTES),
             archive_timeout: self.seconds("HELDAR_ARCHIVE_TIMEOUT_S", 21_600, 5),
             signing_key: self.path("HELDAR_SIGNING_KEY"),

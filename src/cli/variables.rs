@@ -36,7 +36,7 @@ const fn secret(name: &'static str, meaning: &'static str) -> Variable {
 }
 
 /// Every variable that this version reads.
-pub static ALL: [Variable; 36] = [
+pub static ALL: [Variable; 37] = [
     variable(
         "HELDAR_LISTEN",
         "127.0.0.1:50051",
@@ -91,6 +91,11 @@ pub static ALL: [Variable; 36] = [
         "HELDAR_ARCHIVE_MAX_BYTES",
         "10737418240",
         "most bytes that the recordings selected for one archive may have",
+    ),
+    variable(
+        "HELDAR_ARCHIVE_MAX_SEGMENTS",
+        "200000",
+        "most recordings that may be selected for one archive (1 to 1000000); memory grows with them",
     ),
     variable(
         "HELDAR_ARCHIVE_DIR_MAX_BYTES",

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::camera::CameraId;
 use super::coverage::Gap;
+use super::id;
+use super::series::{Differs, Reading, Writing};
 use super::stored::{gaps_us, optional_range_us, optional_time_us, range_us, time_us};
 use super::time::TimeRange;
 
@@ -288,6 +290,85 @@ impl ArchiveSegment {
     }
 }
 
+/// What is remembered of a segment in a [`Series`](super::series::Series).
+#[derive(Clone, Debug, Default)]
+pub struct SegmentBefore {
+    source_id: Arc<str>,
+    path: Arc<str>,
+    codec: Arc<str>,
+    incident_id: Arc<str>,
+    end: DateTime<Utc>,
+    length: TimeDelta,
+    /// From its end to its modification time.
+    delay: TimeDelta,
+    size_bytes: u64,
+}
+
+const TRUNCATED: u8 = 1;
+const AVAILABLE: u8 = 2;
+
+impl Differs for ArchiveSegment {
+    type Before = SegmentBefore;
+
+    fn write(&self, before: &mut SegmentBefore, to: &mut Writing) {
+        let is_set = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        to.byte(is_set(self.truncated, TRUNCATED) | is_set(self.is_available, AVAILABLE));
+        to.id(&self.id, id::SEGMENT);
+        to.text(&self.source_id, &mut before.source_id);
+        to.text(&self.path, &mut before.path);
+        to.text(&self.codec, &mut before.codec);
+        // Most begin where the one before ends, are as long, and are closed as late.
+        to.duration(self.start_time - before.end);
+        let length = self.end_time - self.start_time;
+        to.duration(length - before.length);
+        let delay = self.modified_time - self.end_time;
+        to.duration(delay - before.delay);
+        let larger = self.size_bytes.wrapping_sub(before.size_bytes);
+        to.number(larger.cast_signed());
+        to.duration(self.start_accuracy);
+        to.count(self.incident_ids.len() as u64);
+        for incident_id in &self.incident_ids {
+            to.text(incident_id, &mut before.incident_id);
+        }
+        before.end = self.end_time;
+        before.length = length;
+        before.delay = delay;
+        before.size_bytes = self.size_bytes;
+    }
+
+    fn read(before: &mut SegmentBefore, from: &mut Reading<'_>) -> Self {
+        let flags = from.byte();
+        let id = from.id(id::SEGMENT);
+        let source_id = from.text(&mut before.source_id);
+        let path = from.text(&mut before.path).as_ref().to_owned();
+        let codec = from.text(&mut before.codec);
+        let start_time = before.end + from.duration();
+        before.length += from.duration();
+        before.end = start_time + before.length;
+        before.delay += from.duration();
+        let larger = from.number().cast_unsigned();
+        before.size_bytes = before.size_bytes.wrapping_add(larger);
+        let start_accuracy = from.duration();
+        let incidents = from.count();
+        Self {
+            id,
+            source_id,
+            path,
+            start_time,
+            end_time: before.end,
+            start_accuracy,
+            size_bytes: before.size_bytes,
+            modified_time: before.end + before.delay,
+            codec,
+            truncated: flags & TRUNCATED != 0,
+            is_available: flags & AVAILABLE != 0,
+            incident_ids: (0..incidents)
+                .map(|_| from.text(&mut before.incident_id).as_ref().to_owned())
+                .collect(),
+        }
+    }
+}
+
 /// What happened to an archive, for the record of exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExportAction {
@@ -376,6 +457,61 @@ impl ExportRecord {
             peer: peer.into(),
             note: note.into(),
             ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::series::Series;
+
+    proptest! {
+        #[test]
+        fn a_series_of_segments_gives_back_what_the_catalog_has(
+            rows in proptest::collection::vec(
+                (
+                    any::<u128>(),
+                    "[a-c]",
+                    "(gate|yard)/[0-9]{1,3}.mp4",
+                    // The years that a time of the catalog can be in.
+                    -1_i64 << 56..1 << 56,
+                    1_i64..1 << 40,
+                    any::<u64>(),
+                    -1_i64 << 56..1 << 56,
+                    any::<u8>(),
+                    proptest::collection::vec("[x-z]{0,2}", 0..3),
+                ),
+                0..200,
+            )
+        ) {
+            let at = |us| DateTime::from_timestamp_micros(us).expect("in range");
+            let segments: Vec<ArchiveSegment> = rows
+                .into_iter()
+                .map(|(id, shared, path, start, length, size_bytes, modified, flags, incident_ids)| {
+                    ArchiveSegment {
+                        id: format!("seg_{id:032x}"),
+                        source_id: shared.as_str().into(),
+                        path,
+                        start_time: at(start),
+                        end_time: at(start + length),
+                        start_accuracy: TimeDelta::microseconds(i64::from(flags) * 10_000),
+                        size_bytes,
+                        modified_time: at(modified),
+                        codec: shared.into(),
+                        truncated: flags & 1 != 0,
+                        is_available: flags & 2 != 0,
+                        incident_ids,
+                    }
+                })
+                .collect();
+            let mut series = Series::default();
+            for segment in &segments {
+                series.push(segment);
+            }
+            prop_assert_eq!(series.iter().collect::<Vec<_>>(), segments);
         }
     }
 }

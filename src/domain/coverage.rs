@@ -3,6 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::id;
+use super::series::{Differs, Reading, Writing};
 use super::time::TimeRange;
 
 /// A jump between two segments of up to this long is a seam, not a gap.
@@ -35,6 +37,50 @@ pub struct Gap {
     pub clip_offset: Option<TimeDelta>,
     /// The segments that could not be used, where the reason is one of theirs.
     pub segment_ids: Vec<String>,
+}
+
+impl GapReason {
+    const ALL: [Self; 5] = [
+        Self::NotRecorded,
+        Self::FileMissing,
+        Self::FileDamaged,
+        Self::CodecChange,
+        Self::NoKeyFrame,
+    ];
+}
+
+/// What is remembered is the end.
+impl Differs for Gap {
+    type Before = DateTime<Utc>;
+
+    fn write(&self, before: &mut DateTime<Utc>, to: &mut Writing) {
+        to.byte(self.reason as u8);
+        to.time(self.range.start(), before);
+        to.time(self.range.end(), before);
+        to.byte(u8::from(self.clip_offset.is_some()));
+        to.duration(self.clip_offset.unwrap_or_default());
+        to.count(self.segment_ids.len() as u64);
+        for id in &self.segment_ids {
+            to.id(id, id::SEGMENT);
+        }
+    }
+
+    fn read(before: &mut DateTime<Utc>, from: &mut Reading<'_>) -> Self {
+        let reason = usize::from(from.byte());
+        let (start, end) = (from.time(before), from.time(before));
+        let has_offset = from.byte() != 0;
+        let offset = from.duration();
+        let ids = from.count();
+        Self {
+            range: TimeRange::at_least(start, end),
+            reason: GapReason::ALL
+                .get(reason)
+                .copied()
+                .unwrap_or(GapReason::NotRecorded),
+            clip_offset: has_offset.then_some(offset),
+            segment_ids: (0..ids).map(|_| from.id(id::SEGMENT)).collect(),
+        }
+    }
 }
 
 /// The ranges of `window` that `recorded` leaves uncovered by more than `tolerance`.
@@ -108,6 +154,29 @@ mod tests {
     fn range(start_ms: i64, end_ms: i64) -> TimeRange {
         let at = |ms| DateTime::<Utc>::UNIX_EPOCH + TimeDelta::milliseconds(ms);
         TimeRange::new(at(start_ms), at(end_ms)).expect("start before end")
+    }
+
+    #[test]
+    fn a_series_of_gaps_gives_back_each_of_them() {
+        let gaps: Vec<Gap> = GapReason::ALL
+            .into_iter()
+            .zip(0..)
+            .map(|(reason, number)| Gap {
+                range: TimeRange::new(
+                    DateTime::from_timestamp_nanos(number * 7_000_000_001),
+                    DateTime::from_timestamp_nanos(number * 7_000_000_001 + 1 + number),
+                )
+                .expect("start before end"),
+                reason,
+                clip_offset: (number % 2 == 0).then_some(TimeDelta::nanoseconds(number)),
+                segment_ids: (0..number).map(|id| format!("seg_{id:032x}")).collect(),
+            })
+            .collect();
+        let mut series = crate::domain::series::Series::default();
+        for gap in &gaps {
+            series.push(gap);
+        }
+        assert_eq!(series.iter().collect::<Vec<_>>(), gaps);
     }
 
     fn check(window: TimeRange, recorded: &[TimeRange], expected: &[TimeRange], covered_ms: i64) {

@@ -5,7 +5,7 @@
 //! or in the form of their accents, because Windows and macOS take such names for one file.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hasher as _};
 
 use chrono::{DateTime, Utc};
@@ -19,40 +19,88 @@ const LONGEST_BYTES: usize = 120;
 /// Names that Windows keeps for devices, whatever follows the first dot.
 const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "conin$", "conout$"];
 
-/// Names for the entries of one camera, in the order given: each file as it was recorded, as far as every system can
-/// have such a file. Names that are equal get the time at which their footage starts, and then a number.
-pub fn entry_names(
-    camera_id: &CameraId,
-    recorded: &[(Cow<'_, str>, DateTime<Utc>)],
-) -> Vec<String> {
-    let folder = folder(camera_id);
-    let mut counts: HashMap<u64, u32> = HashMap::with_capacity(recorded.len());
-    for (name, _) in recorded {
-        *counts.entry(key(&plain(name))).or_default() += 1;
-    }
-    let mut taken: HashSet<u64> = counts
-        .iter()
-        .filter(|(_, count)| **count == 1)
-        .map(|(key, _)| *key)
-        .collect();
-    recorded
-        .iter()
-        .map(|(name, start)| {
-            let name = plain(name);
-            if counts[&key(&name)] == 1 {
-                return format!("{folder}/{name}");
+/// The names of the entries of one camera: each file as it was recorded, as far as every system can have such a file.
+/// Names that are equal get the time at which their footage starts, and then a number.
+///
+/// Only what cannot be seen from the recorded name alone is kept: which names are equal, and the numbers.
+#[derive(Debug)]
+pub struct EntryNames {
+    folder: String,
+    /// Keys that several names have, in order.
+    equal: Vec<u64>,
+    /// Entries whose name has a number, in order, with the number.
+    numbers: Vec<(usize, u32)>,
+}
+
+impl EntryNames {
+    /// Gives a name to each recording, in the order given: its name as it was recorded, and when its footage starts.
+    pub fn new<'a>(
+        camera_id: &CameraId,
+        recorded: impl Iterator<Item = (Cow<'a, str>, DateTime<Utc>)> + Clone,
+    ) -> Self {
+        let mut keys: Vec<u64> = Vec::with_capacity(recorded.size_hint().0);
+        keys.extend(recorded.clone().map(|(name, _)| key(&plain(&name))));
+        keys.sort_unstable();
+        let mut names = Self {
+            folder: folder(camera_id),
+            equal: Vec::new(),
+            numbers: Vec::new(),
+        };
+        for same in keys.chunk_by(|one, other| one == other) {
+            if let [key, _, ..] = same {
+                names.equal.push(*key);
             }
-            let (stem, extension) = split(&name);
-            let time = start.format("%Y%m%dT%H%M%SZ");
-            let mut candidate = format!("{stem}_{time}{extension}");
-            let mut number = 2;
-            while !taken.insert(key(&candidate)) {
-                candidate = format!("{stem}_{time}_{number}{extension}");
+        }
+        if names.equal.is_empty() {
+            return names;
+        }
+        // What only one file is called is taken, whoever comes first.
+        keys.retain(|key| names.equal.binary_search(key).is_err());
+        let mut given: HashSet<u64> = HashSet::new();
+        for (at, (name, start)) in recorded.enumerate() {
+            let name = plain(&name);
+            if !names.is_equal(&name) {
+                continue;
+            }
+            let mut number = 1;
+            let mut candidate = key(&timed(&name, start, number));
+            while keys.binary_search(&candidate).is_ok() || !given.insert(candidate) {
                 number += 1;
+                candidate = key(&timed(&name, start, number));
             }
-            format!("{folder}/{candidate}")
-        })
-        .collect()
+            if number > 1 {
+                names.numbers.push((at, number));
+            }
+        }
+        names
+    }
+
+    /// The name of the entry at this place, counted from 0, whose recording is what was given for it.
+    pub fn name(&self, at: usize, recorded: &str, start: DateTime<Utc>) -> String {
+        let folder = &self.folder;
+        let name = plain(recorded);
+        if !self.is_equal(&name) {
+            return format!("{folder}/{name}");
+        }
+        let found = self.numbers.binary_search_by_key(&at, |(at, _)| *at);
+        let number = found.map_or(1, |found| self.numbers[found].1);
+        format!("{folder}/{}", timed(&name, start, number))
+    }
+
+    /// Whether several recordings are called so.
+    fn is_equal(&self, name: &str) -> bool {
+        !self.equal.is_empty() && self.equal.binary_search(&key(name)).is_ok()
+    }
+}
+
+/// A name with the time at which the footage starts, and with a number that is more than 1.
+fn timed(name: &str, start: DateTime<Utc>, number: u32) -> String {
+    let (stem, extension) = split(name);
+    let time = start.format("%Y%m%dT%H%M%SZ");
+    match number {
+        0 | 1 => format!("{stem}_{time}{extension}"),
+        _ => format!("{stem}_{time}_{number}{extension}"),
+    }
 }
 
 /// The folder of a camera's entries. A camera id is a plain name already but for those of devices; no id begins with
@@ -163,13 +211,21 @@ mod tests {
         CameraId::parse(id).expect("a slug")
     }
 
+    fn with_folder(camera_id: &str, recorded: &[(Cow<'_, str>, DateTime<Utc>)]) -> Vec<String> {
+        let names = EntryNames::new(&camera(camera_id), recorded.iter().cloned());
+        (0..)
+            .zip(recorded)
+            .map(|(at, (name, start))| names.name(at, name, *start))
+            .collect()
+    }
+
     /// The names without the folder.
     fn names_at(recorded: &[(&str, DateTime<Utc>)]) -> Vec<String> {
         let recorded: Vec<_> = recorded
             .iter()
             .map(|(name, start)| (Cow::Borrowed(*name), *start))
             .collect();
-        entry_names(&camera("gate"), &recorded)
+        with_folder("gate", &recorded)
             .iter()
             .map(|name| name.strip_prefix("gate/").expect("the folder").to_owned())
             .collect()
@@ -252,7 +308,7 @@ mod tests {
             assert_eq!(names(&[recorded]), [fit], "{recorded:?}");
         }
         let recorded = [(Cow::Borrowed("a.mp4"), at(0))];
-        assert_eq!(entry_names(&camera("con"), &recorded), ["_con/a.mp4"]);
+        assert_eq!(with_folder("con", &recorded), ["_con/a.mp4"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod entry_name;
 pub mod id;
 pub mod job;
 pub mod layout;
+pub mod series;
 pub mod source;
 mod stored;
 pub mod time;

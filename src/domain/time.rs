@@ -17,6 +17,15 @@ impl TimeRange {
         (start < end).then_some(Self { start, end })
     }
 
+    /// The range from `start` to `end`, or the shortest one from `start` on when that would be empty or reversed.
+    pub(super) fn at_least(start: DateTime<Utc>, end: DateTime<Utc>) -> Self {
+        let shortest = start + TimeDelta::nanoseconds(1);
+        Self {
+            start,
+            end: end.max(shortest),
+        }
+    }
+
     /// First instant inside the range.
     pub fn start(&self) -> DateTime<Utc> {
         self.start

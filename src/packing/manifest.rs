@@ -1,26 +1,29 @@
 //! `manifest.json`: what was asked for, what is in the archive, where it comes from and what is missing.
 //!
 //! Its length depends on no hash and no clock, so that the size of an archive is known before its sources are read,
-//! and the same input gives the same bytes. Each source is one line, written as it comes.
+//! and the same input gives the same bytes. Each source is one line; sources, faults and gaps are written as they come,
+//! because there may be hundreds of thousands.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::lane::Sha256;
 use super::sums::hex;
 use crate::domain::archive::{
-    ArchiveCamera, ArchiveContent, ArchiveFault, ArchiveFaultKind, ArchiveLayout, ArchiveSegment,
+    ArchiveContent, ArchiveFault, ArchiveFaultKind, ArchiveLayout, ArchiveSegment,
 };
 use crate::domain::camera::CameraId;
 use crate::domain::coverage::{GAP_TOLERANCE, Gap, GapReason};
+use crate::domain::series::Series;
 use crate::domain::time::TimeRange;
 
 /// Version of the form of the manifest. It grows when a field changes its meaning or goes.
 const VERSION: u32 = 1;
 
-/// Everything that the manifest says but its sources.
+/// Everything that the manifest says but its faults and sources.
 #[derive(Clone, Debug)]
 pub struct Manifest<'a> {
     /// Name of the machine.
@@ -30,20 +33,35 @@ pub struct Manifest<'a> {
     /// From the first to the last instant over all cameras.
     pub delivered: Option<TimeRange>,
     /// What is there of each camera, with all gaps.
-    pub cameras: &'a [ArchiveCamera],
-    /// All sources that are absent or not whole.
-    pub faults: &'a [ArchiveFault],
+    pub cameras: Vec<ManifestCamera<'a>>,
     /// Entries that were cut from sources.
     pub cut: Vec<ManifestCut<'a>>,
     /// Fingerprint of the key that signs.
     pub signing_key: &'a str,
 }
 
+/// What is there of a camera.
+#[derive(Clone, Debug)]
+pub struct ManifestCamera<'a> {
+    /// The camera.
+    pub camera_id: &'a CameraId,
+    /// Its name for people.
+    pub display_name: &'a str,
+    /// From its first to its last instant.
+    pub delivered: Option<TimeRange>,
+    /// How much of that is there, microseconds.
+    pub covered_us: i64,
+    /// Segments that are there.
+    pub segment_count: u64,
+    /// All gaps.
+    pub gaps: &'a Series<Gap>,
+}
+
 /// An entry that was cut from sources.
 #[derive(Clone, Debug)]
 pub struct ManifestCut<'a> {
     /// The entry.
-    pub entry: &'a str,
+    pub entry: String,
     /// Its camera.
     pub camera_id: &'a CameraId,
     /// From the first frame shown to the end of the last.
@@ -61,14 +79,14 @@ pub struct ManifestCut<'a> {
 }
 
 /// One source.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ManifestSource<'a> {
     /// Its camera.
     pub camera_id: &'a CameraId,
     /// What the catalog says of it.
-    pub segment: &'a ArchiveSegment,
+    pub segment: ArchiveSegment,
     /// The entry that is this file, byte for byte; `None` when it was only cut from.
-    pub entry: Option<&'a str>,
+    pub entry: Option<String>,
     /// Bytes of it that were read.
     pub size_bytes: u64,
     /// SHA-256 of these bytes.
@@ -76,29 +94,34 @@ pub struct ManifestSource<'a> {
 }
 
 impl Manifest<'_> {
-    /// Writes the manifest with these sources.
+    /// Writes the manifest with all sources that are absent or not whole, and with these sources.
     ///
     /// # Errors
     /// Those of `out`.
     pub fn write<'s>(
         &self,
         out: &mut dyn Write,
-        sources: impl Iterator<Item = io::Result<ManifestSource<'s>>>,
+        faults: impl Iterator<Item = ArchiveFault>,
+        sources: impl Iterator<Item = ManifestSource<'s>>,
     ) -> io::Result<()> {
-        let head = serde_json::to_string_pretty(&self.head())?;
+        let mut open = Open {
+            out,
+            end: Vec::new(),
+        };
+        let faults = Passing(RefCell::new(faults.map(Fault::of)));
+        serde_json::to_writer_pretty(&mut open, &self.head(&faults))?;
         // The sources go into the same object, as its last member.
-        let open = head.trim_end_matches(['\n', '}']).trim_end();
-        write!(out, "{open},\n  \"sources\": [")?;
+        out.write_all(b",\n  \"sources\": [")?;
         let mut separator = "\n";
         for source in sources {
-            let line = serde_json::to_string(&Source::of(&source?))?;
+            let line = serde_json::to_string(&Source::of(&source))?;
             write!(out, "{separator}    {line}")?;
             separator = ",\n";
         }
         out.write_all(b"\n  ]\n}\n")
     }
 
-    fn head(&self) -> Head<'_> {
+    fn head<'h, F: Iterator<Item = Fault>>(&'h self, faults: &'h Passing<F>) -> Head<'h, F> {
         let content = self.content;
         Head {
             format: "heldar-footage archive",
@@ -128,9 +151,50 @@ impl Manifest<'_> {
             gap_tolerance_ms: GAP_TOLERANCE.num_milliseconds(),
             signing_key: self.signing_key,
             cameras: self.cameras.iter().map(Camera::of).collect(),
-            faults: self.faults.iter().map(Fault::of).collect(),
+            faults,
             cut: self.cut.iter().map(Cut::of).collect(),
         }
+    }
+}
+
+/// What ends an object that is written with line breaks.
+const END_BYTES: usize = "\n}".len();
+
+/// Passes an object on but for its end.
+struct Open<'a> {
+    out: &'a mut dyn Write,
+    end: Vec<u8>,
+}
+
+impl Write for Open<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.end.extend_from_slice(data);
+        let sure = self.end.len().saturating_sub(END_BYTES);
+        self.out.write_all(&self.end[..sure])?;
+        self.end.drain(..sure);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// A list that is written while it is made, once.
+struct Passing<I>(RefCell<I>);
+
+impl<I: Iterator<Item: Serialize>> Serialize for Passing<I> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(&mut *self.0.borrow_mut())
+    }
+}
+
+/// Gaps, each made when it is written.
+struct Gaps<'a>(&'a Series<Gap>);
+
+impl Serialize for Gaps<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.iter().map(Missing::of))
     }
 }
 
@@ -143,7 +207,8 @@ fn seconds(us: i64) -> f64 {
 }
 
 #[derive(Serialize)]
-struct Head<'a> {
+#[serde(bound = "")]
+struct Head<'a, F: Iterator<Item = Fault>> {
     format: &'static str,
     version: u32,
     tool: Tool,
@@ -156,7 +221,7 @@ struct Head<'a> {
     gap_tolerance_ms: i64,
     signing_key: &'a str,
     cameras: Vec<Camera<'a>>,
-    faults: Vec<Fault<'a>>,
+    faults: &'a Passing<F>,
     cut: Vec<Cut<'a>>,
 }
 
@@ -199,33 +264,33 @@ struct Camera<'a> {
     delivered: Option<Window>,
     covered_s: f64,
     segment_count: u64,
-    gaps: Vec<Missing<'a>>,
+    gaps: Gaps<'a>,
 }
 
 impl<'a> Camera<'a> {
-    fn of(camera: &'a ArchiveCamera) -> Self {
+    fn of(camera: &ManifestCamera<'a>) -> Self {
         Self {
-            camera_id: &camera.camera_id,
-            display_name: &camera.display_name,
-            delivered: camera.delivered_window.map(Window::of),
+            camera_id: camera.camera_id,
+            display_name: camera.display_name,
+            delivered: camera.delivered.map(Window::of),
             covered_s: seconds(camera.covered_us),
             segment_count: camera.segment_count,
-            gaps: camera.gaps.iter().map(Missing::of).collect(),
+            gaps: Gaps(camera.gaps),
         }
     }
 }
 
 #[derive(Serialize)]
-struct Missing<'a> {
+struct Missing {
     start_time: String,
     end_time: String,
     reason: &'static str,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    segment_ids: &'a [String],
+    segment_ids: Vec<String>,
 }
 
-impl<'a> Missing<'a> {
-    fn of(gap: &'a Gap) -> Self {
+impl Missing {
+    fn of(gap: Gap) -> Self {
         Self {
             start_time: text(gap.range.start()),
             end_time: text(gap.range.end()),
@@ -236,24 +301,24 @@ impl<'a> Missing<'a> {
                 GapReason::CodecChange => "codec change",
                 GapReason::NoKeyFrame => "no key frame",
             },
-            segment_ids: &gap.segment_ids,
+            segment_ids: gap.segment_ids,
         }
     }
 }
 
 #[derive(Serialize)]
-struct Fault<'a> {
+struct Fault {
     kind: &'static str,
-    segment_id: &'a str,
-    camera_id: &'a CameraId,
+    segment_id: String,
+    camera_id: CameraId,
     start_time: String,
     end_time: String,
-    entry: &'a str,
-    message: &'a str,
+    entry: String,
+    message: String,
 }
 
-impl<'a> Fault<'a> {
-    fn of(fault: &'a ArchiveFault) -> Self {
+impl Fault {
+    fn of(fault: ArchiveFault) -> Self {
         Self {
             kind: match fault.kind {
                 ArchiveFaultKind::Missing => "missing",
@@ -261,12 +326,12 @@ impl<'a> Fault<'a> {
                 ArchiveFaultKind::Damaged => "damaged",
                 ArchiveFaultKind::Changed => "changed",
             },
-            segment_id: &fault.segment_id,
-            camera_id: &fault.camera_id,
+            segment_id: fault.segment_id,
+            camera_id: fault.camera_id,
             start_time: text(fault.window.start()),
             end_time: text(fault.window.end()),
-            entry: &fault.entry_name,
-            message: &fault.message,
+            entry: fault.entry_name,
+            message: fault.message,
         }
     }
 }
@@ -287,7 +352,7 @@ struct Cut<'a> {
 impl<'a> Cut<'a> {
     fn of(cut: &'a ManifestCut<'a>) -> Self {
         Self {
-            entry: cut.entry,
+            entry: &cut.entry,
             camera_id: cut.camera_id,
             start_time: text(cut.delivered.start()),
             end_time: text(cut.delivered.end()),
@@ -318,12 +383,12 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn of(source: &ManifestSource<'a>) -> Self {
-        let segment = source.segment;
+    fn of(source: &'a ManifestSource<'_>) -> Self {
+        let segment = &source.segment;
         Self {
             segment_id: &segment.id,
             camera_id: source.camera_id,
-            entry: source.entry,
+            entry: source.entry.as_deref(),
             source_id: &segment.source_id,
             path: &segment.path,
             start_time: text(segment.start_time),

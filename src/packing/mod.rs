@@ -20,17 +20,18 @@ mod zip;
 pub use disk::DiskFile;
 pub use known_keys::{KnownKeys, KnownKeysError};
 pub use lane::Sha256;
-pub use manifest::{Manifest, ManifestCut, ManifestSource};
+pub use manifest::{Manifest, ManifestCamera, ManifestCut, ManifestSource};
 pub use packer::{Added, PackError, Packed, Packer, Sink, Stop, sha256};
 pub use readme::readme;
 pub use signing::{
-    KeyError, SIGNATURE_NAMESPACE, SIGNER, SignatureError, SignedBy, SigningKey, check_signature,
+    Hashing512, KeyError, SIGNATURE_NAMESPACE, SIGNER, Sha512, SignatureError, SignedBy,
+    SigningKey, check_signature,
 };
 pub use sums::{
     SIGNATURE_NAME, SUMS_NAME, SumsError, hex, parse_sha256, sums_line, sums_line_bytes,
 };
 pub use verify::{Findings, VerifyError, verify};
-pub use zip::{EntryHead, zip_size};
+pub use zip::{EntryHead, ZipSize};
 
 /// Entry with everything about the archive.
 pub const MANIFEST: &str = "manifest.json";

@@ -4,6 +4,7 @@
 //! [`Pool`] whose size bounds the memory of a pass, whatever is packed.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::rc::Rc;
@@ -68,6 +69,10 @@ pub struct Packer<S: Sink> {
     /// The chunk that the zip's records are about to pass on, so that it need not be copied.
     passing: Rc<RefCell<Option<Bytes>>>,
     entries: Lane,
+    /// Digests of entries that came and were not yet asked for, in order.
+    digests: VecDeque<Sha256>,
+    /// Digests that are still to come.
+    awaited: usize,
     pool: Pool,
 }
 
@@ -80,7 +85,7 @@ impl<S: Sink> Packer<S> {
         Self::with_capacity(sink, 0)
     }
 
-    /// The same with room for the records of so many entries.
+    /// The same with room for the digests of so many entries: a list that grows is there twice whenever it moves.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -93,9 +98,11 @@ impl<S: Sink> Packer<S> {
             size_bytes: 0,
         };
         Ok(Self {
-            zip: ZipWriter::with_capacity(tee, entry_count),
+            zip: ZipWriter::new(tee),
             passing,
             entries: Lane::start()?,
+            digests: VecDeque::with_capacity(entry_count),
+            awaited: 0,
             pool: Pool::new(),
         })
     }
@@ -143,7 +150,7 @@ impl<S: Sink> Packer<S> {
             }
             Ok::<_, PackError>((crc.finalize(), added.size_bytes))
         })?;
-        self.entries.end();
+        self.end_entry();
         Ok(added)
     }
 
@@ -171,18 +178,48 @@ impl<S: Sink> Packer<S> {
             chunked.flush()?;
             Ok::<_, PackError>((chunked.crc.finalize(), chunked.size_bytes))
         })?;
-        self.entries.end();
+        self.end_entry();
         Ok(())
+    }
+
+    /// Ends the stream of an entry, and fetches the digests that are there: what waits in a channel takes more room.
+    fn end_entry(&mut self) {
+        self.entries.end();
+        self.awaited += 1;
+        while let Some(digest) = self.entries.digest_if_there() {
+            self.digests.push_back(digest);
+            self.awaited -= 1;
+        }
     }
 
     /// The SHA-256 of the earliest entry that was not yet asked for.
     ///
     /// # Errors
     /// When the hashing thread is gone.
-    pub fn next_digest(&self) -> io::Result<Sha256> {
+    pub fn next_digest(&mut self) -> io::Result<Sha256> {
+        if let Some(digest) = self.digests.pop_front() {
+            return Ok(digest);
+        }
+        self.awaited = self.awaited.saturating_sub(1);
         self.entries
             .digest()
             .ok_or_else(|| io::Error::other("a hashing thread ended"))
+    }
+
+    /// The SHA-256 of every entry that was not yet asked for, in order.
+    ///
+    /// # Errors
+    /// When the hashing thread is gone.
+    pub fn digests(&mut self) -> io::Result<Vec<Sha256>> {
+        while self.awaited > 0 {
+            let digest = self
+                .entries
+                .digest()
+                .ok_or_else(|| io::Error::other("a hashing thread ended"))?;
+            self.digests.push_back(digest);
+            self.awaited -= 1;
+        }
+        Ok(std::mem::take(&mut self.digests).into())
     }
 
     /// Ends the zip.

@@ -10,10 +10,11 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::signature::Ed25519KeyPair;
 use rustix::fs::OFlags;
-use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey};
+use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey, KeypairData};
 use ssh_key::public::{Ed25519PublicKey, KeyData};
-use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
+use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, Signature, SshSig};
 
 use super::durable;
 
@@ -92,7 +93,7 @@ pub enum KeyError {
 
 /// A key that signs archives.
 pub struct SigningKey {
-    key: PrivateKey,
+    pair: Ed25519KeyPair,
     public: Ed25519PublicKey,
     fingerprint: String,
     /// Kind and key, as in a `.pub` file.
@@ -184,14 +185,19 @@ impl SigningKey {
         if key.is_encrypted() {
             return Err(KeyError::Encrypted(path.to_owned()));
         }
-        let KeyData::Ed25519(public) = *key.public_key().key_data() else {
+        let KeypairData::Ed25519(keys) = key.key_data() else {
             return Err(KeyError::NotEd25519(path.to_owned()));
         };
+        let public = keys.public;
+        let seed = keys.private.to_bytes();
+        // A private part that does not belong to the public one signs nothing that can be verified.
+        let pair = Ed25519KeyPair::from_seed_and_public_key(&seed, &public.0)
+            .map_err(|_| KeyError::Garbage(path.to_owned()))?;
         Ok(Self {
+            pair,
             fingerprint: fingerprint(public),
             public_words: public_words(public).map_err(KeyError::Format)?,
             public,
-            key,
         })
     }
 
@@ -220,8 +226,20 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::Format`], which an Ed25519 key does not cause.
     pub fn sign(&self, sums: &[u8]) -> Result<String, KeyError> {
-        self.key
-            .sign(SIGNATURE_NAMESPACE, HashAlg::Sha512, sums)
+        self.sign_hashed(&Sha512::digest(sums))
+    }
+
+    /// The same for contents of which only the SHA-512 is known: an SSHSIG signs no more of them.
+    ///
+    /// # Errors
+    /// [`KeyError::Format`], which an Ed25519 key does not cause.
+    pub fn sign_hashed(&self, sums: &Sha512) -> Result<String, KeyError> {
+        let signature = self.pair.sign(&signed_data(sums));
+        Signature::new(Algorithm::Ed25519, signature.as_ref())
+            .and_then(|signature| {
+                let key = KeyData::Ed25519(self.public);
+                SshSig::new(key, SIGNATURE_NAMESPACE, HashAlg::Sha512, signature)
+            })
             .and_then(|signature| signature.to_pem(LineEnding::LF))
             .map_err(KeyError::Format)
     }
@@ -229,6 +247,55 @@ impl SigningKey {
     /// The public part.
     pub(super) fn public(&self) -> Ed25519PublicKey {
         self.public
+    }
+}
+
+/// What is signed (PROTOCOL.sshsig): a preamble, and as strings with their lengths the namespace, nothing, the name of
+/// the hash and the hash.
+fn signed_data(sums: &Sha512) -> Vec<u8> {
+    let mut data = b"SSHSIG".to_vec();
+    for text in [SIGNATURE_NAMESPACE.as_bytes(), b"", b"sha512", &sums.0] {
+        // Each is far below 4 GiB.
+        data.extend((text.len() as u32).to_be_bytes());
+        data.extend(text);
+    }
+    data
+}
+
+/// A SHA-512 digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sha512([u8; 64]);
+
+impl Sha512 {
+    /// That of some bytes.
+    pub fn digest(bytes: &[u8]) -> Self {
+        let mut hashing = Hashing512::default();
+        hashing.update(bytes);
+        hashing.finish()
+    }
+}
+
+/// SHA-512 of what comes piece by piece.
+#[derive(Clone)]
+pub struct Hashing512(ring::digest::Context);
+
+impl Default for Hashing512 {
+    fn default() -> Self {
+        Self(ring::digest::Context::new(&ring::digest::SHA512))
+    }
+}
+
+impl Hashing512 {
+    /// Adds the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all of them.
+    pub fn finish(self) -> Sha512 {
+        let mut digest = [0; 64];
+        digest.copy_from_slice(self.0.finish().as_ref());
+        Sha512(digest)
     }
 }
 

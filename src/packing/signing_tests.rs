@@ -6,7 +6,9 @@ use std::path::Path;
 use ssh_key::private::Ed25519Keypair;
 use ssh_key::{HashAlg, LineEnding, PrivateKey};
 
-use super::{KeyError, SignatureError, SigningKey, check_signature, dense};
+use super::{
+    Hashing512, KeyError, SIGNATURE_NAMESPACE, SignatureError, SigningKey, check_signature, dense,
+};
 
 /// Made by `ssh-keygen -t ed25519 -C heldar-footage` with a passphrase, for this test.
 const ENCRYPTED: &str = "\
@@ -223,5 +225,26 @@ fn a_damaged_signature_never_fits_and_never_panics() {
         if !dense(&damaged).eq(dense(&signature)) {
             assert!(check_signature(b"sums", &damaged).is_err(), "byte {at}");
         }
+    }
+}
+
+#[test]
+fn a_signature_of_the_hash_is_the_one_that_openssh_makes_of_the_contents() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let theirs = seeded(7);
+    write(&path, &openssh(&theirs), 0o600);
+    let ours = SigningKey::load(&path).unwrap();
+    for sums in [&b""[..], b"sums", &[0xff; 100_000]] {
+        let expected = theirs
+            .sign(SIGNATURE_NAMESPACE, HashAlg::Sha512, sums)
+            .and_then(|signature| signature.to_pem(LineEnding::LF))
+            .unwrap();
+        let mut hashing = Hashing512::default();
+        for part in sums.chunks(1000) {
+            hashing.update(part);
+        }
+        assert_eq!(ours.sign_hashed(&hashing.finish()).unwrap(), expected);
+        assert_eq!(ours.sign(sums).unwrap(), expected);
     }
 }

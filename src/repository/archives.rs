@@ -1,7 +1,6 @@
 //! Archives: one row per finished zip, and the segments that one would hold.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Sqlite, SqliteConnection};
@@ -12,6 +11,7 @@ use super::{Page, Store, StoreError, exports};
 use crate::domain::archive::{Archive, ArchiveContent, ArchiveSegment, ExportAction, ExportRecord};
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::SegmentState;
+use crate::domain::series::Series;
 
 const INSERT: &str = "
     INSERT INTO archives (id, create_time_us, expire_time_us, file_name, size_bytes, sha256, case_id, operator,
@@ -75,43 +75,39 @@ struct SourceRow {
     locks: String,
 }
 
-/// Texts that many rows have in common, kept once.
-#[derive(Default)]
-struct Shared(HashSet<Arc<str>>);
-
-impl Shared {
-    fn get(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(text) {
-            return Arc::clone(known);
-        }
-        let new: Arc<str> = text.into();
-        self.0.insert(Arc::clone(&new));
-        new
-    }
-}
-
 impl SourceRow {
-    fn into_segment(self, shared: &mut Shared) -> Result<ArchiveSegment, StoreError> {
+    fn into_segment(self) -> Result<ArchiveSegment, StoreError> {
         let (table, id) = ("segments", self.id.as_str());
         let codec = match &self.audio_codec {
             Some(sound) => format!("{}+{sound}", self.video_codec),
             None => self.video_codec,
         };
         Ok(ArchiveSegment {
-            source_id: shared.get(&self.source_id),
+            source_id: self.source_id.into(),
             path: self.path,
             start_time: time(table, id, self.start_us)?,
             end_time: time(table, id, self.end_us.max(self.start_us + 1))?,
             start_accuracy: TimeDelta::microseconds(self.start_accuracy_us),
             size_bytes: count(table, id, self.size_bytes)?,
             modified_time: time(table, id, self.modified_us)?,
-            codec: shared.get(&codec),
+            codec: codec.into(),
             truncated: self.truncated,
             is_available: self.state == SegmentState::Available.as_str(),
             incident_ids: json(table, id, &self.locks)?,
             id: self.id,
         })
     }
+}
+
+/// What an archive holds of a camera, by the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArchiveTotals {
+    /// Segments, vanished ones included.
+    pub segments: u64,
+    /// Segments whose file is there.
+    pub available: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// Which archives.
@@ -256,27 +252,29 @@ impl Store {
             .collect()
     }
 
-    /// How many segments of a camera an archive of `content` holds whose file is there, and their bytes.
+    /// What an archive of `content` holds of a camera.
     pub async fn archive_totals(
         &self,
         camera_id: &CameraId,
         content: &ArchiveContent,
-    ) -> Result<(u64, u64), StoreError> {
+    ) -> Result<ArchiveTotals, StoreError> {
         let mut connection = self.readers.acquire().await?;
         let longest = longest_segment_us(&mut connection, camera_id.as_str())
             .await?
             .saturating_add(INEXACT_US);
         let mut query = sqlx::QueryBuilder::<Sqlite>::new(
-            "SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM segments WHERE state = 'AVAILABLE' AND camera_id = ",
+            "SELECT COUNT(*), COALESCE(SUM(state = 'AVAILABLE'), 0), \
+             COALESCE(SUM(size_bytes) FILTER (WHERE state = 'AVAILABLE'), 0) FROM segments WHERE camera_id = ",
         );
         push_selection(&mut query, camera_id, content, longest);
-        let (segments, bytes): (i64, i64) =
+        let (segments, available, bytes): (i64, i64, i64) =
             query.build_query_as().fetch_one(&mut *connection).await?;
-        let id = camera_id.as_str();
-        Ok((
-            count("segments", id, segments)?,
-            count("segments", id, bytes)?,
-        ))
+        let count = |value| count("segments", camera_id.as_str(), value);
+        Ok(ArchiveTotals {
+            segments: count(segments)?,
+            available: count(available)?,
+            bytes: count(bytes)?,
+        })
     }
 
     /// The segments of a camera that an archive of `content` holds, vanished ones included, in order of start.
@@ -284,13 +282,13 @@ impl Store {
         &self,
         camera_id: &CameraId,
         content: &ArchiveContent,
-    ) -> Result<Vec<Arc<ArchiveSegment>>, StoreError> {
+    ) -> Result<Series<ArchiveSegment>, StoreError> {
         let mut connection = self.readers.acquire().await?;
         let longest = longest_segment_us(&mut connection, camera_id.as_str())
             .await?
             .saturating_add(INEXACT_US);
-        let mut shared = Shared::default();
-        let mut found: Vec<Arc<ArchiveSegment>> = Vec::new();
+        let mut found = Series::default();
+        let mut last: Option<(i64, String)> = None;
         loop {
             let mut query = sqlx::QueryBuilder::<Sqlite>::new(
                 "SELECT id, source_id, path, start_us, end_us, start_accuracy_us, size_bytes, modified_us, video_codec, \
@@ -298,12 +296,12 @@ impl Store {
                  WHERE segment_id = segments.id) AS locks FROM segments WHERE camera_id = ",
             );
             push_selection(&mut query, camera_id, content, longest);
-            if let Some(last) = found.last() {
+            if let Some((start_us, id)) = last {
                 query
                     .push(" AND (start_us, id) > (")
-                    .push_bind(us(last.start_time))
+                    .push_bind(start_us)
                     .push(", ")
-                    .push_bind(last.id.clone())
+                    .push_bind(id)
                     .push(")");
             }
             query
@@ -311,8 +309,9 @@ impl Store {
                 .push_bind(AT_ONCE);
             let rows: Vec<SourceRow> = query.build_query_as().fetch_all(&mut *connection).await?;
             let is_last = (rows.len() as i64) < AT_ONCE;
+            last = rows.last().map(|row| (row.start_us, row.id.clone()));
             for row in rows {
-                found.push(Arc::new(row.into_segment(&mut shared)?));
+                found.push(&row.into_segment()?);
             }
             if is_last {
                 return Ok(found);

@@ -1,13 +1,15 @@
 //! Which time of a camera an archive covers, which it lacks, and why.
 
+use std::borrow::Cow;
+
 use chrono::TimeDelta;
 
 use super::ArchiveError;
 use super::cuts::Cut;
-use super::outline::{Part, Piece, Role};
-use crate::domain::archive::{ArchiveContent, ArchiveFaultKind};
-use crate::domain::camera::CameraId;
+use super::outline::{Part, Role};
+use crate::domain::archive::{ArchiveContent, ArchiveFaultKind, ArchiveSegment};
 use crate::domain::coverage::{self, GAP_TOLERANCE, Gap, GapReason};
+use crate::domain::series::Series;
 use crate::domain::time::TimeRange;
 use crate::repository::Store;
 
@@ -16,13 +18,22 @@ pub(super) struct Account {
     /// What is there, in order of start.
     there: Vec<TimeRange>,
     /// What the catalog knows and is not there, in order of start.
-    lost: Vec<Gap>,
+    lost: Vec<Lost>,
     /// What the cuts say is missing, with the reasons they found.
     found_by_cuts: Vec<Gap>,
     /// From the first to the last instant that is there.
     pub(super) delivered: Option<TimeRange>,
     /// How much of that is there.
     pub(super) covered: TimeDelta,
+}
+
+/// A segment whose file cannot be read.
+#[derive(Clone, Copy, Debug)]
+struct Lost {
+    range: TimeRange,
+    /// Number of the segment.
+    number: u32,
+    reason: GapReason,
 }
 
 impl Account {
@@ -47,34 +58,28 @@ impl Account {
             made.iter().for_each(&mut show);
             found_by_cuts.extend(part.without_clip.iter().cloned());
         }
-        for piece in &part.pieces {
-            if piece.role == Role::Whole || cuts.is_none() {
-                there.extend(expected(part, piece, content));
+        let mut lost = Vec::new();
+        for (number, segment) in part.segments.iter().enumerate() {
+            if part.roles[number] == Role::Whole || cuts.is_none() {
+                add(&mut there, expected(part, number, &segment, content));
             }
+            if part.held.has(number) {
+                continue;
+            }
+            let is_gone = part.findings[number]
+                .is_none_or(|finding| finding.kind() == ArchiveFaultKind::Missing);
+            lost.extend(segment.range().map(|range| Lost {
+                range,
+                number: u32::try_from(number).unwrap_or(u32::MAX),
+                reason: if is_gone {
+                    GapReason::FileMissing
+                } else {
+                    GapReason::FileDamaged
+                },
+            }));
         }
         there.sort_by_key(TimeRange::start);
         found_by_cuts.sort_by_key(|gap| gap.range.start());
-        let lost = part
-            .pieces
-            .iter()
-            .filter(|piece| piece.held.is_none())
-            .filter_map(|piece| {
-                let is_gone = piece
-                    .finding
-                    .as_ref()
-                    .is_none_or(|finding| finding.kind == ArchiveFaultKind::Missing);
-                Some(Gap {
-                    range: piece.segment.range()?,
-                    reason: if is_gone {
-                        GapReason::FileMissing
-                    } else {
-                        GapReason::FileDamaged
-                    },
-                    clip_offset: None,
-                    segment_ids: vec![piece.segment.id.clone()],
-                })
-            })
-            .collect();
         let delivered = there.first().and_then(|first| {
             let end = there.iter().map(TimeRange::end).max()?;
             TimeRange::new(first.start(), end)
@@ -92,13 +97,13 @@ impl Account {
         }
     }
 
-    /// Gaps in the window asked for. Where only evidence was asked for, footage that is not evidence is no gap.
+    /// Gaps of a part in the window asked for. Where only evidence was asked for, footage that is not evidence is no gap.
     pub(super) async fn gaps(
         &self,
         store: &Store,
-        camera_id: &CameraId,
+        part: &Part,
         content: &ArchiveContent,
-    ) -> Result<Vec<Gap>, ArchiveError> {
+    ) -> Result<Series<Gap>, ArchiveError> {
         let known = self
             .delivered
             .into_iter()
@@ -111,15 +116,16 @@ impl Account {
             .zip(end)
             .and_then(|(start, end)| TimeRange::new(start, end));
         let Some(window) = window else {
-            return Ok(Vec::new());
+            return Ok(Series::default());
         };
-        let mut there = self.there.clone();
+        let mut there = Cow::from(&self.there);
         if content.evidence_only {
-            there.extend(store.timeline(camera_id, window).await?.spans);
-            there.sort_by_key(TimeRange::start);
+            let spans = store.timeline(&part.camera_id, window).await?.spans;
+            there.to_mut().extend(spans);
+            there.to_mut().sort_by_key(TimeRange::start);
         }
-        let mut gaps = Vec::new();
-        for gap in coverage::gaps(window, there, GAP_TOLERANCE) {
+        let mut gaps = Series::default();
+        for gap in coverage::gaps(window, there.iter().copied(), GAP_TOLERANCE) {
             // What a cut found out counts more than what the catalog says. A jump of up to the tolerance is no gap of
             // its own, it belongs to the one beside it.
             let mut from = gap.start();
@@ -128,7 +134,7 @@ impl Account {
                     continue;
                 };
                 if range.start() - from > GAP_TOLERANCE {
-                    self.explain(TimeRange::new(from, range.start()), &mut gaps);
+                    self.explain(part, TimeRange::new(from, range.start()), &mut gaps);
                     from = range.start();
                 }
                 let end = if gap.end() - range.end() > GAP_TOLERANCE {
@@ -136,25 +142,27 @@ impl Account {
                 } else {
                     gap.end()
                 };
-                gaps.extend(TimeRange::new(from, end).map(|range| Gap {
-                    range,
-                    clip_offset: None,
-                    ..found.clone()
-                }));
+                if let Some(range) = TimeRange::new(from, end) {
+                    gaps.push(&Gap {
+                        range,
+                        clip_offset: None,
+                        ..found.clone()
+                    });
+                }
                 from = from.max(end);
             }
-            self.explain(TimeRange::new(from, gap.end()), &mut gaps);
+            self.explain(part, TimeRange::new(from, gap.end()), &mut gaps);
         }
         Ok(gaps)
     }
 
     /// Says why nothing is there in a range, as far as the catalog knows.
-    fn explain(&self, range: Option<TimeRange>, gaps: &mut Vec<Gap>) {
+    fn explain(&self, part: &Part, range: Option<TimeRange>, gaps: &mut Series<Gap>) {
         let Some(range) = range else { return };
         let first = self
             .lost
             .partition_point(|gap| gap.range.end() <= range.start());
-        let lost: Vec<&Gap> = self.lost[first..]
+        let lost: Vec<&Lost> = self.lost[first..]
             .iter()
             .take_while(|gap| gap.range.start() < range.end())
             .collect();
@@ -169,22 +177,43 @@ impl Account {
             if reason == GapReason::FileMissing {
                 for lost in lost.iter().filter(|lost| lost.range.overlaps(&range)) {
                     gap.reason = lost.reason;
-                    gap.segment_ids.extend_from_slice(&lost.segment_ids);
+                    let segment = part.segments.get(lost.number as usize);
+                    gap.segment_ids.extend(segment.map(|segment| segment.id));
                 }
             }
-            gaps.push(gap);
+            gaps.push(&gap);
         }
     }
 }
 
-/// What a piece will show by the catalog, if its file is there.
-fn expected(part: &Part, piece: &Piece, content: &ArchiveContent) -> Option<TimeRange> {
-    let whole = piece.segment.range().filter(|_| piece.held.is_some())?;
-    match piece.role {
+/// What a segment will show by the catalog, if its file is there.
+fn expected(
+    part: &Part,
+    number: usize,
+    segment: &ArchiveSegment,
+    content: &ArchiveContent,
+) -> Option<TimeRange> {
+    let whole = segment.range().filter(|_| part.held.has(number))?;
+    match part.roles[number] {
         Role::Whole => Some(whole),
         Role::Trimmed => whole.intersect(&content.window()?),
         Role::InClip => whole.intersect(&part.clip?),
         Role::Absent => None,
+    }
+}
+
+/// Adds a range in order of start. What leaves no gap to the one before becomes one with it, so that hundreds of
+/// thousands of segments are as many ranges only where there are as many gaps.
+fn add(there: &mut Vec<TimeRange>, range: Option<TimeRange>) {
+    let Some(range) = range else { return };
+    match there.last_mut() {
+        Some(last)
+            if last.start() <= range.start() && range.start() - last.end() <= GAP_TOLERANCE =>
+        {
+            let end = last.end().max(range.end());
+            *last = TimeRange::new(last.start(), end).unwrap_or(*last);
+        }
+        _ => there.push(range),
     }
 }
 

@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use super::ArchiveError;
 use super::hold::Finding;
-use super::outline::{Part, Piece, Role, role_in};
-use crate::domain::archive::{ArchiveContent, ArchiveFaultKind};
+use super::outline::{Part, Role, role_in};
+use crate::domain::archive::{ArchiveContent, ArchiveFaultKind, ArchiveSegment};
 use crate::domain::clip::LONGEST_CLIP;
 use crate::domain::coverage::{GAP_TOLERANCE, Gap, GapReason};
 use crate::domain::time::TimeRange;
@@ -41,7 +41,7 @@ const AT_ONCE: usize = 2;
 pub(super) struct Cut {
     /// Index of its camera's part.
     pub(super) part: usize,
-    /// Index of the piece that it stands for; `None` for a clip.
+    /// Number of the segment that it stands for; `None` for a clip.
     pub(super) piece: Option<usize>,
     pub(super) file: File,
     pub(super) outcome: CutOutcome,
@@ -66,7 +66,7 @@ struct Order {
 }
 
 impl Cutter<'_> {
-    /// Makes every cut. Pieces of which nothing can be shown get a finding, and those that turn out to lie outside of
+    /// Makes every cut. Segments of which nothing can be shown get a finding, and those that turn out to lie outside of
     /// the window or wholly inside get their role. `on_progress` hears how much footage is cut, and of how much.
     pub(super) async fn cut_all(
         &self,
@@ -134,15 +134,10 @@ impl Cutter<'_> {
                 Err(ArchiveError::Cut(CutError::NoFootage(PlanError::NoFootage {
                     gaps, ..
                 }))) => match order.piece {
-                    Some(piece) => {
-                        let piece = &mut parts[part].pieces[piece];
-                        piece.role = Role::Absent;
-                        piece.finding.get_or_insert_with(|| {
-                            Box::new(Finding {
-                                kind: ArchiveFaultKind::Damaged,
-                                message: "no picture of the window can be decoded".to_owned(),
-                            })
-                        });
+                    Some(number) => {
+                        let part = &mut parts[part];
+                        part.roles[number] = Role::Absent;
+                        part.findings[number].get_or_insert(Finding::NothingDecodable);
                     }
                     None => parts[part].without_clip.extend(gaps),
                 },
@@ -163,9 +158,9 @@ impl Cutter<'_> {
         part: &Part,
         window: TimeRange,
     ) -> Result<HashMap<String, DateTime<Utc>>, ArchiveError> {
-        let is_exact = |piece: &Piece| piece.segment.start_accuracy.is_zero();
+        let is_exact = |segment: ArchiveSegment| segment.start_accuracy.is_zero();
         let mut starts = HashMap::new();
-        if part.pieces.iter().all(is_exact) {
+        if part.segments.iter().all(is_exact) {
             return Ok(starts);
         }
         let edges = if window.duration() <= LONGEST_CLIP {
@@ -199,7 +194,7 @@ impl Cutter<'_> {
         Ok(starts)
     }
 
-    /// The pieces that the window cuts through.
+    /// The segments that the window cuts through.
     fn trims(
         &self,
         at: usize,
@@ -209,23 +204,23 @@ impl Cutter<'_> {
     ) -> Vec<Order> {
         let title = part.camera_id.to_string();
         let mut orders = Vec::new();
-        for (number, piece) in part.pieces.iter_mut().enumerate() {
-            let segment = &piece.segment;
+        let segments = Arc::clone(&part.segments);
+        for (number, segment) in segments.iter().enumerate() {
             let known = starts.get(&segment.id);
             let start = known.copied().unwrap_or(segment.start_time);
             let end = start + (segment.end_time - segment.start_time);
-            if piece.role == Role::Absent && piece.held.is_none() {
+            if part.roles[number] == Role::Absent && !part.held.has(number) {
                 continue;
             }
-            piece.role = role_in(window, start, end);
-            if piece.role != Role::Trimmed {
+            part.roles[number] = role_in(window, start, end);
+            if part.roles[number] != Role::Trimmed {
                 continue;
             }
             let source = Source {
                 start,
                 start_accuracy: known.map_or(segment.start_accuracy, |_| TimeDelta::zero()),
                 expected_end: Some(end),
-                ..self.source(piece)
+                ..self.source(part, number, &segment)
             };
             orders.push(Order {
                 part: at,
@@ -248,25 +243,21 @@ impl Cutter<'_> {
     ) -> Result<Vec<Source>, ArchiveError> {
         let wider = around(window);
         let mut sources: Vec<Source> = part
-            .pieces
+            .segments
             .iter()
-            .filter(|piece| {
-                piece
-                    .segment
-                    .range()
-                    .is_some_and(|range| range.overlaps(&wider))
-            })
-            .map(|piece| self.source(piece))
+            .enumerate()
+            .filter(|(_, segment)| segment.range().is_some_and(|range| range.overlaps(&wider)))
+            .map(|(number, segment)| self.source(part, number, &segment))
             .collect();
         if self.content.trim && !self.content.evidence_only {
-            let selected: HashSet<&str> = part
-                .pieces
-                .iter()
-                .map(|piece| piece.segment.id.as_str())
-                .collect();
             let around = self.store.segments_in(&part.camera_id, wider).await?;
+            let mut others: HashSet<String> =
+                around.iter().map(|segment| segment.id.clone()).collect();
+            for segment in part.segments.iter() {
+                others.remove(&segment.id);
+            }
             for segment in around {
-                if selected.contains(segment.id.as_str()) {
+                if !others.contains(&segment.id) {
                     continue;
                 }
                 let file = self.roots.open(&segment.file.source_id, &segment.file.path);
@@ -284,16 +275,23 @@ impl Cutter<'_> {
         Ok(sources)
     }
 
-    fn source(&self, piece: &Piece) -> Source {
-        let segment = &piece.segment;
-        let file = match &piece.held {
-            Some(held) => held.file(self.roots, segment),
-            None => Err(match &piece.finding {
-                Some(finding) if finding.kind != ArchiveFaultKind::Missing => {
+    fn source(&self, part: &Part, number: usize, segment: &ArchiveSegment) -> Source {
+        let file = if part.held.has(number) {
+            part.held.shared(number).map_or_else(
+                || {
+                    self.roots
+                        .open(&segment.source_id, &segment.path)
+                        .map(Arc::new)
+                },
+                Ok,
+            )
+        } else {
+            Err(match part.findings[number] {
+                Some(finding) if finding.kind() != ArchiveFaultKind::Missing => {
                     GapReason::FileDamaged
                 }
                 _ => GapReason::FileMissing,
-            }),
+            })
         };
         Source {
             id: segment.id.clone(),

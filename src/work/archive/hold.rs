@@ -2,10 +2,11 @@
 //! meanwhile is still archived whole.
 
 use std::fs::File;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -32,99 +33,254 @@ pub(super) fn places() -> Arc<Semaphore> {
     ))
 }
 
-/// A source that can be read.
+/// What was found of the sources of a camera, by the number of the segment, and the files that are open.
+///
+/// There are hundreds of thousands: of a file that is as the catalog knows it, a descriptor and a few bytes are kept.
 #[derive(Debug)]
 pub(super) struct Held {
-    /// `None`: it is opened at its turn.
-    open: Option<(Arc<File>, OwnedSemaphorePermit)>,
-    /// Its size when it was opened.
+    files: Files,
+    /// One place for each open file.
+    places: Option<OwnedSemaphorePermit>,
+    /// What a modification time has beyond the microsecond that the catalog knows, nanoseconds; `None` when there is no
+    /// file that could be read.
+    beyond_us: Vec<Option<u16>>,
+    /// Files that are not as the catalog knows them, in order of number.
+    other: Vec<(u32, Look)>,
+}
+
+/// The open files. One for which there was no place is opened at its turn.
+#[derive(Debug)]
+enum Files {
+    /// For one reader at a time.
+    Single(Vec<Option<File>>),
+    /// For cuts, each of which has its own hold on its sources.
+    Shared(Vec<Option<Arc<File>>>),
+}
+
+/// What a look at an open file shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Look {
     pub(super) size_bytes: u64,
-    /// Its modification time then.
     pub(super) modified: DateTime<Utc>,
 }
 
+/// A file that can be read.
+pub(super) enum Opened<'a> {
+    Held(&'a File),
+    AtItsTurn(File),
+}
+
+impl Deref for Opened<'_> {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        match self {
+            Self::Held(file) => file,
+            Self::AtItsTurn(file) => file,
+        }
+    }
+}
+
 impl Held {
-    /// The open file.
-    pub(super) fn file(
-        &self,
-        roots: &Roots,
-        segment: &ArchiveSegment,
-    ) -> Result<Arc<File>, GapReason> {
-        match &self.open {
-            Some((file, _)) => Ok(Arc::clone(file)),
-            None => roots.open(&segment.source_id, &segment.path).map(Arc::new),
+    /// Nothing, with room for so many sources. `is_shared`: something may be cut from them.
+    pub(super) fn with_capacity(count: usize, is_shared: bool) -> Self {
+        Self {
+            files: if is_shared {
+                Files::Shared(Vec::with_capacity(count))
+            } else {
+                Files::Single(Vec::with_capacity(count))
+            },
+            places: None,
+            beyond_us: Vec::with_capacity(count),
+            other: Vec::new(),
         }
     }
 
-    /// Gives the open file back.
-    pub(super) fn release(&mut self) {
-        self.open = None;
+    /// Opens the file of the next segment. A file can be held and still not be what the catalog says.
+    pub(super) fn add(
+        &mut self,
+        segment: &ArchiveSegment,
+        roots: &Roots,
+        places: &Arc<Semaphore>,
+    ) -> Option<Finding> {
+        let (file, finding) = match roots.open(&segment.source_id, &segment.path) {
+            Ok(file) => match look_at(&file) {
+                Some(look) => (Some((file, look)), difference(segment, look)),
+                None => (None, Some(Finding::Unreadable)),
+            },
+            Err(GapReason::FileMissing) => (None, Some(Finding::Gone)),
+            Err(_) => (None, Some(Finding::Unopened)),
+        };
+        let beyond_us = file.as_ref().map(|(_, look)| {
+            if is_as_known(segment, *look) {
+                (look.modified.timestamp_subsec_nanos() % 1000) as u16
+            } else {
+                let number = u32::try_from(self.beyond_us.len()).unwrap_or(u32::MAX);
+                self.other.push((number, *look));
+                0
+            }
+        });
+        self.beyond_us.push(beyond_us);
+        let file = file.and_then(|(file, _)| {
+            let place = Arc::clone(places).try_acquire_owned().ok()?;
+            match &mut self.places {
+                Some(places) => places.merge(place),
+                none => *none = Some(place),
+            }
+            Some(file)
+        });
+        match &mut self.files {
+            Files::Single(files) => files.push(file),
+            Files::Shared(files) => files.push(file.map(Arc::new)),
+        }
+        finding
     }
 
-    /// Whether the file has been written to since it was opened.
-    pub(super) fn has_changed(&self, file: &File) -> bool {
-        look_at(file).is_none_or(|(size_bytes, modified)| {
-            size_bytes != self.size_bytes || modified != self.modified
+    /// Whether there is a file that can be read.
+    pub(super) fn has(&self, number: usize) -> bool {
+        self.beyond_us.get(number).is_some_and(Option::is_some)
+    }
+
+    /// What the file was when it was opened.
+    pub(super) fn look(&self, number: usize, segment: &ArchiveSegment) -> Option<Look> {
+        let beyond_us = (*self.beyond_us.get(number)?)?;
+        let found = self
+            .other
+            .binary_search_by_key(&number, |(number, _)| *number as usize);
+        Some(match found {
+            Ok(found) => self.other[found].1,
+            Err(_) => Look {
+                size_bytes: segment.size_bytes,
+                modified: segment.modified_time + TimeDelta::nanoseconds(beyond_us.into()),
+            },
         })
     }
+
+    /// The file.
+    pub(super) fn file(
+        &self,
+        number: usize,
+        segment: &ArchiveSegment,
+        roots: &Roots,
+    ) -> Result<Opened<'_>, GapReason> {
+        let held = match &self.files {
+            Files::Single(files) => files.get(number).and_then(Option::as_ref),
+            Files::Shared(files) => files.get(number).and_then(Option::as_deref),
+        };
+        match held {
+            Some(file) => Ok(Opened::Held(file)),
+            None => roots
+                .open(&segment.source_id, &segment.path)
+                .map(Opened::AtItsTurn),
+        }
+    }
+
+    /// The open file, to be held by somebody else as well; `None` when it is opened at its turn.
+    pub(super) fn shared(&self, number: usize) -> Option<Arc<File>> {
+        match &self.files {
+            Files::Shared(files) => files.get(number)?.clone(),
+            Files::Single(_) => None,
+        }
+    }
+
+    /// Gives an open file and its place back.
+    pub(super) fn release(&mut self, number: usize) {
+        let was_open = match &mut self.files {
+            Files::Single(files) => files.get_mut(number).and_then(Option::take).is_some(),
+            Files::Shared(files) => files.get_mut(number).and_then(Option::take).is_some(),
+        };
+        if was_open && let Some(places) = &mut self.places {
+            drop(places.split(1));
+        }
+    }
+}
+
+/// Whether a file has been written to since `look`.
+pub(super) fn has_changed(file: &File, look: Look) -> bool {
+    look_at(file) != Some(look)
 }
 
 /// Why a source cannot be archived as the catalog knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Finding {
-    pub(super) kind: ArchiveFaultKind,
-    pub(super) message: String,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    Gone,
+    Unopened,
+    Unreadable,
+    OtherSize,
+    WrittenTo,
+    Truncated,
+    /// Found by a cut.
+    NothingDecodable,
+    /// Found by a cut.
+    PartlyUndecodable,
+    /// Found while it was packed.
+    NotToItsEnd,
+    /// Found while it was packed.
+    ChangedMeanwhile,
 }
 
-/// Opens the file of a segment. A file can be held and still not be what the catalog says.
-pub(super) fn hold(
-    segment: &ArchiveSegment,
-    roots: &Roots,
-    places: &Arc<Semaphore>,
-) -> (Option<Held>, Option<Box<Finding>>) {
-    let fault = |kind, message: String| Some(Box::new(Finding { kind, message }));
-    let file = match roots.open(&segment.source_id, &segment.path) {
-        Ok(file) => file,
-        Err(GapReason::FileMissing) => {
-            let message = "the recording's file is gone".to_owned();
-            return (None, fault(ArchiveFaultKind::Missing, message));
+impl Finding {
+    pub(super) fn kind(self) -> ArchiveFaultKind {
+        match self {
+            Self::Gone => ArchiveFaultKind::Missing,
+            Self::Unopened | Self::Unreadable | Self::NotToItsEnd => ArchiveFaultKind::Unreadable,
+            Self::OtherSize | Self::WrittenTo | Self::ChangedMeanwhile => ArchiveFaultKind::Changed,
+            Self::Truncated | Self::NothingDecodable | Self::PartlyUndecodable => {
+                ArchiveFaultKind::Damaged
+            }
         }
-        Err(_) => {
-            let message = "the recording's file cannot be opened".to_owned();
-            return (None, fault(ArchiveFaultKind::Unreadable, message));
-        }
-    };
-    let Some((size_bytes, modified)) = look_at(&file) else {
-        let message = "the recording's file cannot be read".to_owned();
-        return (None, fault(ArchiveFaultKind::Unreadable, message));
-    };
-    let finding = if size_bytes != segment.size_bytes {
-        let known = segment.size_bytes;
-        let message = format!("the file has {size_bytes} bytes, the catalog knows it with {known}");
-        fault(ArchiveFaultKind::Changed, message)
-    } else if to_microseconds(modified) != segment.modified_time {
-        let message = "the file was written to after the catalog took it in".to_owned();
-        fault(ArchiveFaultKind::Changed, message)
+    }
+
+    /// In words, after the path of the segment. `look` is what the file was when it was opened.
+    pub(super) fn message(self, segment: &ArchiveSegment, look: Option<Look>) -> String {
+        let words = match self {
+            Self::Gone => "the recording's file is gone",
+            Self::Unopened => "the recording's file cannot be opened",
+            Self::Unreadable => "the recording's file cannot be read",
+            Self::OtherSize => {
+                let found = look.map_or(0, |look| look.size_bytes);
+                let known = segment.size_bytes;
+                return format!(
+                    "{}: the file has {found} bytes, the catalog knows it with {known}",
+                    segment.path
+                );
+            }
+            Self::WrittenTo => "the file was written to after the catalog took it in",
+            Self::Truncated => "the recording ends before its own tables say",
+            Self::NothingDecodable => "no picture of the window can be decoded",
+            Self::PartlyUndecodable => "part of the recording cannot be decoded",
+            Self::NotToItsEnd => "the recording's file could not be read to its end",
+            Self::ChangedMeanwhile => "the recording's file was changed while it was read",
+        };
+        format!("{}: {words}", segment.path)
+    }
+}
+
+/// What is wrong with an open file, by the catalog.
+fn difference(segment: &ArchiveSegment, look: Look) -> Option<Finding> {
+    if look.size_bytes != segment.size_bytes {
+        Some(Finding::OtherSize)
+    } else if !is_as_known(segment, look) {
+        Some(Finding::WrittenTo)
     } else if segment.truncated {
-        let message = "the recording ends before its own tables say".to_owned();
-        fault(ArchiveFaultKind::Damaged, message)
+        Some(Finding::Truncated)
     } else {
         None
-    };
-    let place = Arc::clone(places).try_acquire_owned().ok();
-    let held = Held {
-        open: place.map(|place| (Arc::new(file), place)),
-        size_bytes,
-        modified,
-    };
-    (Some(held), finding)
+    }
 }
 
-/// Size and modification time.
-fn look_at(file: &File) -> Option<(u64, DateTime<Utc>)> {
+/// Whether size and modification time are those that the catalog has.
+fn is_as_known(segment: &ArchiveSegment, look: Look) -> bool {
+    look.size_bytes == segment.size_bytes && to_microseconds(look.modified) == segment.modified_time
+}
+
+fn look_at(file: &File) -> Option<Look> {
     let metadata = file.metadata().ok()?;
     let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
-    Some((metadata.len(), modified.into()))
+    Some(Look {
+        size_bytes: metadata.len(),
+        modified: modified.into(),
+    })
 }
 
 /// Stops a long row of openings when somebody wants it to.

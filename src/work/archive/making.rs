@@ -11,14 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::contents::Contents;
 use super::cuts::Cutter;
-use super::outline::{Part, Role, role_in, role_of};
+use super::outline::{Part, Role};
 use super::pack::{self, OnBroken, Step};
-use super::preview::listed;
-use super::{ArchiveError, ArchiveWork, blocking, hold, selection};
+use super::{ArchiveError, ArchiveWork, blocking, selection};
 use crate::clock;
-use crate::domain::archive::{
-    Archive, ArchiveContent, ArchiveFault, ArchiveFaultKind, ArchiveSpec, LISTED_MAX,
-};
+use crate::domain::archive::{Archive, ArchiveContent, ArchiveFaultKind, ArchiveSpec};
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::media::CutError;
 use crate::packing::{DiskFile, Packed, hex};
@@ -92,7 +89,7 @@ impl ArchiveWork {
             let folder = &work.settings.folder;
             let (draft, file) = Draft::create(folder, &name).map_err(ArchiveError::written)?;
             take_room(&file, zip_bytes)?;
-            let files_total = contents.entries.len() as u64;
+            let files_total = contents.entry_count() as u64;
             let on_step = |step: Step<'_>| {
                 let done = step.bytes_done as f64 / zip_bytes.max(1) as f64;
                 attempt_here.report(Progress {
@@ -150,7 +147,7 @@ impl ArchiveWork {
             ..self.describe(&contents, packed, create_time)
         };
         Ok(Done {
-            warnings: warnings(&contents.faults),
+            warnings: warnings(&contents),
             result: JobResult::Archive(Box::new(archive)),
         })
     }
@@ -179,13 +176,14 @@ impl ArchiveWork {
         }
         let contents =
             Contents::assemble(&self.store, content.clone(), parts, Some(cuts), roots).await?;
-        if let Some(fault) = contents.faults.first().filter(|_| content.all_or_nothing) {
+        let first_fault = || contents.faults().next();
+        if let Some(fault) = content.all_or_nothing.then(first_fault).flatten() {
             return Err(ArchiveError::Incomplete {
                 kind: fault.kind,
-                message: fault.message.clone(),
+                message: fault.message,
             });
         }
-        if contents.entries.is_empty() {
+        if contents.entry_count() == 0 {
             return Err(ArchiveError::NothingMatches);
         }
         Ok(contents)
@@ -197,34 +195,18 @@ impl ArchiveWork {
         content: &ArchiveContent,
         cancel: &CancellationToken,
     ) -> Result<(Vec<Part>, Arc<Roots>), ArchiveError> {
+        let totals = selection::totals(&self.store, content).await?;
+        self.check_limits(&totals)?;
         let selected = selection::select(&self.store, content).await?;
-        self.check_limit(selection::source_bytes(&selected))?;
         let roots = Arc::new(Roots::read(&self.store).await?);
         let (content, cancel) = (content.clone(), cancel.clone());
         let (places, opening) = (Arc::clone(&self.places), Arc::clone(&roots));
         let parts = blocking(move || {
-            let trim_to = content.window().filter(|_| content.trim);
-            let mut parts: Vec<Part> = selected
-                .into_iter()
-                .map(|camera| Part::of(camera, &content))
-                .collect();
-            for piece in parts.iter_mut().flat_map(|part| &mut part.pieces) {
-                hold::go_on(&cancel)?;
-                (piece.held, piece.finding) = hold::hold(&piece.segment, &opening, &places);
-                let known = &piece.segment;
-                if piece.held.is_none() {
-                    piece.role = Role::Absent;
-                    // What may only reach into the window by the inexactness of its name is not missed.
-                    let is_wanted = trim_to.is_none_or(|window| {
-                        role_in(window, known.start_time, known.end_time) != Role::Absent
-                    });
-                    piece.finding = piece.finding.take().filter(|_| is_wanted);
-                } else if !known.is_available {
-                    // It had vanished and is there again.
-                    let known = Arc::make_mut(&mut piece.segment);
-                    known.is_available = true;
-                    piece.role = role_of(known, &content);
-                }
+            let mut parts = Vec::with_capacity(selected.len());
+            for camera in selected {
+                let mut part = Part::of(camera, &content);
+                part.open(&content, &opening, &places, &cancel)?;
+                parts.push(part);
             }
             Ok(parts)
         })
@@ -244,9 +226,9 @@ impl ArchiveWork {
             job_id: String::new(),
             content: contents.content.clone(),
             delivered_window: contents.delivered,
-            cameras: listed(contents.cameras.clone()),
-            faults: contents.faults.iter().take(LISTED_MAX).cloned().collect(),
-            fault_count: contents.faults.len() as u64,
+            cameras: contents.listed_cameras(),
+            faults: contents.listed_faults(),
+            fault_count: contents.fault_count(),
             entry_count: pack::entry_count(contents),
             source_bytes: contents.source_bytes,
             size_bytes: packed.size_bytes,
@@ -280,17 +262,14 @@ pub(super) fn expected_cut_bytes(parts: &[Part], content: &ArchiveContent) -> u6
             part.clip,
         ];
         for window in windows.into_iter().flatten() {
-            for piece in &part.pieces {
-                let is_cut = part.clip.is_some() || piece.role == Role::Trimmed;
-                let whole = piece
-                    .segment
-                    .range()
-                    .filter(|_| is_cut && piece.held.is_some());
+            for (number, segment) in part.segments.iter().enumerate() {
+                let is_cut = part.clip.is_some() || part.roles[number] == Role::Trimmed;
+                let whole = segment.range().filter(|_| is_cut && part.held.has(number));
                 let share = whole.and_then(|whole| {
                     let shown = whole.intersect(&window)?.duration().as_seconds_f64();
                     Some(shown / whole.duration().as_seconds_f64())
                 });
-                bytes += (piece.segment.size_bytes as f64 * share.unwrap_or(0.0)) as u64;
+                bytes += (segment.size_bytes as f64 * share.unwrap_or(0.0)) as u64;
             }
         }
     }
@@ -316,7 +295,8 @@ fn cutting(done: TimeDelta, total: TimeDelta, has_clips: bool) -> Progress {
 }
 
 /// What a job says of sources that are absent or not whole: how many, and where they are listed.
-fn warnings(faults: &[ArchiveFault]) -> Vec<Notice> {
+fn warnings(contents: &Contents) -> Vec<Notice> {
+    let mut kinds = contents.fault_kinds();
     [
         (Reason::FileMissing, ArchiveFaultKind::Missing, "missing"),
         (
@@ -333,7 +313,7 @@ fn warnings(faults: &[ArchiveFault]) -> Vec<Notice> {
     ]
     .into_iter()
     .filter_map(|(reason, kind, what)| {
-        let count = faults.iter().filter(|fault| fault.kind == kind).count();
+        let count = kinds.remove(&kind).unwrap_or(0);
         let words = match count {
             0 => return None,
             1 => format!("1 recording is {what}"),
@@ -353,7 +333,9 @@ pub(super) fn work_error(error: ArchiveError) -> WorkError {
         ArchiveError::CameraNotFound(_)
         | ArchiveError::NothingMatches
         | ArchiveError::Cut(CutError::NoFootage(_)) => failed(Reason::NoFootage),
-        ArchiveError::TooLarge { .. } => failed(Reason::ArchiveTooLarge),
+        ArchiveError::TooLarge { .. } | ArchiveError::TooMany { .. } => {
+            failed(Reason::ArchiveTooLarge)
+        }
         ArchiveError::Incomplete { kind, .. } => failed(match kind {
             ArchiveFaultKind::Missing => Reason::FileMissing,
             _ => Reason::FileDamaged,

@@ -57,6 +57,8 @@ pub struct ArchiveSettings {
     pub keep_for: Option<Duration>,
     /// Most bytes that the selected segments may have in all.
     pub max_bytes: u64,
+    /// Most segments that may be selected: memory grows with them.
+    pub max_segments: u64,
     /// Most bytes that the folder may hold.
     pub folder_max_bytes: u64,
     /// How long making one archive may take.
@@ -94,6 +96,16 @@ pub enum ArchiveError {
         bytes: u64,
         /// The limit.
         limit_bytes: u64,
+    },
+    /// The selected segments are too many.
+    #[error(
+        "archive selection is {segments} segments; exceeds the limit of {limit} segments (HELDAR_ARCHIVE_MAX_SEGMENTS)"
+    )]
+    TooMany {
+        /// How many, vanished ones included.
+        segments: u64,
+        /// The limit.
+        limit: u64,
     },
     /// A source is missing or broken, and the caller wanted all of them.
     #[error("{message}")]
@@ -271,13 +283,20 @@ impl ArchiveWork {
         Ok(was_there)
     }
 
-    /// Checks that the selection is not too large.
-    fn check_limit(&self, source_bytes: u64) -> Result<(), ArchiveError> {
+    /// Checks that the selection is not too large. Of what is too many, nothing is read.
+    fn check_limits(&self, totals: &selection::Totals) -> Result<(), ArchiveError> {
         let limit_bytes = self.settings.max_bytes;
-        if source_bytes > limit_bytes {
+        if totals.bytes > limit_bytes {
             return Err(ArchiveError::TooLarge {
-                bytes: source_bytes,
+                bytes: totals.bytes,
                 limit_bytes,
+            });
+        }
+        let limit = self.settings.max_segments;
+        if totals.segments > limit {
+            return Err(ArchiveError::TooMany {
+                segments: totals.segments,
+                limit,
             });
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Packing the contents of an archive into a sink, and saying what was packed.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use super::ArchiveError;
-use super::contents::{Contents, CutSource, From};
-use super::hold::Finding;
-use super::outline;
-use crate::domain::archive::ArchiveFaultKind;
+use super::contents::{Broken, Camera, Contents, FootageEntry, From};
+use super::cuts::Cut;
+use super::hold::{Finding, Held, has_changed};
+use crate::domain::archive::{ArchiveFaultKind, ArchiveSegment};
 use crate::packing::{
-    ALLOWED_SIGNERS, EntryHead, MANIFEST, Manifest, ManifestCut, ManifestSource, PackError, Packed,
-    Packer, README, SIGNATURE_NAME, SUMS_NAME, Sha256, SigningKey, Sink, Stop, readme, sha256,
-    sums_line, sums_line_bytes, zip_size,
+    ALLOWED_SIGNERS, Added, EntryHead, Hashing512, MANIFEST, Manifest, ManifestCamera, ManifestCut,
+    ManifestSource, PackError, Packed, Packer, README, SIGNATURE_NAME, SUMS_NAME, Sha256,
+    SigningKey, Sink, Stop, ZipSize, readme, sha256, sums_line, sums_line_bytes,
 };
 use crate::work::roots::Roots;
 
@@ -48,48 +49,56 @@ pub(super) enum OnBroken {
 
 /// Entries that the zip will have.
 pub(super) fn entry_count(contents: &Contents) -> u64 {
-    contents.entries.len() as u64 + OWN_ENTRIES
+    contents.entry_count() as u64 + OWN_ENTRIES
 }
 
 /// The size of the zip, to the byte, if no source breaks.
 pub(super) fn size(contents: &Contents, seal: Seal<'_>) -> Result<u64, ArchiveError> {
     let nothing = Sha256::default();
-    let digests = vec![nothing; contents.entries.len()];
-    let cut_digests = vec![nothing; contents.cut_sources.len()];
     let mut manifest = Counter(0);
-    write_manifest(contents, seal, &digests, &cut_digests, &mut manifest)
-        .map_err(ArchiveError::Folder)?;
+    write_manifest(
+        contents,
+        seal,
+        std::iter::repeat(&nothing),
+        std::iter::repeat(&nothing),
+        &mut manifest,
+    )
+    .map_err(ArchiveError::Folder)?;
+    let mut zip = ZipSize::default();
+    let mut sums_bytes = 0;
+    for (_, entry) in contents.entries() {
+        sums_bytes += sums_line_bytes(&entry.name);
+        let head = EntryHead {
+            name: &entry.name,
+            modified: entry.modified,
+            size_bytes: entry.size_bytes,
+        };
+        zip.add(&head).map_err(ArchiveError::Folder)?;
+    }
+    sums_bytes += [MANIFEST, README, ALLOWED_SIGNERS]
+        .map(sums_line_bytes)
+        .iter()
+        .sum::<u64>();
     let readme = readme(seal.key.fingerprint());
     let signers = seal.key.allowed_signers();
-    let names = contents.entries.iter().map(|entry| entry.name.as_str());
-    let sums_bytes: u64 = names
-        .chain([MANIFEST, README, ALLOWED_SIGNERS])
-        .map(sums_line_bytes)
-        .sum();
     // A signature is as long whatever was signed.
     let signature = seal.key.sign(b"").map_err(ArchiveError::Sign)?;
     let modified = contents.newest();
-    let own = [
+    for (name, size_bytes) in [
         (MANIFEST, manifest.0),
         (README, readme.len() as u64),
         (ALLOWED_SIGNERS, signers.len() as u64),
         (SUMS_NAME, sums_bytes),
         (SIGNATURE_NAME, signature.len() as u64),
-    ];
-    let heads = contents
-        .entries
-        .iter()
-        .map(|entry| EntryHead {
-            name: &entry.name,
-            modified: entry.modified,
-            size_bytes: entry.size_bytes,
-        })
-        .chain(own.into_iter().map(|(name, size_bytes)| EntryHead {
+    ] {
+        let head = EntryHead {
             name,
             modified,
             size_bytes,
-        }));
-    zip_size(heads).map_err(ArchiveError::Folder)
+        };
+        zip.add(&head).map_err(ArchiveError::Folder)?;
+    }
+    zip.finish().map_err(ArchiveError::Folder)
 }
 
 /// Packs everything into `sink`, until `cancel`. Faults that show while reading are added to those of `contents`.
@@ -101,9 +110,17 @@ pub(super) fn pack<S: Sink>(
     cancel: &CancellationToken,
     mut on_step: impl FnMut(Step<'_>),
 ) -> Result<(S, Packed), ArchiveError> {
-    let capacity = usize::try_from(entry_count(contents)).unwrap_or(0);
+    let capacity = contents.entry_count();
     let mut packer = Packer::with_capacity(sink, capacity).map_err(ArchiveError::Folder)?;
-    let cut_sources = std::mem::take(&mut contents.cut_sources);
+    let cut_sources: Vec<ToHash> = contents
+        .cut_sources()
+        .map(|(camera, source)| ToHash {
+            file: contents.cameras[camera].part.held.shared(source.number),
+            source_id: source.segment.source_id,
+            path: source.segment.path,
+            size_bytes: source.size_bytes,
+        })
+        .collect();
     let roots = Arc::clone(&contents.roots);
     let is_over = AtomicBool::new(false);
     let must_stop = || is_over.load(Ordering::Relaxed) || cancel.is_cancelled();
@@ -123,12 +140,21 @@ pub(super) fn pack<S: Sink>(
     packed?;
     let cut_digests = cut_digests
         .map_err(|_| ArchiveError::Folder(io::Error::other("a hashing thread ended")))??;
-    contents.cut_sources = cut_sources;
+    drop(cut_sources);
     seal_zip(contents, &cut_digests, seal, packer)
 }
 
+/// A recording that is only cut from.
+struct ToHash {
+    /// `None`: it is opened at its turn.
+    file: Option<Arc<File>>,
+    source_id: Arc<str>,
+    path: String,
+    size_bytes: u64,
+}
+
 fn hash_cut_sources(
-    sources: &[CutSource],
+    sources: &[ToHash],
     roots: &Roots,
     must_stop: impl Fn() -> bool,
 ) -> Result<Vec<Sha256>, ArchiveError> {
@@ -136,16 +162,16 @@ fn hash_cut_sources(
     for source in sources {
         let broken = |_| ArchiveError::Incomplete {
             kind: ArchiveFaultKind::Unreadable,
-            message: format!(
-                "{}: the recording's file cannot be read",
-                source.segment.path
-            ),
+            message: format!("{}: the recording's file cannot be read", source.path),
         };
-        let file = source
-            .held
-            .file(roots, &source.segment)
-            .map_err(|_| broken(io::ErrorKind::NotFound.into()))?;
-        match sha256(&file, source.held.size_bytes, &must_stop).map_err(broken)? {
+        let file = match &source.file {
+            Some(file) => Arc::clone(file),
+            None => roots
+                .open(&source.source_id, &source.path)
+                .map(Arc::new)
+                .map_err(|_| broken(io::ErrorKind::NotFound.into()))?,
+        };
+        match sha256(&file, source.size_bytes, &must_stop).map_err(broken)? {
             Some(digest) => digests.push(digest),
             None => return Err(ArchiveError::Cancelled),
         }
@@ -153,113 +179,146 @@ fn hash_cut_sources(
     Ok(digests)
 }
 
-/// Adds every entry of footage, and keeps those that are in the zip.
+/// Adds every entry of footage, and notes what is left of those that break.
 fn add_footage<S: Sink>(
     contents: &mut Contents,
     packer: &mut Packer<S>,
     on_broken: OnBroken,
-    mut on_step: impl FnMut(Step<'_>) -> Result<(), Stop>,
+    on_step: impl FnMut(Step<'_>) -> Result<(), Stop>,
 ) -> Result<(), ArchiveError> {
-    let Contents {
-        entries,
-        cameras,
-        faults,
-        roots,
-        source_bytes,
-        ..
-    } = contents;
-    let mut bytes_done = 0;
-    let mut gone = Vec::new();
-    for (number, entry) in entries.iter_mut().enumerate() {
-        let head = EntryHead {
-            name: &entry.name,
-            modified: entry.modified,
-            size_bytes: entry.size_bytes,
-        };
-        let on_bytes = |count: u64| {
-            bytes_done += count;
-            on_step(Step {
-                files_done: number as u64,
-                bytes_done,
-                entry: head.name,
-            })
-        };
-        let added = match &entry.from {
-            From::Cut { file, .. } => {
-                let added = packer.add_file(&head, file, on_bytes)?;
-                if let Some(error) = added.cut_short {
-                    // A cut is ours: that it cannot be read is a fault of this machine, not of a recording.
-                    return Err(ArchiveError::Folder(error));
+    let mut adding = Adding {
+        packer,
+        roots: &contents.roots,
+        on_step,
+        files_done: 0,
+        bytes_done: 0,
+    };
+    for camera in &mut contents.cameras {
+        let segments = Arc::clone(&camera.part.segments);
+        for (number, segment) in segments.iter().enumerate() {
+            let Some(entry) = camera.entry(number, segment) else {
+                continue;
+            };
+            let FootageEntry {
+                name,
+                modified,
+                size_bytes,
+                from,
+            } = entry;
+            let head = EntryHead {
+                name: &name,
+                modified,
+                size_bytes,
+            };
+            let segment = match from {
+                From::Cut(cut) => {
+                    adding.cut(&head, cut)?;
+                    continue;
                 }
-                Some(added.size_bytes)
-            }
-            From::Recording { segment, held } => {
-                let (added, broken) = match held.file(roots, segment) {
-                    // Only a file for which there was no place at the start can be gone now.
-                    Err(_) => (None, Some((ArchiveFaultKind::Missing, "is gone"))),
-                    Ok(file) => {
-                        let added = packer.add_file(&head, &file, on_bytes)?;
-                        let broken = match added.cut_short {
-                            Some(_) => {
-                                Some((ArchiveFaultKind::Unreadable, "could not be read to its end"))
-                            }
-                            None if held.has_changed(&file) => {
-                                Some((ArchiveFaultKind::Changed, "was changed while it was read"))
-                            }
-                            None => None,
-                        };
-                        (Some(added.size_bytes), broken)
-                    }
-                };
-                if let Some((kind, what)) = broken {
-                    let message = format!("the recording's file {what}");
-                    if on_broken == OnBroken::Fail {
-                        let message = format!("{}: {message}", segment.path);
-                        return Err(ArchiveError::Incomplete { kind, message });
-                    }
-                    let camera = &mut cameras[entry.camera];
-                    let finding = Finding { kind, message };
-                    let fault = outline::fault(&camera.camera_id, segment, &finding, &entry.name);
-                    // A source has one fault: what reading it showed says more than what was known before.
-                    faults.retain(|known| known.segment_id != segment.id);
-                    faults.extend(fault);
-                    let lost = entry.size_bytes - added.unwrap_or(0);
-                    camera.size_bytes -= lost;
-                    camera.segment_count -= u64::from(added.is_none());
-                    *source_bytes -= lost;
+                From::Recording(segment) => segment,
+            };
+            let broken = adding.recording(&head, &camera.part.held, number, &segment)?;
+            if let Some(broken) = broken {
+                if on_broken == OnBroken::Fail {
+                    return Err(ArchiveError::Incomplete {
+                        kind: broken.finding.kind(),
+                        message: broken.finding.message(&segment, None),
+                    });
                 }
-                added
+                let lost = size_bytes - broken.size_bytes.unwrap_or(0);
+                camera.size_bytes -= lost;
+                camera.segment_count -= u64::from(broken.size_bytes.is_none());
+                contents.source_bytes -= lost;
+                camera.broken.insert(number, broken);
             }
-            // Nothing is told before everything is packed.
-            From::Told => continue,
-        };
-        if let Some(size_bytes) = added {
-            entry.size_bytes = size_bytes;
             // The file is no longer needed, and another archive may need its place.
-            if let From::Recording { held, .. } = &mut entry.from {
-                held.release();
-            }
-        } else {
-            gone.push(number);
+            camera.part.held.release(number);
         }
-    }
-    for number in gone.into_iter().rev() {
-        entries.remove(number);
+        for (name, cut) in &camera.clips {
+            let head = EntryHead {
+                name,
+                modified: cut.outcome.delivered.end(),
+                size_bytes: cut.outcome.size_bytes,
+            };
+            adding.cut(&head, cut)?;
+        }
     }
     Ok(())
 }
 
+/// Entries on their way into the zip.
+struct Adding<'a, S: Sink, F> {
+    packer: &'a mut Packer<S>,
+    roots: &'a Roots,
+    on_step: F,
+    files_done: u64,
+    bytes_done: u64,
+}
+
+impl<S: Sink, F: FnMut(Step<'_>) -> Result<(), Stop>> Adding<'_, S, F> {
+    fn file(&mut self, head: &EntryHead<'_>, file: &File) -> Result<Added, ArchiveError> {
+        let (on_step, files_done) = (&mut self.on_step, self.files_done);
+        let bytes_done = &mut self.bytes_done;
+        let added = self.packer.add_file(head, file, |count: u64| {
+            *bytes_done += count;
+            on_step(Step {
+                files_done,
+                bytes_done: *bytes_done,
+                entry: head.name,
+            })
+        })?;
+        self.files_done += 1;
+        Ok(added)
+    }
+
+    fn cut(&mut self, head: &EntryHead<'_>, cut: &Cut) -> Result<(), ArchiveError> {
+        match self.file(head, &cut.file)?.cut_short {
+            // A cut is ours: that it cannot be read is a fault of this machine, not of a recording.
+            Some(error) => Err(ArchiveError::Folder(error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds a recording; what is left of it when it broke.
+    fn recording(
+        &mut self,
+        head: &EntryHead<'_>,
+        held: &Held,
+        number: usize,
+        segment: &ArchiveSegment,
+    ) -> Result<Option<Broken>, ArchiveError> {
+        // Only a file for which there was no place at the start can be gone now.
+        let Ok(file) = held.file(number, segment, self.roots) else {
+            self.files_done += 1;
+            return Ok(Some(Broken {
+                finding: Finding::Gone,
+                size_bytes: None,
+            }));
+        };
+        let added = self.file(head, &file)?;
+        let has_changed = held
+            .look(number, segment)
+            .is_none_or(|look| has_changed(&file, look));
+        let finding = match added.cut_short {
+            Some(_) => Some(Finding::NotToItsEnd),
+            None if has_changed => Some(Finding::ChangedMeanwhile),
+            None => None,
+        };
+        Ok(finding.map(|finding| Broken {
+            finding,
+            size_bytes: Some(added.size_bytes),
+        }))
+    }
+}
+
 /// Adds what is said about the footage, and ends the zip.
 fn seal_zip<S: Sink>(
-    contents: &mut Contents,
+    contents: &Contents,
     cut_digests: &[Sha256],
     seal: Seal<'_>,
     mut packer: Packer<S>,
 ) -> Result<(S, Packed), ArchiveError> {
-    let mut digests = Vec::with_capacity(contents.entries.len());
-    for _ in &contents.entries {
-        digests.push(packer.next_digest().map_err(ArchiveError::Folder)?);
-    }
+    let digests = packer.digests().map_err(ArchiveError::Folder)?;
     let modified = contents.newest();
     let head = |name| EntryHead {
         name,
@@ -269,10 +328,6 @@ fn seal_zip<S: Sink>(
     packer.add_written(&head(MANIFEST), |out| {
         write_manifest(contents, seal, &digests, cut_digests, out)
     })?;
-    // SHA256SUMS takes the room of what is told.
-    for entry in &mut contents.entries {
-        entry.from = From::Told;
-    }
     let readme = readme(seal.key.fingerprint());
     packer.add_written(&head(README), |out| out.write_all(readme.as_bytes()))?;
     let signers = seal.key.allowed_signers();
@@ -280,88 +335,107 @@ fn seal_zip<S: Sink>(
         out.write_all(signers.as_bytes())
     })?;
 
-    let names = contents.entries.iter().map(|entry| entry.name.as_str());
-    let sums_bytes: u64 = names
-        .chain([MANIFEST, README, ALLOWED_SIGNERS])
-        .map(sums_line_bytes)
-        .sum();
-    // As large as it will be: a text that grows is there twice whenever it moves.
-    let mut sums = String::with_capacity(usize::try_from(sums_bytes).unwrap_or(0));
-    for (entry, digest) in contents.entries.iter().zip(&digests) {
-        sums_line(&mut sums, digest, &entry.name);
-    }
+    let mut about = Vec::new();
     for name in [MANIFEST, README, ALLOWED_SIGNERS] {
         let digest = packer.next_digest().map_err(ArchiveError::Folder)?;
-        sums_line(&mut sums, &digest, name);
+        about.push((digest, name));
     }
-    packer.add_written(&head(SUMS_NAME), |out| out.write_all(sums.as_bytes()))?;
-    let signature = seal.key.sign(sums.as_bytes()).map_err(ArchiveError::Sign)?;
+    let mut signed = Hashing512::default();
+    packer.add_written(&head(SUMS_NAME), |out| {
+        let mut line = String::new();
+        let mut add = |digest: &Sha256, name: &str| {
+            line.clear();
+            sums_line(&mut line, digest, name);
+            signed.update(line.as_bytes());
+            out.write_all(line.as_bytes())
+        };
+        for ((_, entry), digest) in contents.entries().zip(&digests) {
+            add(digest, &entry.name)?;
+        }
+        for (digest, name) in &about {
+            add(digest, name)?;
+        }
+        Ok(())
+    })?;
+    let signature = seal
+        .key
+        .sign_hashed(&signed.finish())
+        .map_err(ArchiveError::Sign)?;
     packer.add_written(&head(SIGNATURE_NAME), |out| {
         out.write_all(signature.as_bytes())
     })?;
+    // They are no part of what the directory is made from.
+    drop(digests);
     Ok(packer.finish()?)
 }
 
-fn write_manifest(
+fn write_manifest<'d>(
     contents: &Contents,
     seal: Seal<'_>,
-    digests: &[Sha256],
-    cut_digests: &[Sha256],
+    digests: impl IntoIterator<Item = &'d Sha256>,
+    cut_digests: impl IntoIterator<Item = &'d Sha256>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let camera_of = |index: usize| &contents.cameras[index].camera_id;
+    let camera_of = |index: usize| &contents.cameras[index].part.camera_id;
     let cut = contents
-        .entries
+        .cameras
         .iter()
-        .filter_map(|entry| match &entry.from {
-            From::Cut { outcome, .. } => Some(ManifestCut {
-                entry: &entry.name,
-                camera_id: camera_of(entry.camera),
-                delivered: outcome.delivered,
-                size_bytes: outcome.size_bytes,
-                sha256: outcome.sha256,
-                hidden_lead: outcome.hidden_lead,
-                engine: &outcome.engine,
-                segment_ids: &outcome.segment_ids,
-            }),
-            From::Recording { .. } | From::Told => None,
+        .flat_map(Camera::cut_entries)
+        .map(|(camera_id, name, outcome)| ManifestCut {
+            entry: name,
+            camera_id,
+            delivered: outcome.delivered,
+            size_bytes: outcome.size_bytes,
+            sha256: outcome.sha256,
+            hidden_lead: outcome.hidden_lead,
+            engine: &outcome.engine,
+            segment_ids: &outcome.segment_ids,
+        })
+        .collect();
+    let cameras = contents
+        .cameras
+        .iter()
+        .map(|camera| ManifestCamera {
+            camera_id: &camera.part.camera_id,
+            display_name: &camera.part.display_name,
+            delivered: camera.delivered,
+            covered_us: camera.covered_us,
+            segment_count: camera.segment_count,
+            gaps: &camera.gaps,
         })
         .collect();
     let manifest = Manifest {
         host: seal.host,
         content: &contents.content,
         delivered: contents.delivered,
-        cameras: &contents.cameras,
-        faults: &contents.faults,
+        cameras,
         cut,
         signing_key: seal.key.fingerprint(),
     };
     let whole = contents
-        .entries
-        .iter()
+        .entries()
         .zip(digests)
-        .filter_map(|(entry, digest)| match &entry.from {
-            From::Recording { segment, .. } => Some(ManifestSource {
-                camera_id: camera_of(entry.camera),
-                segment,
-                entry: Some(&entry.name),
+        .filter_map(|((camera, entry), digest)| match entry.from {
+            From::Recording(segment) => Some(ManifestSource {
+                camera_id: camera_of(camera),
+                segment: *segment,
+                entry: Some(entry.name),
                 size_bytes: entry.size_bytes,
                 sha256: *digest,
             }),
-            From::Cut { .. } | From::Told => None,
+            From::Cut(_) => None,
         });
     let cut_from = contents
-        .cut_sources
-        .iter()
+        .cut_sources()
         .zip(cut_digests)
-        .map(|(source, digest)| ManifestSource {
-            camera_id: camera_of(source.camera),
-            segment: &source.segment,
+        .map(|((camera, source), digest)| ManifestSource {
+            camera_id: camera_of(camera),
+            segment: source.segment,
             entry: None,
-            size_bytes: source.held.size_bytes,
+            size_bytes: source.size_bytes,
             sha256: *digest,
         });
-    manifest.write(out, whole.chain(cut_from).map(Ok))
+    manifest.write(out, contents.faults(), whole.chain(cut_from))
 }
 
 struct Counter(u64);

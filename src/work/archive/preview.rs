@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::contents::{Contents, From};
 use super::making::expected_cut_bytes;
-use super::outline::{Part, Role};
+use super::outline::{Part, Role, clip_name};
 use super::{ArchiveError, ArchiveWork, pack, selection};
 use crate::domain::archive::{
     ArchiveCamera, ArchiveContent, ArchiveFault, ArchiveSegment, LISTED_MAX,
@@ -58,14 +58,14 @@ impl ArchiveWork {
     /// all of them are wanted.
     pub async fn admit(&self, content: &ArchiveContent) -> Result<(), ArchiveError> {
         let totals = selection::totals(&self.store, content).await?;
-        self.check_limit(totals.bytes)?;
+        self.check_limits(&totals)?;
         let must_look = content.all_or_nothing || Self::needs_cutting(content);
-        if must_look || totals.segments <= EXACT_MAX {
+        if must_look || totals.available <= EXACT_MAX {
             return self.preview(content).await.map(|_| ());
         }
         let zip_bytes = totals
             .bytes
-            .saturating_add(totals.segments.saturating_mul(ENTRY_BYTES));
+            .saturating_add(totals.available.saturating_mul(ENTRY_BYTES));
         self.check_disks(zip_bytes, 0)?;
         drop(self.reserve(zip_bytes).await?);
         Ok(())
@@ -76,15 +76,9 @@ impl ArchiveWork {
         let (parts, roots) = self
             .open_sources(content, &CancellationToken::new())
             .await?;
-        let finding = parts
-            .iter()
-            .flat_map(|part| &part.pieces)
-            .find_map(|piece| Some((&piece.segment, piece.finding.as_ref()?)));
-        if let Some((segment, finding)) = finding.filter(|_| content.all_or_nothing) {
-            return Err(ArchiveError::Incomplete {
-                kind: finding.kind,
-                message: format!("{}: {}", segment.path, finding.message),
-            });
+        let first_fault = || parts.iter().find_map(Part::first_fault);
+        if let Some((kind, message)) = content.all_or_nothing.then(first_fault).flatten() {
+            return Err(ArchiveError::Incomplete { kind, message });
         }
         let cut_bytes = if Self::needs_cutting(content) {
             self.ffmpeg.version().await?;
@@ -103,11 +97,10 @@ impl ArchiveWork {
         drop(self.reserve(zip_bytes).await?);
         Ok(Preview {
             entry_count: pack::entry_count(&contents) + cut_entries,
-            size_bytes: zip_bytes,
             size_exact: cut_bytes == 0,
             sources: planned.sources,
             source_count: planned.source_count,
-            ..Preview::of(contents)
+            ..Preview::of_ready(&contents, zip_bytes)
         })
     }
 }
@@ -116,66 +109,38 @@ impl Preview {
     /// What is about to be packed.
     pub(super) fn of_ready(contents: &Contents, zip_bytes: u64) -> Self {
         let whole = contents
-            .entries
-            .iter()
-            .filter_map(|entry| match &entry.from {
-                From::Recording { segment, .. } => {
-                    Some((entry.camera, segment, entry.name.as_str()))
-                }
-                From::Cut { .. } | From::Told => None,
+            .entries()
+            .filter_map(|(camera, entry)| match entry.from {
+                From::Recording(segment) => Some((camera, *segment, entry.name)),
+                From::Cut(_) => None,
             });
         let cut_from = contents
-            .cut_sources
-            .iter()
-            .map(|source| (source.camera, &source.segment, ""));
-        let sources = whole.chain(cut_from);
+            .cut_sources()
+            .map(|(camera, source)| (camera, source.segment, String::new()));
+        let mut source_count = 0;
+        let mut sources = Vec::new();
+        for (camera, segment, name) in whole.chain(cut_from) {
+            source_count += 1;
+            if sources.len() < LISTED_MAX {
+                let camera_id = &contents.cameras[camera].part.camera_id;
+                let taken = segment.range();
+                sources.extend(source(camera_id, segment, taken, name));
+            }
+        }
         Self {
-            source_count: sources.clone().count() as u64,
-            sources: sources
-                .filter_map(|(camera, segment, name)| {
-                    let camera_id = &contents.cameras[camera].camera_id;
-                    source(camera_id, segment, segment.range(), name)
-                })
-                .take(LISTED_MAX)
-                .collect(),
+            source_count,
+            sources,
             entry_count: pack::entry_count(contents),
             size_bytes: zip_bytes,
             size_exact: true,
             content: contents.content.clone(),
             delivered: contents.delivered,
-            cameras: listed(contents.cameras.clone()),
-            faults: contents.faults.iter().take(LISTED_MAX).cloned().collect(),
-            fault_count: contents.faults.len() as u64,
+            cameras: contents.listed_cameras(),
+            faults: contents.listed_faults(),
+            fault_count: contents.fault_count(),
             source_bytes: contents.source_bytes,
         }
     }
-
-    fn of(contents: Contents) -> Self {
-        Self {
-            content: contents.content,
-            delivered: contents.delivered,
-            cameras: listed(contents.cameras),
-            fault_count: contents.faults.len() as u64,
-            faults: contents.faults.into_iter().take(LISTED_MAX).collect(),
-            source_bytes: contents.source_bytes,
-            sources: Vec::new(),
-            source_count: 0,
-            entry_count: 0,
-            size_bytes: 0,
-            size_exact: false,
-        }
-    }
-}
-
-/// The cameras with as many of their gaps as a record lists: so many of each, and not too many of all together,
-/// because a record has to fit into a message.
-pub(super) fn listed(mut cameras: Vec<ArchiveCamera>) -> Vec<ArchiveCamera> {
-    let mut left = 10 * LISTED_MAX;
-    for camera in &mut cameras {
-        camera.gaps.truncate(LISTED_MAX.min(left));
-        left -= camera.gaps.len();
-    }
-    cameras
 }
 
 struct Planned {
@@ -198,29 +163,35 @@ fn planned(parts: &[Part], content: &ArchiveContent) -> Planned {
             .into_iter()
             .collect();
         planned.cut_entries += clip.len() as u64;
-        let (names, clip_names) = part.names(|_| None, &clip);
-        for (piece, name) in part.pieces.iter().zip(&names) {
-            let name = match piece.role {
-                Role::Absent => continue,
-                Role::InClip => clip_names.first().map_or("", String::as_str),
-                Role::Whole => name,
-                Role::Trimmed => {
-                    planned.cut_entries += 1;
-                    name
-                }
-            };
+        let names = part.names(|_| None, &clip);
+        let clip_name = clip.first().map_or_else(String::new, |(start, extension)| {
+            let recorded = clip_name(*start, extension);
+            names.name(part.segments.len(), &recorded, *start)
+        });
+        for (number, segment) in part.segments.iter().enumerate() {
+            let role = part.roles[number];
+            if role == Role::Absent {
+                continue;
+            }
+            planned.cut_entries += u64::from(role == Role::Trimmed);
             planned.source_count += 1;
             if planned.sources.len() == LISTED_MAX {
                 continue;
             }
-            let whole = piece.segment.range();
+            let name = if role == Role::InClip {
+                clip_name.clone()
+            } else {
+                let recorded = part.recorded_name(number, &segment, None);
+                names.name(number, &recorded, segment.start_time)
+            };
+            let whole = segment.range();
             let taken = match trim_to {
                 Some(window) => whole.and_then(|whole| whole.intersect(&window)),
                 None => whole,
             };
             planned
                 .sources
-                .extend(source(&part.camera_id, &piece.segment, taken, name));
+                .extend(source(&part.camera_id, segment, taken, name));
         }
     }
     planned
@@ -228,15 +199,15 @@ fn planned(parts: &[Part], content: &ArchiveContent) -> Planned {
 
 fn source(
     camera_id: &CameraId,
-    segment: &ArchiveSegment,
+    segment: ArchiveSegment,
     taken: Option<TimeRange>,
-    entry_name: &str,
+    entry_name: String,
 ) -> Option<PreviewSource> {
     Some(PreviewSource {
-        segment_id: segment.id.clone(),
+        segment_id: segment.id,
         camera_id: camera_id.clone(),
         window: taken?,
         size_bytes: segment.size_bytes,
-        entry_name: entry_name.to_owned(),
+        entry_name,
     })
 }

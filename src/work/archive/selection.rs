@@ -1,10 +1,9 @@
 //! Which segments an archive is made of.
 
-use std::sync::Arc;
-
 use super::ArchiveError;
 use crate::domain::archive::{ArchiveContent, ArchiveSegment};
 use crate::domain::camera::CameraId;
+use crate::domain::series::Series;
 use crate::repository::Store;
 
 /// One camera of a selection.
@@ -13,7 +12,7 @@ pub(super) struct SelectedCamera {
     pub(super) id: CameraId,
     pub(super) display_name: String,
     /// In order of start, vanished ones included.
-    pub(super) segments: Vec<Arc<ArchiveSegment>>,
+    pub(super) segments: Series<ArchiveSegment>,
 }
 
 /// Finds the segments of `content`, by camera in order of id. Cameras without any are there when they were asked for
@@ -35,15 +34,7 @@ pub(super) async fn select(
             });
         }
     }
-    let is_any_there = cameras
-        .iter()
-        .flat_map(|camera| &camera.segments)
-        .any(|segment| segment.is_available);
-    if is_any_there {
-        Ok(cameras)
-    } else {
-        Err(ArchiveError::NothingMatches)
-    }
+    Ok(cameras)
 }
 
 /// The cameras of `content` with their names.
@@ -67,33 +58,28 @@ async fn cameras(
 /// What the catalog has of a selection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
+    /// Segments, vanished ones included.
     pub(super) segments: u64,
+    /// Segments whose file is there.
+    pub(super) available: u64,
+    /// Their bytes.
     pub(super) bytes: u64,
 }
 
-/// Counts the segments of `content` whose file is there, without reading them.
+/// Counts the segments of `content` without reading them; one at least is there.
 pub(super) async fn totals(
     store: &Store,
     content: &ArchiveContent,
 ) -> Result<Totals, ArchiveError> {
     let mut totals = Totals::default();
     for (id, _) in cameras(store, content).await? {
-        let (segments, bytes) = store.archive_totals(&id, content).await?;
-        totals.segments += segments;
-        totals.bytes += bytes;
+        let of_camera = store.archive_totals(&id, content).await?;
+        totals.segments += of_camera.segments;
+        totals.available += of_camera.available;
+        totals.bytes += of_camera.bytes;
     }
-    if totals.segments == 0 {
+    if totals.available == 0 {
         return Err(ArchiveError::NothingMatches);
     }
     Ok(totals)
-}
-
-/// Bytes of the segments whose file is there: what the limit of an archive is compared with.
-pub(super) fn source_bytes(cameras: &[SelectedCamera]) -> u64 {
-    cameras
-        .iter()
-        .flat_map(|camera| &camera.segments)
-        .filter(|segment| segment.is_available)
-        .map(|segment| segment.size_bytes)
-        .sum()
 }

@@ -10,7 +10,7 @@ use super::sample::{
 };
 use crate::packing::packer::Packer;
 use crate::packing::sums::sums_line;
-use crate::packing::zip::{ZipWriter, zip_size};
+use crate::packing::zip::{EntryHead, ZipSize, ZipWriter};
 
 const LONG_BYTES: u64 = (4 << 30) + 1;
 
@@ -47,6 +47,14 @@ fn write(zip: &mut ZipWriter<Sparse>, name: &str, data: &[u8]) {
     .unwrap();
 }
 
+fn zip_size<'a>(heads: impl IntoIterator<Item = EntryHead<'a>>) -> u64 {
+    let mut size = ZipSize::default();
+    for head in heads {
+        size.add(&head).unwrap();
+    }
+    size.finish().unwrap()
+}
+
 #[test]
 fn more_than_4_gib_are_verified() {
     let key = key(1);
@@ -79,7 +87,7 @@ fn more_than_4_gib_are_verified() {
         head("SHA256SUMS", sums.len() as u64),
         head("SHA256SUMS.sig", signature.len() as u64),
     ]);
-    assert_eq!(size.unwrap(), zip.file.metadata().unwrap().len());
+    assert_eq!(size, zip.file.metadata().unwrap().len());
     let found = look(&zip.file, &known(&key)).unwrap();
     assert!(found.is_intact(), "{:?}", found.defects);
     assert_eq!(found.entries_checked, 2);
@@ -128,7 +136,7 @@ fn more_entries_than_16_bits_can_count_are_verified() {
         head("SHA256SUMS.sig", signature_bytes as u64),
     ]));
     let mut bytes = seal(packer, &sums, &key).0;
-    assert_eq!(size.unwrap(), bytes.len() as u64);
+    assert_eq!(size, bytes.len() as u64);
     let found = findings(&bytes, &known(&key));
     assert!(found.is_intact(), "{:?}", found.defects);
     assert_eq!(found.entries_checked, 66_000);
