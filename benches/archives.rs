@@ -139,14 +139,14 @@ async fn trimmed(site: &Site, server: &Server, folder: &Path, first: DateTime<Ut
 
 /// Memory above idle while the hour is packed, and while it is streamed and verified.
 async fn memory(server: &Server) {
-    let idle = status_bytes(server, "VmRSS:");
-    forget_peak(server);
+    let idle = server.memory_bytes();
+    server.forget_peak_memory();
     let job = create(server, &proto::ArchiveSpec::default()).await;
     println!("\nMemory of the server above idle ({} MiB)", idle / MIB);
     let above =
-        |server: &Server| status_bytes(server, "VmHWM:").saturating_sub(idle) as f64 / MIB as f64;
+        |server: &Server| server.peak_memory_bytes().saturating_sub(idle) as f64 / MIB as f64;
     println!("  {:<28} {:>8.1} MiB", "archive of 1 h", above(server));
-    forget_peak(server);
+    server.forget_peak_memory();
     let request = proto::VerifyArchiveRequest {
         archive_id: archive_id(&job),
         wait: seconds(60),
@@ -162,21 +162,6 @@ async fn memory(server: &Server) {
         verifying.as_secs_f64()
     );
     delete(server, &job).await;
-}
-
-/// A size that the kernel tells of the server's process.
-fn status_bytes(server: &Server, field: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(field))
-        .unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-}
-
-/// From now on the peak is counted anew (proc(5), clear_refs).
-fn forget_peak(server: &Server) {
-    std::fs::write(format!("/proc/{}/clear_refs", server.pid()), "5").unwrap();
 }
 
 async fn archive(server: &Server, spec: &proto::ArchiveSpec) -> Duration {

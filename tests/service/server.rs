@@ -385,6 +385,11 @@ impl Server {
         self.status_bytes("VmHWM:")
     }
 
+    /// From now on the most memory is that since now (proc(5), clear_refs).
+    pub fn forget_peak_memory(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").unwrap();
+    }
+
     /// A size that the kernel tells of the server's process.
     fn status_bytes(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();

@@ -10,7 +10,7 @@ use super::asking::{
     with_footage,
 };
 use crate::footage::epoch;
-use crate::recorder::{CAMERA, unfollowed};
+use crate::recorder::{CAMERA, import, unfollowed};
 use crate::server::{Server, Site, becomes, fields, files_in, reason, seconds, time};
 use crate::small_disk::SmallDisk;
 
@@ -133,6 +133,36 @@ async fn a_selection_of_exactly_the_limit_passes_and_a_larger_one_is_refused() {
     let (_, archive) = make(&server, ask(all_of(CAMERA))).await;
     assert_eq!(archive.source_bytes, one);
     server.stop_with_archives(&site, &[&archive]);
+}
+
+#[tokio::test]
+async fn a_selection_of_exactly_as_many_segments_as_are_allowed_passes_and_one_of_more_is_refused()
+{
+    let site = two_cameras().with("HELDAR_ARCHIVE_MAX_SEGMENTS", "3");
+    let server = site.start().await;
+    let refused = refusal(&server, everything()).await;
+    let words = "archive selection is 6 segments; exceeds the limit of 3 segments (HELDAR_ARCHIVE_MAX_SEGMENTS)";
+    let code = Code::InvalidArgument;
+    check_refused(&refused, code, "ARCHIVE_TOO_LARGE", words);
+    assert_eq!(fields(&refused), ["spec"]);
+    check_nothing_made(&site, &server).await;
+    let (_, archive) = make(&server, ask(all_of(CAMERA))).await;
+    assert_eq!(archive.cameras[0].segment_count, 3);
+    server.stop_with_archives(&site, &[&archive]);
+}
+
+#[tokio::test]
+async fn segments_that_vanished_count_as_well() {
+    let site = unfollowed().with("HELDAR_ARCHIVE_MAX_SEGMENTS", "5");
+    let paths = with_footage(&site);
+    std::fs::remove_file(&paths[0]).unwrap();
+    import(&site, &[]);
+    let server = site.start().await;
+    let refused = refusal(&server, everything()).await;
+    let words = "archive selection is 6 segments; exceeds the limit of 5 segments (HELDAR_ARCHIVE_MAX_SEGMENTS)";
+    check_refused(&refused, Code::InvalidArgument, "ARCHIVE_TOO_LARGE", words);
+    check_nothing_made(&site, &server).await;
+    server.stop_with_archives(&site, &[]);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use super::asking::{
     ask, check_bytes, everything, header_of, hollow, make, plan, rest_of, stream, thirty_seconds,
 };
 use super::unpacked::{OWN, check_with_all_tools, entries, test_with_7zip, tool};
+use super::verification::verify;
 use crate::footage::{Recipe, epoch, ms};
 use crate::recorder::{CAMERA, heldar_name, import, place, unfollowed};
 use crate::server::{Server, Site, time};
@@ -22,11 +23,17 @@ static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 /// More than the 65,535 that the end record of a zip can count (PKWARE APPNOTE 4.4.22).
 const MANY: i64 = 65_600;
 
+/// As many segments as an archive may have unless the operator decides otherwise.
+const MOST: i64 = 200_000;
+
 /// What an archive may take above what the idle server does, however many entries it has.
 const MOST_MEMORY_BYTES: u64 = 64 << 20;
 
+/// What one of [`MANY`] takes less than.
+const MEMORY_OF_MANY_BYTES: u64 = 40 << 20;
+
 /// Names of one file that there may be: ext4 has at most 65,000.
-const LINKS: i64 = 30_000;
+const LINKS: usize = 30_000;
 
 /// One second, one frame.
 fn tiny() -> Recipe {
@@ -41,20 +48,45 @@ fn tiny() -> Recipe {
     }
 }
 
-/// Lays one second under many names, a second apart. The first is imported; the rows of the others are made from its
-/// row, because reading so many files takes an import longer than all else here.
-async fn many_segments(site: &Site) {
-    let recording = tiny().record();
-    let name = |number: i64| heldar_name(CAMERA, epoch() + TimeDelta::seconds(number));
-    let mut original = place(site, &name(0), &recording.segments[0].path);
-    import(site, &[]);
-    for number in 1..MANY {
-        if number % LINKS == 0 {
-            original = place(site, &name(number), &recording.segments[0].path);
-        } else {
-            std::fs::hard_link(&original, site.recordings().join(name(number))).unwrap();
-        }
+/// How many segments there are of one second, and how they lie.
+#[derive(Clone, Copy)]
+struct Row {
+    count: i64,
+    /// From the start of one to the start of the next, seconds.
+    step_s: i64,
+    /// Path by camera, time and number, as SQLite makes it.
+    path: &'static str,
+    /// What is added to the modification time that the catalog knows.
+    modified_later_us: i64,
+}
+
+/// Recorded without a break, by a Heldar recorder.
+fn unbroken(count: i64) -> Row {
+    Row {
+        count,
+        step_s: 1,
+        path: "camera_id || strftime('/%Y%m%d_%H%M%S.mp4', start_us / 1000000 + number, 'unixepoch')",
+        modified_later_us: 0,
     }
+}
+
+/// All that makes a segment cost more: a gap behind each, a fault in each, and hundreds that are called the same.
+fn troubled(count: i64) -> Row {
+    Row {
+        count,
+        step_s: 3,
+        path: "camera_id || '/' || (number / 500) || '/recorded_at_the_gate_' || (number % 500) || '.mp4'",
+        modified_later_us: -1,
+    }
+}
+
+/// Lays one second under many names. The first is imported; the rows of the others are made from its row, because
+/// reading so many files takes an import longer than all else here.
+async fn many_segments(site: &Site, row: Row) {
+    let recording = tiny().record();
+    let first = heldar_name(CAMERA, epoch());
+    let mut original = place(site, &first, &recording.segments[0].path);
+    import(site, &[]);
     let database = format!("sqlite://{}", site.data().join("heldar.db").display());
     let options: sqlx::sqlite::SqliteConnectOptions = database.parse().unwrap();
     let mut connection = options.connect().await.unwrap();
@@ -62,21 +94,24 @@ async fn many_segments(site: &Site) {
         .fetch_all(&mut connection)
         .await
         .unwrap();
+    let start = format!("start_us + number * {}000000", row.step_s);
+    let end = format!("end_us + number * {}000000", row.step_s);
+    let modified = format!("modified_us + {}", row.modified_later_us);
     let values: Vec<&str> = columns
         .iter()
         .map(|column| match column.as_str() {
             "id" => "'seg_' || printf('%032x', number)",
-            "path" => {
-                "camera_id || strftime('/%Y%m%d_%H%M%S.mp4', start_us / 1000000 + number, 'unixepoch')"
-            }
-            "start_us" => "start_us + number * 1000000",
-            "end_us" => "end_us + number * 1000000",
+            "path" => row.path,
+            "start_us" => &start,
+            "end_us" => &end,
+            "modified_us" => &modified,
             column => column,
         })
         .collect();
     let copy = format!(
-        "WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < {MANY} - 1)
+        "WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < {} - 1)
          INSERT INTO segments ({}) SELECT {} FROM segments, numbers",
+        row.count,
         columns.join(", "),
         values.join(", ")
     );
@@ -84,7 +119,63 @@ async fn many_segments(site: &Site) {
         .execute(&mut connection)
         .await
         .unwrap();
-    assert_eq!(made.rows_affected(), MANY as u64 - 1);
+    assert_eq!(made.rows_affected(), row.count as u64 - 1);
+    let paths: Vec<String> = sqlx::query_scalar("SELECT path FROM segments ORDER BY start_us")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    for (number, path) in paths.iter().enumerate().skip(1) {
+        if number % LINKS == 0 {
+            original = place(site, path, &recording.segments[0].path);
+        } else {
+            let path = site.recordings().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::hard_link(&original, path).unwrap();
+        }
+    }
+}
+
+/// Makes an archive of the first second. A server that has never made one has not read the code that does: that is no
+/// memory of an archive.
+async fn warm_up(server: &Server) -> proto::Archive {
+    let first_second = proto::ArchiveSpec {
+        start_time: time(epoch()),
+        end_time: time(epoch() + ms(1_000)),
+        ..Default::default()
+    };
+    let (_, warm) = make(server, ask(first_second)).await;
+    warm
+}
+
+/// What a server takes above `idle_bytes` while something is done.
+struct Memory<'a> {
+    server: &'a Server,
+    idle_bytes: u64,
+    most_bytes: u64,
+}
+
+impl<'a> Memory<'a> {
+    fn of(server: &'a Server, most_bytes: u64) -> Self {
+        Self {
+            server,
+            idle_bytes: server.memory_bytes(),
+            most_bytes,
+        }
+    }
+
+    /// Checks what was done since the last check, and forgets it.
+    fn check(&self, what: &str) {
+        let grown = self
+            .server
+            .peak_memory_bytes()
+            .saturating_sub(self.idle_bytes);
+        println!("{what}: {:.1} MiB", grown as f64 / f64::from(1 << 20));
+        assert!(
+            grown < self.most_bytes,
+            "{what} of so many entries takes {grown} bytes more"
+        );
+        self.server.forget_peak_memory();
+    }
 }
 
 /// What `unzip -l` says at its end: bytes and files.
@@ -101,31 +192,18 @@ fn listed(zip: &Path) -> (u64, u64) {
 #[tokio::test]
 async fn more_entries_than_65_535_are_all_there() {
     let site = unfollowed();
-    many_segments(&site).await;
+    many_segments(&site, unbroken(MANY)).await;
     let server = site.start().await;
-    // A server that has never made an archive has not read the code that makes one: that is no memory of an archive.
-    let first_second = proto::ArchiveSpec {
-        start_time: time(epoch()),
-        end_time: time(epoch() + ms(1_000)),
-        ..Default::default()
-    };
-    let (_, warm) = make(&server, ask(first_second)).await;
-    let idle = server.memory_bytes();
-    let check_grown = |what: &str| {
-        let grown = server.peak_memory_bytes() - idle;
-        assert!(
-            grown < MOST_MEMORY_BYTES,
-            "{what} of so many entries takes {grown} bytes more"
-        );
-    };
+    let warm = warm_up(&server).await;
+    let memory = Memory::of(&server, MEMORY_OF_MANY_BYTES);
     let planned = plan(&server, everything()).await;
     assert_eq!(planned.source_count, MANY);
-    check_grown("a plan");
+    memory.check("a plan");
     // What one pass held must be given back before the next, or be used again by it.
     let (_, first) = make(&server, ask(everything())).await;
-    check_grown("an archive after a plan");
+    memory.check("an archive after a plan");
     let (_, archive) = make(&server, ask(everything())).await;
-    check_grown("a second archive");
+    memory.check("a second archive");
     for archive in [&first, &archive] {
         assert_eq!(planned.size_bytes, archive.size_bytes);
         assert_eq!((archive.entry_count, archive.fault_count), (MANY + 5, 0));
@@ -139,6 +217,7 @@ async fn more_entries_than_65_535_are_all_there() {
     let (sent, streamed) = rest_of(messages).await;
     check_bytes(&archive, &sent);
     assert_eq!(streamed.unwrap().sha256, archive.sha256);
+    memory.check("a stream");
 
     let zip = site.archives().join(&archive.file_name);
     check_with_all_tools(&zip);
@@ -155,6 +234,44 @@ async fn more_entries_than_65_535_are_all_there() {
     }
     assert_eq!(listed(&zip).1 as i64, archive.entry_count);
     server.stop_with_archives(&site, &[&warm, &first, &archive]);
+}
+
+/// Checks that all that is done with an archive of as many segments as are allowed stays below what is promised.
+async fn check_memory_at_the_limit(row: Row) {
+    let site = unfollowed();
+    many_segments(&site, row).await;
+    let server = site.start().await;
+    let warm = warm_up(&server).await;
+    let memory = Memory::of(&server, MOST_MEMORY_BYTES);
+    let planned = plan(&server, everything()).await;
+    memory.check("a plan");
+    let (_, first) = make(&server, ask(everything())).await;
+    memory.check("an archive after a plan");
+    let (_, second) = make(&server, ask(everything())).await;
+    memory.check("a second archive");
+    assert_eq!(first.sha256, second.sha256);
+    assert_eq!(planned.size_bytes, second.size_bytes);
+    assert_eq!(planned.fault_count, second.fault_count);
+    assert_eq!(second.entry_count, row.count + OWN.len() as i64);
+    let header = stream_into(&server, &site.path("streamed.zip")).await;
+    assert_eq!(header.size_bytes, second.size_bytes);
+    memory.check("a stream");
+    let verified = verify(&server, &second.id).await;
+    assert_eq!(verified.defect_count, 0, "{:?}", verified.defects);
+    memory.check("a verification");
+    server.stop_with_archives(&site, &[&warm, &first, &second]);
+}
+
+#[tokio::test]
+#[ignore = "takes minutes: `cargo test --release --test service -- --ignored as_many_segments`"]
+async fn as_many_segments_as_are_allowed_take_no_more_memory_than_is_promised() {
+    check_memory_at_the_limit(unbroken(MOST)).await;
+}
+
+#[tokio::test]
+#[ignore = "takes minutes: `cargo test --release --test service -- --ignored as_many_segments`"]
+async fn as_many_segments_with_gaps_faults_and_equal_names_take_no_more_memory_either() {
+    check_memory_at_the_limit(troubled(MOST)).await;
 }
 
 /// Takes a streamed archive into a file that has a hole wherever only zeros come, so that it takes no room on the disk.

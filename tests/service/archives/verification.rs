@@ -11,7 +11,7 @@ use super::unpacked::{Entry, entries};
 use crate::recorder::sha256;
 use crate::server::{Server, Site, ended, seconds};
 
-async fn verify(server: &Server, archive_id: &str) -> proto::ArchiveVerification {
+pub(super) async fn verify(server: &Server, archive_id: &str) -> proto::ArchiveVerification {
     let request = proto::VerifyArchiveRequest {
         archive_id: archive_id.to_owned(),
         wait: seconds(60),
