@@ -1,7 +1,6 @@
 //! SHA256SUMS: the hashes of all entries before it, in the format of `sha256sum` (GNU coreutils manual, "md5sum
 //! invocation"): 64 hexadecimal digits, two spaces, the name, a line break.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::lane::Sha256;
@@ -60,10 +59,12 @@ pub enum SumsError {
     NoText,
 }
 
-/// The hashes by name.
+/// The hashes by name. They stay in the text: of each line, only where it begins is kept.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sums<'a> {
-    by_name: HashMap<&'a str, Sha256>,
+    text: &'a str,
+    /// Where each line begins, in the order of the names.
+    lines: Vec<u32>,
 }
 
 impl<'a> Sums<'a> {
@@ -73,25 +74,52 @@ impl<'a> Sums<'a> {
         if !text.is_empty() && !text.ends_with('\n') {
             return Err(SumsError::NoText);
         }
-        let mut by_name = HashMap::new();
+        let mut lines = Vec::new();
+        let mut at = 0;
         for (index, line) in text.split_terminator('\n').enumerate() {
-            let line_number = index + 1;
-            let (name, sha256) = parse_line(line).ok_or(SumsError::Line { line: line_number })?;
-            if by_name.insert(name, sha256).is_some() {
-                return Err(SumsError::Twice { line: line_number });
+            if parse_line(line).is_none() {
+                // What is wrong first is told.
+                sort(text, &mut lines)?;
+                return Err(SumsError::Line { line: index + 1 });
             }
+            lines.push(u32::try_from(at).map_err(|_| SumsError::NoText)?);
+            at += line.len() + 1;
         }
-        Ok(Self { by_name })
+        sort(text, &mut lines)?;
+        Ok(Self { text, lines })
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&Sha256> {
-        self.by_name.get(name)
+    pub(super) fn get(&self, name: &str) -> Option<Sha256> {
+        let found = self
+            .lines
+            .binary_search_by_key(&name, |at| name_at(self.text, *at))
+            .ok()?;
+        let digits = self.text.get(self.lines[found] as usize..)?.get(..DIGITS)?;
+        parse_sha256(digits)
     }
 
-    /// All names, in no order.
+    /// All names, in order.
     pub(super) fn names(&self) -> impl Iterator<Item = &'a str> {
-        self.by_name.keys().copied()
+        self.lines.iter().map(|at| name_at(self.text, *at))
     }
+}
+
+/// Puts lines in the order of their names, which must differ.
+fn sort(text: &str, lines: &mut [u32]) -> Result<(), SumsError> {
+    lines.sort_unstable_by_key(|at| (name_at(text, *at), *at));
+    let is_twice = |pair: &&[u32]| name_at(text, pair[0]) == name_at(text, pair[1]);
+    let second = lines.windows(2).filter(is_twice).map(|pair| pair[1]).min();
+    second.map_or(Ok(()), |at| {
+        let line = 1 + text[..at as usize].matches('\n').count();
+        Err(SumsError::Twice { line })
+    })
+}
+
+/// The name in the line that begins there, which [`parse_line`] has read.
+fn name_at(text: &str, at: u32) -> &str {
+    let rest = text.get(at as usize + DIGITS + "  ".len()..);
+    rest.and_then(|rest| rest.split('\n').next())
+        .unwrap_or_default()
 }
 
 fn parse_line(line: &str) -> Option<(&str, Sha256)> {
@@ -156,8 +184,8 @@ mod tests {
         let lines_bytes = sums_line_bytes("gate/a b.mp4") + sums_line_bytes("ü");
         assert_eq!(lines_bytes, text.len() as u64);
         let sums = Sums::parse(text.as_bytes()).unwrap();
-        assert_eq!(sums.get("gate/a b.mp4"), Some(&[0xab; 32]));
-        assert_eq!(sums.get("ü"), Some(&[1; 32]));
+        assert_eq!(sums.get("gate/a b.mp4"), Some([0xab; 32]));
+        assert_eq!(sums.get("ü"), Some([1; 32]));
         assert_eq!(sums.names().count(), 2);
     }
 
@@ -202,7 +230,7 @@ mod tests {
                 prop_assert_eq!(sums.names().count(), lines);
                 for line in text.lines() {
                     let (digits, name) = line.split_once("  ").unwrap();
-                    prop_assert_eq!(hex(sums.get(name).unwrap()), digits);
+                    prop_assert_eq!(hex(&sums.get(name).unwrap()), digits);
                 }
             }
         }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io::{self, Write};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rawzip::extra_fields::ExtraFieldId;
 use rawzip::{CompressionMethod, ErrorKind, ZipFileHeaderRecord, ZipLocator};
@@ -11,6 +12,7 @@ use super::super::zip::{ZipWriter, write_zeros};
 use super::records::head;
 use super::source::Source;
 use super::walk::Piece;
+use crate::domain::series::{Differs, Reading, Series, Writing};
 
 /// A record with its name and extra fields, each of at most 64 KiB, has room in it.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -21,7 +23,7 @@ const RECORDS_MAX: usize = 2_000_000;
 /// What the directory says of an entry.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
-    pub(super) name: Box<str>,
+    pub(super) name: Arc<str>,
     pub(super) modified_s: i64,
     pub(super) crc32: u32,
     pub(super) size_bytes: u64,
@@ -30,10 +32,52 @@ pub(super) struct Record {
     pub(super) is_plain: bool,
 }
 
+/// What is remembered of a record for the next one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RecordBefore {
+    name: Arc<str>,
+    modified_s: i64,
+    /// Where its data would end if it had no header.
+    end: u64,
+}
+
+impl Differs for Record {
+    type Before = RecordBefore;
+
+    fn write(&self, before: &mut RecordBefore, to: &mut Writing) {
+        to.byte(u8::from(self.is_plain));
+        to.text(&self.name, &mut before.name);
+        to.number(self.modified_s.wrapping_sub(before.modified_s));
+        to.bytes(&self.crc32.to_le_bytes());
+        to.count(self.size_bytes);
+        to.number(self.offset.wrapping_sub(before.end).cast_signed());
+        before.modified_s = self.modified_s;
+        before.end = self.offset.wrapping_add(self.size_bytes);
+    }
+
+    fn read(before: &mut RecordBefore, from: &mut Reading<'_>) -> Self {
+        let is_plain = from.byte() != 0;
+        let name = from.text(&mut before.name);
+        before.modified_s = before.modified_s.wrapping_add(from.number());
+        let crc32 = from.bytes(4).try_into().map_or(0, u32::from_le_bytes);
+        let size_bytes = from.count();
+        let offset = before.end.wrapping_add(from.number().cast_unsigned());
+        before.end = offset.wrapping_add(size_bytes);
+        Self {
+            name,
+            modified_s: before.modified_s,
+            crc32,
+            size_bytes,
+            offset,
+            is_plain,
+        }
+    }
+}
+
 /// The directory as far as it can be read.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    pub(super) records: Vec<Record>,
+    pub(super) records: Series<Record>,
     /// Where it starts; `None` when the end record of the zip cannot be found.
     pub(super) start: Option<u64>,
     /// Why the records are not all.
@@ -68,7 +112,7 @@ impl Directory {
                     ));
                     break;
                 }
-                Ok(Some(record)) => directory.records.push(Record::new(&record)),
+                Ok(Some(record)) => directory.records.push(&Record::new(&record)),
                 Err(error) => {
                     io_error(error)?;
                     directory.complaint = Some(format!(
@@ -127,7 +171,7 @@ fn io_error(error: rawzip::Error) -> io::Result<()> {
 pub(super) fn first_difference(
     source: Source<'_>,
     start: u64,
-    pieces: &[Piece],
+    pieces: &Series<Piece>,
 ) -> io::Result<Option<u64>> {
     let is_open = Rc::new(Cell::new(false));
     let mut zip = ZipWriter::new(Comparison {

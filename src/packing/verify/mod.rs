@@ -72,7 +72,7 @@ impl Findings {
 
 /// Verifies an archive. `on_bytes` is called with the bytes that have been passed and the size of the file.
 ///
-/// Memory is bounded by the number of entries, some 300 bytes for each, whatever they hold.
+/// Memory is bounded by the number of entries, some 250 bytes for each, whatever they hold.
 ///
 /// # Errors
 /// [`VerifyError`]; whatever is wrong with the archive is among the findings.
@@ -101,6 +101,7 @@ pub fn verify(
             }
         }),
     };
+    drop(directory.records);
     on_bytes(source.size_bytes(), source.size_bytes())?;
     Ok(Report::new(walked, complaint).findings(known))
 }

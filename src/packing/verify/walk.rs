@@ -7,6 +7,7 @@
 //! its end by the descriptor that fits.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -22,6 +23,7 @@ use super::records::{
     descriptor_crc32,
 };
 use super::source::Source;
+use crate::domain::series::{Differs, Reading, Series, Writing};
 
 /// A signature takes some 300 bytes.
 const SIGNATURE_BYTES_MAX: u64 = 64 * 1024;
@@ -30,9 +32,9 @@ const SIGNATURE_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Piece {
     /// Name in the directory; in the local header when the directory does not tell of it.
-    pub(super) name: Box<str>,
+    pub(super) name: Arc<str>,
     /// Name in the local header, when that is another one and the header is sound.
-    pub(super) local_name: Option<Box<str>>,
+    pub(super) local_name: Option<Arc<str>>,
     pub(super) modified_s: i64,
     pub(super) announces_zip64: bool,
     /// Size and CRC-32 that the directory should have.
@@ -43,18 +45,99 @@ pub(super) struct Piece {
     /// Whether the data has a CRC-32 that is recorded for it.
     pub(super) is_data_sound: bool,
     /// What is wrong with the records around the data.
-    pub(super) complaint: Option<&'static str>,
+    pub(super) complaint: Option<Complaint>,
+}
+
+/// What is wrong with the records around the data of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Complaint {
+    Packed,
+    Header,
+    Tail,
+}
+
+impl Complaint {
+    const ALL: [Self; 3] = [Self::Packed, Self::Header, Self::Tail];
+
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Packed => "it is compressed or encrypted, which no entry of an archive is",
+            Self::Header => "its header in the zip is damaged",
+            Self::Tail => "the record behind its bytes is damaged or missing",
+        }
+    }
+}
+
+/// What is remembered of a piece for the next one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PieceBefore {
+    name: Arc<str>,
+    local_name: Arc<str>,
+    modified_s: i64,
+}
+
+const HAS_LOCAL_NAME: u8 = 1;
+const ANNOUNCES_ZIP64: u8 = 2;
+const IS_CUT_OFF: u8 = 4;
+const IS_DATA_SOUND: u8 = 8;
+
+impl Differs for Piece {
+    type Before = PieceBefore;
+
+    fn write(&self, before: &mut PieceBefore, to: &mut Writing) {
+        let flags = [
+            (self.local_name.is_some(), HAS_LOCAL_NAME),
+            (self.announces_zip64, ANNOUNCES_ZIP64),
+            (self.is_cut_off, IS_CUT_OFF),
+            (self.is_data_sound, IS_DATA_SOUND),
+        ];
+        let set = flags.into_iter().filter(|(is_set, _)| *is_set);
+        to.byte(set.map(|(_, flag)| flag).sum());
+        to.text(&self.name, &mut before.name);
+        if let Some(local_name) = &self.local_name {
+            to.text(local_name, &mut before.local_name);
+        }
+        to.number(self.modified_s.wrapping_sub(before.modified_s));
+        before.modified_s = self.modified_s;
+        to.count(self.recorded_bytes);
+        to.bytes(&self.recorded_crc32.to_le_bytes());
+        to.byte(self.complaint.map_or(0, |complaint| 1 + complaint as u8));
+    }
+
+    fn read(before: &mut PieceBefore, from: &mut Reading<'_>) -> Self {
+        let flags = from.byte();
+        let is_set = |flag| flags & flag != 0;
+        let name = from.text(&mut before.name);
+        let local_name = is_set(HAS_LOCAL_NAME).then(|| from.text(&mut before.local_name));
+        before.modified_s = before.modified_s.wrapping_add(from.number());
+        let recorded_bytes = from.count();
+        let recorded_crc32 = from.bytes(4).try_into().map_or(0, u32::from_le_bytes);
+        let complaint = usize::from(from.byte());
+        Self {
+            name,
+            local_name,
+            modified_s: before.modified_s,
+            announces_zip64: is_set(ANNOUNCES_ZIP64),
+            recorded_bytes,
+            recorded_crc32,
+            is_cut_off: is_set(IS_CUT_OFF),
+            is_data_sound: is_set(IS_DATA_SOUND),
+            complaint: complaint
+                .checked_sub(1)
+                .and_then(|at| Complaint::ALL.get(at).copied()),
+        }
+    }
 }
 
 /// What a pass through an archive found.
 pub(super) struct Walked {
-    pub(super) pieces: Vec<Piece>,
+    pub(super) pieces: Series<Piece>,
     /// SHA-256 of the data of each piece.
     pub(super) digests: Vec<Sha256>,
     /// Bytes of data that were read.
     pub(super) data_bytes: u64,
     /// Names in the directory where there is no entry.
-    pub(super) lost: Vec<Box<str>>,
+    pub(super) lost: Vec<Arc<str>>,
     /// Where the last entry ends.
     pub(super) end: u64,
     /// Why the directory cannot be right.
@@ -73,7 +156,6 @@ pub(super) fn walk(
     let limit = directory.start.unwrap_or(source.size_bytes());
     let mut walk = Walk {
         source,
-        records: &directory.records,
         limit,
         lane: Lane::start()?,
         pool: Pool::new(),
@@ -81,8 +163,8 @@ pub(super) fn walk(
         search_bytes: source.size_bytes(),
         excess_bytes: source.size_bytes(),
         walked: Walked {
-            pieces: Vec::with_capacity(directory.records.len()),
-            digests: Vec::new(),
+            pieces: Series::default(),
+            digests: Vec::with_capacity(directory.records.len()),
             data_bytes: 0,
             lost: Vec::new(),
             end: 0,
@@ -91,11 +173,11 @@ pub(super) fn walk(
             signature: None,
         },
     };
-    walk.run()?;
+    walk.run(directory.records.iter())?;
     let Walk {
         lane, mut walked, ..
     } = walk;
-    for _ in &walked.pieces {
+    while walked.digests.len() < walked.pieces.len() {
         let digest = lane.digest();
         let digest = digest.ok_or_else(|| io::Error::other("a hashing thread ended"))?;
         walked.digests.push(digest);
@@ -105,7 +187,6 @@ pub(super) fn walk(
 
 struct Walk<'a> {
     source: Source<'a>,
-    records: &'a [Record],
     /// Where the directory starts, or the file ends.
     limit: u64,
     lane: Lane,
@@ -134,36 +215,42 @@ impl Extent {
     }
 }
 
-impl<'a> Walk<'a> {
-    fn run(&mut self) -> Result<(), VerifyError> {
+impl Walk<'_> {
+    fn run(&mut self, mut records: impl Iterator<Item = Record>) -> Result<(), VerifyError> {
         let mut at = 0;
-        let mut next = 0;
+        let (mut record, mut next) = (records.next(), records.next());
         let mut block = vec![0; HEADER_BYTES_MAX];
         loop {
             let read = self.source.fill(&mut block, at, self.limit)?;
             let local = LocalHeader::parse(&block[..read]);
-            let record: Option<&'a Record> = self.records.get(next);
-            let is_here = record.is_some_and(|record| {
+            let is_here = record.as_ref().is_some_and(|record| {
                 let is_named = local
                     .as_ref()
                     .is_some_and(|local| *local.name == *record.name);
                 (record.offset == at && at < self.limit) || is_named
             });
-            match (local, record) {
+            let is_passed = match (local, &record) {
                 (local, Some(record)) if is_here => {
-                    next += 1;
-                    at = self.entry(at, local, Some(record), self.records.get(next))?;
+                    at = self.entry(at, local, Some(record), next.as_ref())?;
+                    true
                 }
-                (Some(local), next) => at = self.entry(at, Some(local), None, next)?,
+                (Some(local), record) => {
+                    at = self.entry(at, Some(local), None, record.as_ref())?;
+                    false
+                }
                 (None, Some(record)) if record.offset > at && record.offset < self.limit => {
                     self.stray(at, record.offset);
                     at = record.offset;
+                    false
                 }
                 (None, Some(record)) => {
-                    next += 1;
-                    self.walked.lost.push(record.name.clone());
+                    self.walked.lost.push(Arc::clone(&record.name));
+                    true
                 }
                 (None, None) => break,
+            };
+            if is_passed {
+                record = std::mem::replace(&mut next, records.next());
             }
         }
         if at < self.limit && self.limit < self.source.size_bytes() {
@@ -188,8 +275,8 @@ impl<'a> Walk<'a> {
         next: Option<&Record>,
     ) -> Result<u64, VerifyError> {
         let (name, modified_s) = match (record, &local) {
-            (Some(record), _) => (record.name.clone(), record.modified_s),
-            (None, Some(local)) => (local.name.clone().into_boxed_str(), local.modified_s),
+            (Some(record), _) => (Arc::clone(&record.name), record.modified_s),
+            (None, Some(local)) => (local.name.as_str().into(), local.modified_s),
             (None, None) => return Ok(at),
         };
         let extent = self.extent(at, &name, local.as_ref(), record, next)?;
@@ -209,11 +296,9 @@ impl<'a> Walk<'a> {
         };
         let is_tail_sound = tail.starts_with(&descriptor(recorded_crc32, extent.recorded_bytes));
         let complaint = match (&local, record) {
-            (None, Some(record)) if !record.is_plain => {
-                Some("it is compressed or encrypted, which no entry of an archive is")
-            }
-            (None, _) => Some("its header in the zip is damaged"),
-            _ if !is_tail_sound => Some("the record behind its bytes is damaged or missing"),
+            (None, Some(record)) if !record.is_plain => Some(Complaint::Packed),
+            (None, _) => Some(Complaint::Header),
+            _ if !is_tail_sound => Some(Complaint::Tail),
             _ => None,
         };
         if let (Some(local), Some(record)) = (&local, record)
@@ -225,9 +310,9 @@ impl<'a> Walk<'a> {
         }
         let end = extent.end() + descriptor_bytes(extent.recorded_bytes);
         let local_name = local
-            .map(|local| local.name.into_boxed_str())
+            .map(|local| Arc::<str>::from(local.name))
             .filter(|local| *local != name);
-        self.walked.pieces.push(Piece {
+        self.walked.pieces.push(&Piece {
             name,
             local_name,
             modified_s,
@@ -404,7 +489,8 @@ impl<'a> Walk<'a> {
     ) -> Result<(u32, u64), VerifyError> {
         let mut kept = special
             .filter(|special| extent.size_bytes <= special.bytes_max())
-            .map(|_| Vec::new());
+            // It ends within the file, so that no more is taken than there is.
+            .map(|_| Vec::with_capacity(usize::try_from(extent.size_bytes).unwrap_or(0)));
         let mut crc = crc32fast::Hasher::new();
         let mut done = 0;
         while done < extent.size_bytes {
@@ -427,6 +513,10 @@ impl<'a> Walk<'a> {
             self.report(extent.start + done)?;
         }
         self.lane.end();
+        // What waits in a channel takes more room.
+        while let Some(digest) = self.lane.digest_if_there() {
+            self.walked.digests.push(digest);
+        }
         self.walked.data_bytes += done;
         match special {
             Some(Special::Sums) if self.walked.sums.is_none() => self.walked.sums = kept,
