@@ -86,7 +86,7 @@ impl<T: Differs> Series<T> {
 
     /// The items in order.
     pub fn iter(&self) -> Items<'_, T> {
-        self.from_block(0)
+        self.items_of(0)
     }
 
     /// The item with this number, from 0.
@@ -96,10 +96,11 @@ impl<T: Differs> Series<T> {
             .partition_point(|block| block.first <= number)
             .checked_sub(1)?;
         let first = self.blocks[block].first;
-        self.from_block(block).nth(number - first)
+        self.items_of(block).nth(number - first)
     }
 
-    fn from_block(&self, number: usize) -> Items<'_, T> {
+    /// The items from the first one of a block on.
+    fn items_of(&self, number: usize) -> Items<'_, T> {
         let blocks = self.blocks.get(number..).unwrap_or_default();
         Items {
             left: blocks.first().map_or(0, |block| self.length - block.first),

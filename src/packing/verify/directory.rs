@@ -9,9 +9,9 @@ use rawzip::extra_fields::ExtraFieldId;
 use rawzip::{CompressionMethod, ErrorKind, ZipFileHeaderRecord, ZipLocator};
 
 use super::super::zip::{ZipWriter, write_zeros};
+use super::piece::Piece;
 use super::records::head;
 use super::source::Source;
-use super::walk::Piece;
 use crate::domain::series::{Differs, Reading, Series, Writing};
 
 /// A record with its name and extra fields, each of at most 64 KiB, has room in it.

@@ -6,6 +6,7 @@
 //! [`report`] says what it all means. Whatever the file holds, what is wrong with it is a finding and no error.
 
 mod directory;
+mod piece;
 mod records;
 mod report;
 mod source;

@@ -9,7 +9,8 @@ use super::super::lane::Sha256;
 use super::super::signing::{SignatureError, check_signature};
 use super::super::sums::{SIGNATURE_NAME, SUMS_NAME, Sums, hex};
 use super::Findings;
-use super::walk::{Complaint, Piece, Walked};
+use super::piece::{Complaint, Piece};
+use super::walk::Walked;
 
 /// Gathers the findings of one verification.
 pub(super) struct Report {
