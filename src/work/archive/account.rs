@@ -8,6 +8,7 @@ use super::ArchiveError;
 use super::cuts::Cut;
 use super::outline::{Part, Role};
 use crate::domain::archive::{ArchiveContent, ArchiveFaultKind, ArchiveSegment};
+use crate::domain::camera::CameraId;
 use crate::domain::coverage::{self, GAP_TOLERANCE, Gap, GapReason};
 use crate::domain::series::Series;
 use crate::domain::time::TimeRange;
@@ -97,31 +98,47 @@ impl Account {
         }
     }
 
-    /// Gaps of a part in the window asked for. Where only evidence was asked for, footage that is not evidence is no gap.
-    pub(super) async fn gaps(
-        &self,
-        store: &Store,
-        part: &Part,
-        content: &ArchiveContent,
-    ) -> Result<Series<Gap>, ArchiveError> {
+    /// The window in which gaps are looked for; what was asked for, as far as it has bounds.
+    fn window(&self, content: &ArchiveContent) -> Option<TimeRange> {
         let known = self
             .delivered
             .into_iter()
-            .chain(self.lost.iter().map(|gap| gap.range));
+            .chain(self.lost.iter().map(|lost| lost.range));
         let start = content
             .start
             .or_else(|| known.clone().map(|range| range.start()).min());
         let end = content.end.or_else(|| known.map(|range| range.end()).max());
-        let window = start
+        start
             .zip(end)
-            .and_then(|(start, end)| TimeRange::new(start, end));
-        let Some(window) = window else {
-            return Ok(Series::default());
+            .and_then(|(start, end)| TimeRange::new(start, end))
+    }
+
+    /// Footage that was not asked for and is no gap: where only evidence was asked for, all other.
+    pub(super) async fn others(
+        &self,
+        store: &Store,
+        camera_id: &CameraId,
+        content: &ArchiveContent,
+    ) -> Result<Vec<TimeRange>, ArchiveError> {
+        match self.window(content).filter(|_| content.evidence_only) {
+            Some(window) => Ok(store.timeline(camera_id, window).await?.spans),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Gaps of a part in the window asked for; `others` are what [`Account::others`] found.
+    pub(super) fn gaps(
+        &self,
+        part: &Part,
+        content: &ArchiveContent,
+        others: Vec<TimeRange>,
+    ) -> Series<Gap> {
+        let Some(window) = self.window(content) else {
+            return Series::default();
         };
         let mut there = Cow::from(&self.there);
-        if content.evidence_only {
-            let spans = store.timeline(&part.camera_id, window).await?.spans;
-            there.to_mut().extend(spans);
+        if !others.is_empty() {
+            there.to_mut().extend(others);
             there.to_mut().sort_by_key(TimeRange::start);
         }
         let mut gaps = Series::default();
@@ -153,7 +170,7 @@ impl Account {
             }
             self.explain(part, TimeRange::new(from, gap.end()), &mut gaps);
         }
-        Ok(gaps)
+        gaps
     }
 
     /// Says why nothing is there in a range, as far as the catalog knows.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::ArchiveError;
 use super::account::Account;
 use super::cuts::Cut;
 use super::hold::{Finding, Look};
 use super::outline::{Part, Role, clip_name, fault};
+use super::{ArchiveError, blocking};
 use crate::domain::archive::{
     ArchiveCamera, ArchiveContent, ArchiveFault, ArchiveFaultKind, ArchiveSegment, LISTED_MAX,
 };
@@ -110,9 +110,23 @@ impl Contents {
             while let Some(cut) = cuts.next_if(|cut| cut.part == at) {
                 own.push(cut);
             }
-            let account = Account::of(&part, is_cut.then_some(&own), &contents.content);
-            let gaps = account.gaps(store, &part, &contents.content).await?;
-            contents.add(part, own, &account, gaps);
+            let wanted = contents.content.clone();
+            let (part, own, account) = blocking(move || {
+                let account = Account::of(&part, is_cut.then_some(&own), &wanted);
+                Ok((part, own, account))
+            })
+            .await?;
+            let others = account
+                .others(store, &part.camera_id, &contents.content)
+                .await?;
+            let wanted = contents.content.clone();
+            let (camera, source_bytes) = blocking(move || {
+                let gaps = account.gaps(&part, &wanted, others);
+                Ok(Camera::new(part, own, &account, gaps))
+            })
+            .await?;
+            contents.source_bytes += source_bytes;
+            contents.cameras.push(camera);
         }
         contents.delivered = contents
             .cameras
@@ -123,57 +137,6 @@ impl Contents {
                 TimeRange::new(start, end).unwrap_or(one)
             });
         Ok(contents)
-    }
-
-    fn add(&mut self, mut part: Part, cuts: Vec<Cut>, account: &Account, gaps: Series<Gap>) {
-        let mut trimmed: BTreeMap<usize, Cut> = BTreeMap::new();
-        let mut whole_clips = Vec::new();
-        for cut in cuts {
-            match cut.piece {
-                Some(number) => drop(trimmed.insert(number, cut)),
-                None => whole_clips.push(cut),
-            }
-        }
-        let called: Vec<_> = whole_clips
-            .iter()
-            .map(|cut| {
-                let outcome = &cut.outcome;
-                (outcome.delivered.start(), outcome.format.extension())
-            })
-            .collect();
-        let names = part.names(|number| extension_of(&trimmed, number), &called);
-        let clips = whole_clips
-            .into_iter()
-            .zip(called)
-            .zip(part.segments.len()..)
-            .map(|((cut, (start, extension)), at)| {
-                (names.name(at, &clip_name(start, extension), start), cut)
-            })
-            .collect();
-        note_damage(&mut part, &gaps);
-        let mut camera = Camera {
-            part,
-            names,
-            trimmed,
-            clips,
-            gaps,
-            delivered: account.delivered,
-            covered_us: account.covered.num_microseconds().unwrap_or(i64::MAX),
-            segment_count: 0,
-            size_bytes: 0,
-            broken: BTreeMap::new(),
-        };
-        for (number, segment) in camera.part.segments.iter().enumerate() {
-            if camera.part.roles[number] == Role::Absent {
-                continue;
-            }
-            if let Some(look) = camera.part.held.look(number, &segment) {
-                camera.segment_count += 1;
-                self.source_bytes += look.size_bytes;
-            }
-        }
-        camera.size_bytes = camera.entries().map(|entry| entry.size_bytes).sum();
-        self.cameras.push(camera);
     }
 
     /// The entries with the number of the camera of each, in the order of the zip.
@@ -254,6 +217,59 @@ impl Contents {
 }
 
 impl Camera {
+    /// Puts a part and its cuts in order, and says how many bytes its sources have.
+    fn new(mut part: Part, cuts: Vec<Cut>, account: &Account, gaps: Series<Gap>) -> (Self, u64) {
+        let mut trimmed: BTreeMap<usize, Cut> = BTreeMap::new();
+        let mut whole_clips = Vec::new();
+        for cut in cuts {
+            match cut.piece {
+                Some(number) => drop(trimmed.insert(number, cut)),
+                None => whole_clips.push(cut),
+            }
+        }
+        let called: Vec<_> = whole_clips
+            .iter()
+            .map(|cut| {
+                let outcome = &cut.outcome;
+                (outcome.delivered.start(), outcome.format.extension())
+            })
+            .collect();
+        let names = part.names(|number| extension_of(&trimmed, number), &called);
+        let clips = whole_clips
+            .into_iter()
+            .zip(called)
+            .zip(part.segments.len()..)
+            .map(|((cut, (start, extension)), at)| {
+                (names.name(at, &clip_name(start, extension), start), cut)
+            })
+            .collect();
+        note_damage(&mut part, &gaps);
+        let mut camera = Self {
+            part,
+            names,
+            trimmed,
+            clips,
+            gaps,
+            delivered: account.delivered,
+            covered_us: account.covered.num_microseconds().unwrap_or(i64::MAX),
+            segment_count: 0,
+            size_bytes: 0,
+            broken: BTreeMap::new(),
+        };
+        let mut source_bytes = 0;
+        for (number, segment) in camera.part.segments.iter().enumerate() {
+            if camera.part.roles[number] == Role::Absent {
+                continue;
+            }
+            if let Some(look) = camera.part.held.look(number, &segment) {
+                camera.segment_count += 1;
+                source_bytes += look.size_bytes;
+            }
+        }
+        camera.size_bytes = camera.entries().map(|entry| entry.size_bytes).sum();
+        (camera, source_bytes)
+    }
+
     /// The entries of the camera, in the order of the zip.
     fn entries(&self) -> impl Iterator<Item = FootageEntry<'_>> {
         let of_segments = self

@@ -54,8 +54,8 @@ impl ArchiveWork {
         let place = Arc::clone(&self.streams)
             .try_acquire_owned()
             .map_err(|_| ArchiveError::TooManyStreams(AT_ONCE))?;
-        let mut contents = self.prepare(content, &cancel, |_, _| {}).await?;
-        let zip_bytes = pack::size(&contents, self.seal())?;
+        let contents = self.prepare(content, &cancel, |_, _| {}).await?;
+        let (mut contents, zip_bytes) = self.size(contents).await?;
         let file_name = contents.delivered.map_or_else(
             || "footage.zip".to_owned(),
             |range| {
@@ -77,7 +77,7 @@ impl ArchiveWork {
                 blocking(move || {
                     let (sink, packed) = pack::pack(
                         &mut contents,
-                        work.seal(),
+                        work.signer.seal(),
                         sink,
                         OnBroken::Fail,
                         &cancel,

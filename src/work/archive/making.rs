@@ -71,7 +71,7 @@ impl ArchiveWork {
                 attempt.report(cutting(done, total, has_clips));
             })
             .await?;
-        let zip_bytes = pack::size(&contents, self.seal())?;
+        let (contents, zip_bytes) = self.size(contents).await?;
         let _reservation = self.reserve(zip_bytes).await?;
         self.check_disks(zip_bytes, 0)?;
 
@@ -109,7 +109,7 @@ impl ArchiveWork {
             let sink = DiskFile::new(file);
             let (sink, packed) = pack::pack(
                 &mut contents,
-                work.seal(),
+                work.signer.seal(),
                 sink,
                 on_broken,
                 &cancel,

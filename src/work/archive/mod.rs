@@ -183,7 +183,7 @@ pub struct ArchiveWork {
     settings: ArchiveSettings,
     engine: Engine,
     ffmpeg: Ffmpeg,
-    signer: Signer,
+    signer: Arc<Signer>,
     /// Places for files that are held open.
     places: Arc<Semaphore>,
     /// Bytes that archives which are being written will have in the folder.
@@ -200,7 +200,7 @@ impl ArchiveWork {
             settings,
             engine,
             ffmpeg,
-            signer,
+            signer: Arc::new(signer),
             places: hold::places(),
             reserved_bytes: Mutex::new(0),
             streams: Arc::new(Semaphore::new(delivery::AT_ONCE)),
@@ -348,11 +348,14 @@ impl ArchiveWork {
         })
     }
 
-    fn seal(&self) -> pack::Seal<'_> {
-        pack::Seal {
-            key: &self.signer.key,
-            host: &self.signer.host,
-        }
+    /// The size of the zip. To find it takes a while, in which nothing else could run on a thread that serves calls.
+    async fn size(&self, contents: contents::Contents) -> Result<Measured, ArchiveError> {
+        let signer = Arc::clone(&self.signer);
+        blocking(move || {
+            let zip_bytes = pack::size(&contents, signer.seal())?;
+            Ok((contents, zip_bytes))
+        })
+        .await
     }
 
     /// Whether something has to be cut for this.
@@ -360,6 +363,18 @@ impl ArchiveWork {
         content.layout.has_clips() || content.trims_segments()
     }
 }
+
+impl Signer {
+    fn seal(&self) -> pack::Seal<'_> {
+        pack::Seal {
+            key: &self.key,
+            host: &self.host,
+        }
+    }
+}
+
+/// What goes into a zip, and the size of the zip, bytes.
+type Measured = (contents::Contents, u64);
 
 /// Room in the archive folder, given back when it is dropped: the row of a finished archive counts from then on.
 struct Reservation<'a> {

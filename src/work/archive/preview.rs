@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::contents::{Contents, From};
 use super::making::expected_cut_bytes;
 use super::outline::{Part, Role, clip_name};
-use super::{ArchiveError, ArchiveWork, pack, selection};
+use super::{ArchiveError, ArchiveWork, blocking, pack, selection};
 use crate::domain::archive::{
     ArchiveCamera, ArchiveContent, ArchiveFault, ArchiveSegment, LISTED_MAX,
 };
@@ -76,23 +76,31 @@ impl ArchiveWork {
         let (parts, roots) = self
             .open_sources(content, &CancellationToken::new())
             .await?;
-        let first_fault = || parts.iter().find_map(Part::first_fault);
-        if let Some((kind, message)) = content.all_or_nothing.then(first_fault).flatten() {
-            return Err(ArchiveError::Incomplete { kind, message });
-        }
-        let cut_bytes = if Self::needs_cutting(content) {
+        let wanted = content.clone();
+        let (parts, planned, cut_bytes) = blocking(move || {
+            let first_fault = || parts.iter().find_map(Part::first_fault);
+            if let Some((kind, message)) = wanted.all_or_nothing.then(first_fault).flatten() {
+                return Err(ArchiveError::Incomplete { kind, message });
+            }
+            let planned = planned(&parts, &wanted);
+            let cut_bytes = if Self::needs_cutting(&wanted) {
+                expected_cut_bytes(&parts, &wanted)
+            } else {
+                0
+            };
+            Ok((parts, planned, cut_bytes))
+        })
+        .await?;
+        if Self::needs_cutting(content) {
             self.ffmpeg.version().await?;
-            expected_cut_bytes(&parts, content)
-        } else {
-            0
-        };
-        let planned = planned(&parts, content);
+        }
         let cut_entries = planned.cut_entries;
         let contents = Contents::assemble(&self.store, content.clone(), parts, None, roots).await?;
         if contents.source_bytes == 0 {
             return Err(ArchiveError::NothingMatches);
         }
-        let zip_bytes = pack::size(&contents, self.seal())?.saturating_add(cut_bytes);
+        let (contents, zip_bytes) = self.size(contents).await?;
+        let zip_bytes = zip_bytes.saturating_add(cut_bytes);
         self.check_disks(zip_bytes, cut_bytes)?;
         drop(self.reserve(zip_bytes).await?);
         Ok(Preview {
@@ -117,19 +125,21 @@ impl Preview {
         let cut_from = contents
             .cut_sources()
             .map(|(camera, source)| (camera, source.segment, String::new()));
-        let mut source_count = 0;
-        let mut sources = Vec::new();
-        for (camera, segment, name) in whole.chain(cut_from) {
-            source_count += 1;
-            if sources.len() < LISTED_MAX {
+        let sources = whole
+            .chain(cut_from)
+            .filter_map(|(camera, segment, name)| {
                 let camera_id = &contents.cameras[camera].part.camera_id;
                 let taken = segment.range();
-                sources.extend(source(camera_id, segment, taken, name));
-            }
-        }
+                source(camera_id, segment, taken, name)
+            })
+            .take(LISTED_MAX);
         Self {
-            source_count,
-            sources,
+            source_count: contents
+                .cameras
+                .iter()
+                .map(|camera| camera.segment_count)
+                .sum(),
+            sources: sources.collect(),
             entry_count: pack::entry_count(contents),
             size_bytes: zip_bytes,
             size_exact: true,
