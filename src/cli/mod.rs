@@ -42,6 +42,7 @@ mod service;
 mod settings;
 mod signals;
 mod sources;
+mod systemd;
 mod table;
 mod time_argument;
 mod variables;

@@ -10,6 +10,7 @@ use super::logging;
 use super::service::{Service, ServiceError};
 use super::settings::Settings;
 use super::signals::Signals;
+use super::systemd;
 
 /// How much longer than the grace interrupted jobs may take to go back to the queue.
 const WIND_DOWN: Duration = Duration::from_secs(5);
@@ -68,6 +69,7 @@ async fn serve(settings: &Settings, drain: CancellationToken) -> Result<(), CliE
         env!("CARGO_PKG_VERSION"),
         service.address()
     );
+    systemd::ready(service.address()).await;
     service.run(settings, drain).await.map_err(cannot_serve)
 }
 
@@ -85,6 +87,8 @@ async fn until_signal(mut signals: Signals, drain: CancellationToken, grace: Dur
         "shutting down; running calls may end"
     );
     drain.cancel();
+    // A manager that does not listen must not hold up the second signal.
+    tokio::spawn(systemd::stopping(grace + WIND_DOWN));
     tokio::select! {
         signal = signals.next() => {
             tracing::warn!(signal, "ending at once");

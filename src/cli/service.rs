@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::data_folder::{lock_data_folder, lock_path, make_folder, signer, write_owner};
 use super::settings::Settings;
+use super::systemd;
 use heldar_footage::api::{ServeError, Server, Services};
 use heldar_footage::clock;
 use heldar_footage::domain::job::{Job, JobKind, JobSpec};
@@ -448,9 +449,17 @@ impl Service {
             }
         };
         let scheduling = schedule(&catalog.jobs, settings, draining.clone());
+        let ended = CancellationToken::new();
+        // The watchdog is told to the very end: stopping takes its time too.
+        let working = async {
+            let end = ended.clone().drop_guard();
+            let (served, ()) = tokio::join!(serving, runner.run(grace));
+            drop(end);
+            served
+        };
         let (served, (), (), (), (), (), (), ()) = tokio::join!(
-            serving,
-            runner.run(grace),
+            working,
+            systemd::keep_alive(&catalog.store, ended.clone()),
             housekeeping.run(draining.clone()),
             follow_sources(&catalog, draining.clone()),
             scheduling,

@@ -36,7 +36,7 @@ const fn secret(name: &'static str, meaning: &'static str) -> Variable {
 }
 
 /// Every variable that this version reads.
-pub static ALL: [Variable; 37] = [
+pub static ALL: [Variable; 38] = [
     variable(
         "HELDAR_LISTEN",
         "127.0.0.1:50051",

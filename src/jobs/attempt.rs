@@ -1,8 +1,10 @@
 //! One attempt at a job: runs the work, keeps the lease, tells how far it is, and writes how it ended.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tokio_util::sync::CancellationToken;
@@ -73,13 +75,24 @@ pub(super) async fn run(claim: Claim) {
             .hub
             .set_running(Arc::clone(&keeper.job), keeper.stop.clone());
         info!("job started");
-        let ended = keeper.keep(work.run(attempt), interrupt).await;
+        // A fault in the work of one job must not cost its place, nor leave the job to its lease.
+        let working = AssertUnwindSafe(async { work.run(attempt).await }).catch_unwind();
+        let working = working.map(|ended| ended.unwrap_or_else(|_| Err(panicked())));
+        let ended = keeper.keep(working, interrupt).await;
         keeper.finish(ended).await;
         shared.hub.set_stopped(&keeper.fence.job_id);
     }
     .instrument(span)
     .await;
     drop(place);
+}
+
+/// How work ends that panicked; the panic itself is in the log.
+fn panicked() -> WorkError {
+    WorkError::Retry(Notice::new(
+        Reason::Internal,
+        "the work ended abnormally; the server's log says more",
+    ))
 }
 
 /// Why the work was told to stop, when it was.
@@ -234,13 +247,16 @@ impl Keeper {
         let finish = match ended {
             Ok(done) => Finish::Succeeded(done.result, done.warnings),
             Err(WorkError::Failed(notice)) => Finish::Failed(notice, Vec::new()),
+            // What breaks while it is torn down says nothing about the work.
+            Err(WorkError::Stopped | WorkError::Retry(_)) if self.ending == Ending::Interrupted => {
+                Finish::Interrupted
+            }
             Err(WorkError::Retry(notice)) => {
                 let delay = BACKOFF * 2_u32.saturating_pow(self.job.attempt.min(10));
                 let jitter = delay
                     .mul_f64(f64::from(clock::now().timestamp_subsec_micros() % 1000) / 4000.0);
                 Finish::Retry(notice, clock::now() + delay + jitter)
             }
-            Err(WorkError::Stopped) if self.ending == Ending::Interrupted => Finish::Interrupted,
             Err(WorkError::Stopped) if self.stop.is_cancelled() => Finish::Stopped,
             Err(WorkError::Stopped) => Finish::Failed(
                 Notice::new(

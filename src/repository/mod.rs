@@ -139,10 +139,12 @@ impl Store {
         Self { secret_key, ..self }
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers: a row can be read, and the right to write is to be had.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.readers).await?;
-        Ok(())
+        sqlx::query("SELECT id FROM jobs LIMIT 1")
+            .execute(&self.readers)
+            .await?;
+        Ok(self.write().await?.rollback().await?)
     }
 
     /// Asks SQLite whether the file is sound; the answer is `ok`, or the first faults it found.

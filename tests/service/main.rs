@@ -26,4 +26,5 @@ mod server;
 mod servers;
 mod small_disk;
 mod stand_in;
+mod systemd;
 mod tools;
