@@ -20,8 +20,8 @@ use heldar_footage::clock;
 use heldar_footage::domain::job::{Job, JobKind, JobSpec};
 use heldar_footage::domain::source::{ImportSpec, Source};
 use heldar_footage::jobs::{
-    JobChange, JobSettings, Jobs, JobsError, PRIORITY_BACKGROUND, Registry, RunDefaults, Runner,
-    Scheduler, Submission,
+    JobChange, JobSettings, Jobs, JobsError, KindLimits, PRIORITY_BACKGROUND, Registry,
+    RunDefaults, Runner, Scheduler, Submission,
 };
 use heldar_footage::media::{self, Engine};
 use heldar_footage::packing::{KeyError, KnownKeysError};
@@ -44,6 +44,8 @@ const SOURCES_EVERY: Duration = Duration::from_secs(5);
 const IMPORTS_AT_ONCE: usize = 2;
 /// How long an import that is told to stop may take.
 const IMPORT_GRACE: Duration = Duration::from_secs(5);
+/// What work that watches its own time gets beyond it, to say itself that it took too long.
+const ENDS_BY_ITSELF: Duration = Duration::from_secs(60);
 /// How long to hold on to one wait for a job; it is repeated.
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -99,6 +101,7 @@ pub(super) struct Catalog {
     pub(super) store: Store,
     pub(super) jobs: Jobs,
     pub(super) intake: Arc<Intake>,
+    job_timeout: Duration,
 }
 
 impl Catalog {
@@ -118,6 +121,7 @@ impl Catalog {
             store,
             jobs,
             intake,
+            job_timeout: settings.job_timeout,
         })
     }
 
@@ -125,7 +129,10 @@ impl Catalog {
     pub(super) fn imports(&self) -> Registry {
         Registry::default().with(
             JobKind::Import,
-            IMPORTS_AT_ONCE,
+            KindLimits {
+                at_once: IMPORTS_AT_ONCE,
+                deadline: Some(self.job_timeout),
+            },
             ImportWork::new(Arc::clone(&self.intake)),
         )
     }
@@ -318,24 +325,39 @@ impl Service {
         ));
         let webhook = settings.backup.webhook_url.as_ref();
         let webhook = webhook.map(Webhook::new).transpose()?;
-        let at_once = settings.media_job_concurrency;
+        let media = |deadline| KindLimits {
+            at_once: settings.media_job_concurrency,
+            deadline: Some(deadline),
+        };
+        let transfers = |deadline| KindLimits {
+            at_once: settings.backup.concurrency,
+            deadline,
+        };
         let registry = catalog
             .imports()
-            .with(JobKind::Clip, at_once, Arc::clone(&clips))
-            .with(JobKind::Archive, at_once, Arc::clone(&archives))
+            .with(
+                JobKind::Clip,
+                media(settings.clip_timeout * 2),
+                Arc::clone(&clips),
+            )
+            .with(
+                JobKind::Archive,
+                media(settings.archive_timeout + ENDS_BY_ITSELF),
+                Arc::clone(&archives),
+            )
             .with(
                 JobKind::Verify,
-                at_once,
+                media(settings.job_timeout),
                 VerifyWork::new(Arc::clone(&archives), Arc::clone(&backups)),
             )
             .with(
                 JobKind::Backup,
-                settings.backup.concurrency,
+                transfers(None),
                 RunWork::new(Arc::clone(&backups)),
             )
             .with(
                 JobKind::Restore,
-                settings.backup.concurrency,
+                transfers(Some(settings.job_timeout)),
                 RestoreWork::new(Arc::clone(&backups), Arc::clone(&catalog.intake)),
             );
         let runner = Runner::new(&catalog.jobs, registry);

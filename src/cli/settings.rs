@@ -21,6 +21,8 @@ const SECONDS_PER_HOUR: u64 = 3600;
 /// A hundred years: longer times cannot be meant.
 const LONGEST_HOURS: u64 = 876_000;
 const LONGEST_S: u64 = 86_400;
+/// Thirty days: what a restore of everything may take over a thin line.
+const LONGEST_JOB_S: u64 = 30 * 86_400;
 const MOST_JOBS: u64 = 256;
 /// What the database can hold as a size.
 const MOST_BYTES: u64 = i64::MAX as u64;
@@ -85,6 +87,8 @@ pub struct Settings {
     pub backup: BackupSettings,
     /// The longest that a recorder writes to one file.
     pub segment_length: Duration,
+    /// How long an import, a verification or a restore may take.
+    pub job_timeout: Duration,
     /// How long running calls and jobs may take to end after the first signal.
     pub shutdown_grace: Duration,
     /// Web origins that may call from a browser.
@@ -223,6 +227,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             secret_key: self.secret_key("HELDAR_SECRET_KEY"),
             backup: self.backup(&data_dir),
             segment_length: self.seconds("HELDAR_SEGMENT_LENGTH_S", 60, 1),
+            job_timeout: Duration::from_secs(self.number("HELDAR_JOB_TIMEOUT_S", LONGEST_S, 5..=LONGEST_JOB_S)),
             shutdown_grace: self.seconds("HELDAR_SHUTDOWN_GRACE_S", 10, 0),
             cors_origins: self.cors_origins(),
             log: self.parsed("HELDAR_LOG", super::logging::DEFAULT_FILTER, |text| {

@@ -187,6 +187,11 @@ pub static ALL: [Variable; 38] = [
         "folder below which footage is restored",
     ),
     variable(
+        "HELDAR_JOB_TIMEOUT_S",
+        "86400",
+        "how long an import, a verification or a restore may take, in seconds (5 to 2592000)",
+    ),
+    variable(
         "HELDAR_SHUTDOWN_GRACE_S",
         "10",
         "how long calls and jobs may take to end after SIGTERM or Ctrl-C, in seconds (0 to 86400)",

@@ -1,4 +1,7 @@
-//! Jobs: their states, who may move them, and how far they are.
+//! Jobs: what they do, how far they are, what became of them. How they live is in `life`, who comes first in `queue`.
+
+mod life;
+mod queue;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +16,9 @@ use super::camera::CameraId;
 use super::catalog::ImportSummary;
 use super::clip::{Clip, ClipSpec};
 use super::source::ImportSpec;
+
+pub use life::{Actor, JobEvent, JobState, Life};
+pub use queue::{PRIORITY_BACKGROUND, PRIORITY_INTERACTIVE, Waiting, backoff, turn};
 
 /// What a job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,94 +63,6 @@ impl JobKind {
     /// The kind with this name in the database.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
-    }
-}
-
-/// Where a job stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum JobState {
-    /// Waits for a worker.
-    Queued,
-    /// A worker has it.
-    Running,
-    /// Told to stop; its worker is cleaning up.
-    Cancelling,
-    /// Ended with a result.
-    Succeeded,
-    /// Ended with an error.
-    Failed,
-    /// Ended because somebody cancelled it.
-    Cancelled,
-}
-
-impl JobState {
-    /// Every state.
-    pub const ALL: [Self; 6] = [
-        Self::Queued,
-        Self::Running,
-        Self::Cancelling,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Cancelled,
-    ];
-
-    /// The state's name in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "QUEUED",
-            Self::Running => "RUNNING",
-            Self::Cancelling => "CANCELLING",
-            Self::Succeeded => "SUCCEEDED",
-            Self::Failed => "FAILED",
-            Self::Cancelled => "CANCELLED",
-        }
-    }
-
-    /// The state with this name in the database.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
-    }
-
-    /// Whether the job has ended. An ended job never changes again.
-    pub fn is_terminal(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
-    }
-}
-
-/// What can happen to a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobEvent {
-    /// A worker takes it.
-    Claim,
-    /// A caller wants it to stop.
-    Cancel,
-    /// The worker made the result.
-    Succeed,
-    /// The worker gives up for good.
-    Fail,
-    /// The worker has stopped because it was told to.
-    Stopped,
-    /// The worker was interrupted, or failed in a way that another attempt may mend.
-    Requeue,
-}
-
-/// The state after `event`, or `None` when the event cannot happen in this state.
-///
-/// A result that is there when the cancel comes is kept: work that is finished is not thrown away.
-pub fn next_state(state: JobState, event: JobEvent) -> Option<JobState> {
-    use JobEvent as E;
-    use JobState as S;
-    match (state, event) {
-        (S::Queued, E::Claim) => Some(S::Running),
-        (S::Queued, E::Cancel) => Some(S::Cancelled),
-        (S::Queued, E::Fail) => Some(S::Failed),
-        (S::Running, E::Cancel) => Some(S::Cancelling),
-        (S::Running | S::Cancelling, E::Succeed) => Some(S::Succeeded),
-        (S::Running, E::Fail) => Some(S::Failed),
-        (S::Running, E::Requeue) => Some(S::Queued),
-        (S::Cancelling, E::Cancel) => Some(S::Cancelling),
-        (S::Cancelling, E::Stopped | E::Requeue | E::Fail) => Some(S::Cancelled),
-        _ => None,
     }
 }
 
@@ -418,6 +336,18 @@ pub struct Job {
     pub owner: String,
 }
 
+impl Job {
+    /// What decides how it may go on.
+    pub fn life(&self) -> Life {
+        Life {
+            state: self.state,
+            attempt: self.attempt,
+            max_attempts: self.max_attempts,
+            epoch: self.epoch,
+        }
+    }
+}
+
 /// How long a worker may be silent before its job is given to another.
 pub const LEASE: TimeDelta = TimeDelta::seconds(60);
 
@@ -425,62 +355,8 @@ pub const LEASE: TimeDelta = TimeDelta::seconds(60);
 mod tests {
     use super::*;
 
-    const EVENTS: [JobEvent; 6] = [
-        JobEvent::Claim,
-        JobEvent::Cancel,
-        JobEvent::Succeed,
-        JobEvent::Fail,
-        JobEvent::Stopped,
-        JobEvent::Requeue,
-    ];
-
-    #[test]
-    fn an_ended_job_never_changes() {
-        for state in JobState::ALL
-            .into_iter()
-            .filter(|state| state.is_terminal())
-        {
-            for event in EVENTS {
-                assert_eq!(next_state(state, event), None, "{state:?} {event:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_job_told_to_stop_never_runs_again() {
-        for event in EVENTS {
-            let next = next_state(JobState::Cancelling, event);
-            assert!(
-                !matches!(next, Some(JobState::Running | JobState::Queued)),
-                "{event:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn every_state_can_reach_an_end() {
-        for state in JobState::ALL {
-            let mut reached = vec![state];
-            let mut next = 0;
-            while next < reached.len() {
-                for event in EVENTS {
-                    if let Some(found) = next_state(reached[next], event)
-                        && !reached.contains(&found)
-                    {
-                        reached.push(found);
-                    }
-                }
-                next += 1;
-            }
-            assert!(reached.iter().any(|state| state.is_terminal()), "{state:?}");
-        }
-    }
-
     #[test]
     fn names_in_the_database_read_back() {
-        for state in JobState::ALL {
-            assert_eq!(JobState::parse(state.as_str()), Some(state));
-        }
         for kind in JobKind::ALL {
             assert_eq!(JobKind::parse(kind.as_str()), Some(kind));
         }

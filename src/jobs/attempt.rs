@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
 use super::Shared;
 use super::runner::Chain;
 use crate::clock;
-use crate::domain::job::{Job, JobState, LEASE, Notice, Progress, Reason};
+use crate::domain::job::{Job, JobState, LEASE, Notice, Progress, Reason, backoff};
 use crate::repository::{Fence, Finish};
 use crate::work::{Attempt, Done, Work, WorkError};
 
@@ -26,13 +26,12 @@ const TELL: Duration = Duration::from_millis(250);
 const SAVE: Duration = Duration::from_secs(1);
 /// How often to try again to write the end of an attempt while the database is away.
 const END_RETRY: Duration = Duration::from_secs(1);
-/// How long after a failure that may pass the next attempt begins; doubled with each attempt.
-const BACKOFF: Duration = Duration::from_secs(2);
 
 pub(super) struct Claim {
     pub(super) shared: Arc<Shared>,
     pub(super) work: Arc<dyn Work>,
     pub(super) job: Job,
+    pub(super) deadline: Option<Duration>,
     pub(super) interrupt: CancellationToken,
     pub(super) place: OwnedSemaphorePermit,
 }
@@ -49,6 +48,7 @@ pub(super) async fn run(claim: Claim) {
         shared,
         work,
         job,
+        deadline,
         interrupt,
         place,
     } = claim;
@@ -68,6 +68,8 @@ pub(super) async fn run(claim: Claim) {
             progress,
             speed: Speed::new(),
             ending: Ending::None,
+            deadline,
+            started: Instant::now(),
             renewed: Instant::now(),
             unsaved: false,
         };
@@ -95,11 +97,19 @@ fn panicked() -> WorkError {
     ))
 }
 
+/// A number from 0 to 1 that is another one each time.
+fn draw() -> f64 {
+    // The last bytes of such an id are random (RFC 9562, section 5.7).
+    let random = uuid::Uuid::now_v7().as_u128() & u128::from(u32::MAX);
+    random as f64 / f64::from(u32::MAX)
+}
+
 /// Why the work was told to stop, when it was.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
     None,
     Interrupted,
+    TimedOut,
     /// Another worker may have the job by now: nothing may be written any more.
     LeaseLost,
 }
@@ -118,6 +128,8 @@ struct Keeper {
     progress: watch::Receiver<Progress>,
     speed: Speed,
     ending: Ending,
+    deadline: Option<Duration>,
+    started: Instant,
     renewed: Instant,
     unsaved: bool,
 }
@@ -136,10 +148,17 @@ impl Keeper {
         for ticks in [&mut heartbeat, &mut tell, &mut save] {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
+        let out_of_time = sleep_until(self.started + self.deadline.unwrap_or_default());
+        tokio::pin!(out_of_time);
         loop {
             let chore = tokio::select! {
                 biased;
                 ended = &mut work => return ended,
+                () = &mut out_of_time, if self.deadline.is_some() && self.ending == Ending::None => {
+                    self.ending = Ending::TimedOut;
+                    self.stop.cancel();
+                    continue;
+                }
                 () = interrupt.cancelled(), if self.ending == Ending::None => {
                     self.ending = Ending::Interrupted;
                     self.stop.cancel();
@@ -238,6 +257,14 @@ impl Keeper {
         }
     }
 
+    fn timed_out(&self) -> Notice {
+        let seconds = self.deadline.unwrap_or_default().as_secs_f64();
+        Notice::new(
+            Reason::TimedOut,
+            format!("the job did not end within {seconds} s"),
+        )
+    }
+
     /// Writes how the attempt ended, for as long as the job is this worker's.
     async fn finish(&mut self, ended: Result<Done, WorkError>) {
         self.tell();
@@ -251,11 +278,12 @@ impl Keeper {
             Err(WorkError::Stopped | WorkError::Retry(_)) if self.ending == Ending::Interrupted => {
                 Finish::Interrupted
             }
+            Err(WorkError::Stopped | WorkError::Retry(_)) if self.ending == Ending::TimedOut => {
+                Finish::Failed(self.timed_out(), Vec::new())
+            }
             Err(WorkError::Retry(notice)) => {
-                let delay = BACKOFF * 2_u32.saturating_pow(self.job.attempt.min(10));
-                let jitter = delay
-                    .mul_f64(f64::from(clock::now().timestamp_subsec_micros() % 1000) / 4000.0);
-                Finish::Retry(notice, clock::now() + delay + jitter)
+                let wait = backoff(self.job.attempt, draw());
+                Finish::Retry(notice, clock::now() + wait)
             }
             Err(WorkError::Stopped) if self.stop.is_cancelled() => Finish::Stopped,
             Err(WorkError::Stopped) => Finish::Failed(

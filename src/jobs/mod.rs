@@ -7,6 +7,8 @@ mod attempt;
 mod hub;
 mod runner;
 mod scheduler;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -25,19 +27,15 @@ use crate::repository::{CancelledJob, InsertedJob, JobFilter, Page, Store, Store
 use crate::work::Work;
 use hub::Hub;
 
+pub use crate::domain::job::{PRIORITY_BACKGROUND, PRIORITY_INTERACTIVE};
 pub use runner::Runner;
 pub use scheduler::{RunDefaults, Scheduler, run_of};
 pub use watch::{JobChange, JobWatch, JobsWatch};
 
-/// Jobs that a person waits for.
-pub const PRIORITY_INTERACTIVE: i64 = 10;
-/// Jobs that nobody waits for.
-pub const PRIORITY_BACKGROUND: i64 = 100;
-
 /// What the owner of the jobs decides.
 #[derive(Clone, Debug)]
 pub struct JobSettings {
-    /// How many jobs may wait.
+    /// How many jobs may wait, but for a tenth more that is kept for callers of whom none does.
     pub queue_limit: u64,
     /// Open watches at the same time.
     pub watch_limit: usize,
@@ -401,17 +399,28 @@ pub struct Registry {
 struct Registered {
     work: Arc<dyn Work>,
     places: Arc<Semaphore>,
+    deadline: Option<Duration>,
+}
+
+/// What bounds a kind of job.
+#[derive(Clone, Copy, Debug)]
+pub struct KindLimits {
+    /// How many of it run at the same time.
+    pub at_once: usize,
+    /// How long an attempt may take, before it is stopped and its job has failed; `None`: its work sees to that.
+    pub deadline: Option<Duration>,
 }
 
 impl Registry {
-    /// Adds a kind of job; at most `at_once` of it run at the same time.
+    /// Adds a kind of job.
     #[must_use]
-    pub fn with(mut self, kind: JobKind, at_once: usize, work: impl Work) -> Self {
+    pub fn with(mut self, kind: JobKind, limits: KindLimits, work: impl Work) -> Self {
         self.kinds.push((
             kind,
             Registered {
                 work: Arc::new(work),
-                places: Arc::new(Semaphore::new(at_once)),
+                places: Arc::new(Semaphore::new(limits.at_once)),
+                deadline: limits.deadline,
             },
         ));
         self

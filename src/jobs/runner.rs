@@ -50,7 +50,12 @@ impl Runner {
         let rescued = self
             .shared
             .store
-            .rescue_jobs(dead_owner, self.shared.keep_until(), clock::now())
+            .rescue_jobs(
+                dead_owner,
+                |job| job.owner == self.shared.owner && self.shared.hub.is_running(&job.id),
+                self.shared.keep_until(),
+                clock::now(),
+            )
             .await?;
         for job in rescued {
             warn!(
@@ -123,6 +128,7 @@ impl Runner {
                         let claim = Claim {
                             shared: Arc::clone(&self.shared),
                             work: Arc::clone(&registered.work),
+                            deadline: registered.deadline,
                             job,
                             interrupt: self.interrupt.clone(),
                             place,

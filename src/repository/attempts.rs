@@ -8,18 +8,17 @@ use super::error::{inconsistent, stored, to_json, us};
 use super::job_rows::{JobRow, columns};
 use super::{Store, StoreError, archives, clips, policies};
 use crate::domain::job::{
-    Job, JobEvent, JobKind, JobResult, JobSpec, JobState, LEASE, Notice, Progress, Reason,
-    next_state,
+    Job, JobEvent, JobKind, JobResult, JobSpec, JobState, LEASE, Life, Notice, Progress, Reason,
 };
 
-const CLAIM: &str = concat!(
+pub(super) const CLAIM: &str = concat!(
     "UPDATE jobs SET state = 'RUNNING', epoch = epoch + 1, attempt = attempt + 1, owner = $2, lease_until_us = $3, ",
     "start_time_us = $4, update_time_us = $4, next_attempt_time_us = NULL, progress = NULL, revision = revision + 1 ",
     "WHERE id = (SELECT id FROM jobs WHERE state = 'QUEUED' AND kind = $1 AND COALESCE(next_attempt_time_us, 0) <= $4 ",
     // One run at a time sends to a destination.
     "AND (kind <> 'BACKUP' OR NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.destination_id = jobs.destination_id ",
     "AND other.kind = 'BACKUP' AND other.destination_id <> '' AND other.state IN ('RUNNING', 'CANCELLING'))) ",
-    "ORDER BY priority, create_time_us, id LIMIT 1) RETURNING ",
+    "ORDER BY priority, turn, create_time_us, id LIMIT 1) RETURNING ",
     columns!()
 );
 const RENEW: &str = "
@@ -36,12 +35,14 @@ const LOCK_ROW: &str = concat!(
 const END: &str = concat!(
     "UPDATE jobs SET state = $2, progress = COALESCE($3, progress), result = $4, error = $5, warnings = $6, ",
     "end_time_us = $7, update_time_us = $7, expire_time_us = $8, owner = '', lease_until_us = 0, ",
+    // What nobody claimed took no turn from its caller.
+    "turn = CASE WHEN epoch = 0 THEN 0 ELSE turn END, ",
     "revision = MAX(revision + 1, $9) WHERE id = $1 RETURNING ",
     columns!()
 );
 const REQUEUE: &str = concat!(
     "UPDATE jobs SET state = 'QUEUED', owner = '', lease_until_us = 0, next_attempt_time_us = $2, ",
-    "attempt = attempt - $3, update_time_us = $4, revision = MAX(revision + 1, $5) WHERE id = $1 RETURNING ",
+    "attempt = $3, update_time_us = $4, revision = MAX(revision + 1, $5) WHERE id = $1 RETURNING ",
     columns!()
 );
 const ORPHANS: &str = concat!(
@@ -74,6 +75,8 @@ pub enum Finish {
     Retry(Notice, DateTime<Utc>),
     /// The process shuts down: this costs no attempt.
     Interrupted,
+    /// Its worker is gone; said by whoever found that out.
+    Abandoned(Notice),
 }
 
 impl Store {
@@ -168,11 +171,13 @@ impl Store {
         Ok(Some(ended))
     }
 
-    /// Takes jobs from workers that are gone: those whose lease ran out, and those of `dead_owner`. An attempt is
-    /// used up; a job without one left fails.
+    /// Takes jobs from workers that are gone: those whose lease ran out, and those of `dead_owner`, but none that
+    /// `is_alive`: after the machine slept, or its clock was set, a lease has run out while its worker goes on. An
+    /// attempt is used up; a job without one left fails.
     pub async fn rescue_jobs(
         &self,
         dead_owner: &str,
+        is_alive: impl Fn(&Job) -> bool + Send,
         keep_until: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<Vec<Job>, StoreError> {
@@ -185,6 +190,9 @@ impl Store {
         let mut rescued = Vec::with_capacity(rows.len());
         for row in rows {
             let job: Job = row.try_into()?;
+            if is_alive(&job) {
+                continue;
+            }
             let lost = Notice::new(
                 Reason::AttemptsUsedUp,
                 format!(
@@ -198,8 +206,7 @@ impl Store {
                 keep_until,
                 now,
             };
-            rescued
-                .push(end_attempt(&mut transaction, &job, Finish::Retry(lost, now), &end).await?);
+            rescued.push(end_attempt(&mut transaction, &job, Finish::Abandoned(lost), &end).await?);
         }
         transaction.commit().await?;
         Ok(rescued)
@@ -221,13 +228,22 @@ pub(super) struct Outcome {
     warnings: Vec<Notice>,
 }
 
+impl Outcome {
+    fn failed(error: Notice) -> Self {
+        Self {
+            error: Some(error),
+            ..Self::default()
+        }
+    }
+}
+
 async fn end_attempt(
     connection: &mut SqliteConnection,
     job: &Job,
     finish: Finish,
     end: &End<'_>,
 ) -> Result<Job, StoreError> {
-    let (event, outcome) = match finish {
+    let (event, outcome, next_attempt) = match finish {
         Finish::Succeeded(result, warnings) => (
             JobEvent::Succeed,
             Outcome {
@@ -235,6 +251,7 @@ async fn end_attempt(
                 error: None,
                 warnings,
             },
+            None,
         ),
         Finish::Failed(error, warnings) => (
             JobEvent::Fail,
@@ -243,30 +260,18 @@ async fn end_attempt(
                 error: Some(error),
                 warnings,
             },
+            None,
         ),
-        Finish::Stopped => (JobEvent::Stopped, Outcome::default()),
-        Finish::Retry(error, _) if job.attempt >= job.max_attempts => (
-            JobEvent::Fail,
-            Outcome {
-                result: None,
-                error: Some(error),
-                warnings: Vec::new(),
-            },
-        ),
-        Finish::Retry(_, at) => return requeue(connection, job, 0, Some(at), end).await,
-        Finish::Interrupted => return requeue(connection, job, 1, None, end).await,
+        Finish::Stopped => (JobEvent::Stop, Outcome::default(), None),
+        Finish::Retry(error, at) => (JobEvent::Retry, Outcome::failed(error), Some(at)),
+        Finish::Abandoned(error) => (JobEvent::Abandon, Outcome::failed(error), None),
+        Finish::Interrupted => (JobEvent::Interrupt, Outcome::default(), None),
     };
-    let state = next_state(job.state, event).ok_or_else(|| {
-        inconsistent(
-            "jobs",
-            &job.id,
-            format!("{event:?} cannot happen in state {}", job.state.as_str()),
-        )
-    })?;
-    let outcome = if state == JobState::Cancelled {
-        Outcome::default()
-    } else {
-        outcome
+    let next = after(job, event)?;
+    let outcome = match next.state {
+        JobState::Queued => return requeue(connection, job, next, next_attempt, end).await,
+        JobState::Cancelled => Outcome::default(),
+        _ => outcome,
     };
     match &outcome.result {
         Some(JobResult::Clip(clip)) => clips::insert(connection, clip).await?,
@@ -280,31 +285,32 @@ async fn end_attempt(
         )
         | None => {}
     }
-    write_end(connection, job, state, outcome, end).await
+    write_end(connection, job, next.state, outcome, end).await
 }
 
-/// Puts a job back into the queue, or ends it when it was told to stop meanwhile.
+/// How the job stands after an event that a worker or a rescuer of it reports.
+fn after(job: &Job, event: JobEvent) -> Result<Life, StoreError> {
+    job.life().after(event).ok_or_else(|| {
+        inconsistent(
+            "jobs",
+            &job.id,
+            format!("{event:?} cannot happen in state {}", job.state.as_str()),
+        )
+    })
+}
+
+/// Puts a job back into the queue.
 async fn requeue(
     connection: &mut SqliteConnection,
     job: &Job,
-    refund: i64,
+    next: Life,
     at: Option<DateTime<Utc>>,
     end: &End<'_>,
 ) -> Result<Job, StoreError> {
-    if next_state(job.state, JobEvent::Requeue) == Some(JobState::Cancelled) {
-        return write_end(
-            connection,
-            job,
-            JobState::Cancelled,
-            Outcome::default(),
-            end,
-        )
-        .await;
-    }
     let row: JobRow = sqlx::query_as(REQUEUE)
         .bind(&job.id)
         .bind(at.map(us))
-        .bind(refund)
+        .bind(i64::from(next.attempt))
         .bind(us(end.now))
         .bind(stored(end.revision))
         .fetch_one(connection)

@@ -6,16 +6,16 @@ use chrono::{DateTime, Utc};
 use sqlx::{Sqlite, SqliteConnection};
 
 use super::attempts::{End, Outcome, write_end};
-use super::error::{stored, to_json, us};
+use super::error::{count, stored, to_json, us};
 use super::job_rows::{JobRow, columns};
 use super::{Page, Store, StoreError, policies};
 use crate::domain::camera::CameraId;
-use crate::domain::job::{Job, JobEvent, JobKind, JobState, NewJob, next_state};
+use crate::domain::job::{Job, JobEvent, JobKind, JobState, NewJob, Waiting, turn};
 
 const INSERT: &str = concat!(
     "INSERT INTO jobs (id, kind, state, priority, camera_id, created_by, labels, retry_of, output_id, request_id, ",
-    "request_digest, spec, max_attempts, create_time_us, update_time_us, policy_id, destination_id) ",
-    "VALUES ($1, $2, 'QUEUED', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15) RETURNING ",
+    "request_digest, spec, max_attempts, create_time_us, update_time_us, policy_id, destination_id, turn) ",
+    "VALUES ($1, $2, 'QUEUED', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15, $16) RETURNING ",
     columns!()
 );
 const BY_REQUEST: &str = concat!(
@@ -23,7 +23,12 @@ const BY_REQUEST: &str = concat!(
     columns!(),
     " FROM jobs WHERE request_id = $1"
 );
-const QUEUED: &str = "SELECT COUNT(*) FROM jobs WHERE state = 'QUEUED'";
+/// What waits, and the turns that the one of a new job follows.
+const QUEUED: &str = "
+    SELECT (SELECT COUNT(*) FROM jobs WHERE state = 'QUEUED') AS of_all,
+        (SELECT COUNT(*) FROM jobs WHERE state = 'QUEUED' AND created_by = $1) AS of_caller,
+        (SELECT MAX(turn) FROM jobs WHERE kind = $2 AND priority = $3 AND epoch > 0) AS last_claimed,
+        (SELECT MAX(turn) FROM jobs WHERE created_by = $1 AND kind = $2 AND priority = $3) AS last_of_caller";
 /// Archives and the jobs of backups take their ids from the same names.
 const OUTPUT_TAKEN: &str = "
     SELECT EXISTS (SELECT 1 FROM clips WHERE id = $1) OR EXISTS (SELECT 1 FROM archives WHERE id = $1)
@@ -133,9 +138,17 @@ struct RequestRow {
     job: JobRow,
 }
 
+#[derive(sqlx::FromRow)]
+struct QueuedRow {
+    of_all: i64,
+    of_caller: i64,
+    last_claimed: Option<i64>,
+    last_of_caller: Option<i64>,
+}
+
 impl Store {
     /// Writes a job, unless its request made one before, its id or its output's is taken, its policy runs already, or
-    /// `queue_limit` jobs wait. Its policy, if any, remembers it as its last run.
+    /// the queue has no room for it (`queue_limit`, see [`Waiting::has_room`]). Its policy, if any, remembers it as its last run.
     pub async fn insert_job(
         &self,
         new: &NewJob,
@@ -257,7 +270,8 @@ impl Store {
             return Ok(CancelledJob::NotFound);
         };
         let job: Job = row.try_into()?;
-        let marked = match next_state(job.state, JobEvent::Cancel) {
+        let next = job.life().after(JobEvent::Cancel).map(|life| life.state);
+        let marked = match next {
             Some(JobState::Cancelled) => {
                 let end = End {
                     progress: None,
@@ -335,18 +349,26 @@ pub(super) async fn write_job(
         return Ok(InsertedJob::IdTaken);
     }
     let policy_id = new.spec.policy_id();
-    if let Some(job_id) = sqlx::query_scalar(LIVE_RUN)
-        .bind(policy_id)
-        .fetch_optional(&mut *connection)
-        .await?
+    if !policy_id.is_empty()
+        && let Some(job_id) = sqlx::query_scalar(LIVE_RUN)
+            .bind(policy_id)
+            .fetch_optional(&mut *connection)
+            .await?
     {
         return Ok(InsertedJob::PolicyRunning { job_id });
     }
-    let waiting: i64 = sqlx::query_scalar(QUEUED)
+    let queued: QueuedRow = sqlx::query_as(QUEUED)
+        .bind(&new.created_by)
+        .bind(new.spec.kind().as_str())
+        .bind(new.priority)
         .fetch_one(&mut *connection)
         .await?;
-    if waiting >= stored(queue_limit) {
-        return Ok(InsertedJob::QueueFull(queue_limit));
+    let waiting = Waiting {
+        of_all: count("jobs", &new.id, queued.of_all)?,
+        of_caller: count("jobs", &new.id, queued.of_caller)?,
+    };
+    if !waiting.has_room(queue_limit) {
+        return Ok(InsertedJob::QueueFull(waiting.of_all));
     }
     let row: JobRow = sqlx::query_as(INSERT)
         .bind(&new.id)
@@ -372,6 +394,7 @@ pub(super) async fn write_job(
         .bind(us(now))
         .bind(policy_id)
         .bind(new.spec.destination_id())
+        .bind(turn(queued.last_claimed, queued.last_of_caller))
         .fetch_one(&mut *connection)
         .await?;
     if !policy_id.is_empty() {

@@ -12,6 +12,7 @@ use crate::domain::time::TimeRange;
 mod backup_sample;
 mod catalog;
 mod destinations;
+mod job_life;
 mod jobs;
 mod ledger;
 mod policies;

@@ -113,7 +113,10 @@ async fn a_worker_that_lost_its_job_can_write_nothing_about_it() {
         .unwrap()
         .unwrap();
     let later = at_ms(0) + LEASE + TimeDelta::milliseconds(1);
-    let rescued = store.rescue_jobs("", at_ms(99), later).await.unwrap();
+    let rescued = store
+        .rescue_jobs("", |_| false, at_ms(99), later)
+        .await
+        .unwrap();
     assert_eq!(rescued[0].state, JobState::Queued);
     let second = store
         .claim_job(JobKind::Clip, "second", later)
@@ -179,7 +182,10 @@ async fn a_job_whose_attempts_are_used_up_fails_and_an_interruption_costs_none()
             .unwrap()
             .unwrap();
         assert_eq!(job.attempt, attempt);
-        store.rescue_jobs("me", at_ms(99), at_ms(2)).await.unwrap();
+        store
+            .rescue_jobs("me", |_| false, at_ms(99), at_ms(2))
+            .await
+            .unwrap();
     }
     let ended = store.job("job_1").await.unwrap().unwrap();
     assert_eq!(ended.state, JobState::Failed);
@@ -227,7 +233,10 @@ async fn a_cancelled_job_ends_cancelled_even_when_its_worker_fails_or_dies() {
                     .unwrap();
             }
             None => {
-                store.rescue_jobs("me", at_ms(99), at_ms(2)).await.unwrap();
+                store
+                    .rescue_jobs("me", |_| false, at_ms(99), at_ms(2))
+                    .await
+                    .unwrap();
             }
         }
         let ended = store.job(id).await.unwrap().unwrap();

@@ -1,0 +1,198 @@
+//! Attempts that end in ways which no true work can be made to end in from outside.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::domain::job::{Notice, Reason};
+use crate::domain::source::ImportSpec;
+use crate::work::{Attempt, Done, WorkError};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What an attempt does.
+#[derive(Clone, Copy)]
+enum Deed {
+    Panic,
+    WaitForTheEnd,
+    BreakWhenStopped,
+}
+
+struct Scripted {
+    deed: Deed,
+    begun: Arc<Notify>,
+}
+
+impl Work for Scripted {
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<Done, WorkError>> {
+        async move {
+            self.begun.notify_one();
+            match self.deed {
+                Deed::Panic => panic!("a fault in the work, made by a test"),
+                Deed::WaitForTheEnd => {
+                    attempt.cancel.cancelled().await;
+                    Err(WorkError::Stopped)
+                }
+                Deed::BreakWhenStopped => {
+                    attempt.cancel.cancelled().await;
+                    let broken = Notice::new(Reason::FfmpegFailed, "killed by a signal");
+                    Err(WorkError::Retry(broken))
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+/// A database with one job, and a runner whose work does as told.
+struct Stage {
+    store: Store,
+    jobs: Jobs,
+    job: Arc<Job>,
+    begun: Arc<Notify>,
+    running: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+impl Stage {
+    async fn of(deed: Deed, deadline: Option<Duration>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/test.db", folder.path().display());
+        let store = Store::open(&url).await.unwrap();
+        let jobs = Jobs::new(store.clone(), JobSettings::default());
+        let begun = Arc::new(Notify::new());
+        let work = Scripted {
+            deed,
+            begun: Arc::clone(&begun),
+        };
+        let limits = KindLimits {
+            at_once: 1,
+            deadline,
+        };
+        let registry = Registry::default().with(JobKind::Import, limits, work);
+        let runner = Runner::new(&jobs, registry);
+        let running = tokio::spawn(runner.run(Duration::ZERO));
+        let submission = Submission {
+            job_id: None,
+            spec: JobSpec::Import(ImportSpec {
+                source_id: "recordings".to_owned(),
+            }),
+            priority: PRIORITY_INTERACTIVE,
+            created_by: String::new(),
+            labels: BTreeMap::new(),
+            retry_of: String::new(),
+            request: None,
+        };
+        let job = jobs.submit(submission).await.unwrap();
+        Self {
+            store,
+            jobs,
+            job,
+            begun,
+            running,
+            _folder: folder,
+        }
+    }
+
+    async fn begun(&self) {
+        tokio::time::timeout(PATIENCE, self.begun.notified())
+            .await
+            .expect("the work begins");
+    }
+
+    /// The first state of the job that `holds`.
+    async fn becomes(&self, holds: impl Fn(&Job) -> bool) -> Arc<Job> {
+        let mut watch = self.jobs.watch(&self.job.id, 0).await.unwrap();
+        let seen = async {
+            loop {
+                match watch.next().await.unwrap() {
+                    Some(JobChange::Job(job)) if holds(&job) => return job,
+                    Some(_) => {}
+                    None => panic!("the job ended otherwise"),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, seen)
+            .await
+            .expect("the state comes")
+    }
+
+    /// Shuts down; the job as it is then.
+    async fn shut_down(self) -> Job {
+        self.jobs.drain();
+        self.running.await.unwrap();
+        let job = self.store.job(&self.job.id).await.unwrap().unwrap();
+        self.store.close().await;
+        job
+    }
+}
+
+#[tokio::test]
+async fn work_that_panics_costs_an_attempt_and_is_tried_again_after_a_wait() {
+    let stage = Stage::of(Deed::Panic, None).await;
+    let waiting = stage.becomes(|job| job.next_attempt_time.is_some()).await;
+    assert_eq!((waiting.state, waiting.attempt), (JobState::Queued, 1));
+    let wait = waiting.next_attempt_time.unwrap() - waiting.update_time;
+    assert!(
+        wait >= TimeDelta::milliseconds(1_900) && wait <= TimeDelta::seconds(4),
+        "{wait}"
+    );
+    stage.shut_down().await;
+}
+
+#[tokio::test]
+async fn work_that_is_not_done_by_its_deadline_is_stopped_and_its_job_has_failed() {
+    let stage = Stage::of(Deed::WaitForTheEnd, Some(Duration::from_millis(50))).await;
+    let failed = stage.becomes(|job| job.state.is_terminal()).await;
+    assert_eq!((failed.state, failed.attempt), (JobState::Failed, 1));
+    assert_eq!(failed.error.as_ref().unwrap().reason, Reason::TimedOut);
+    stage.shut_down().await;
+}
+
+#[tokio::test]
+async fn work_that_breaks_while_a_shutdown_stops_it_costs_no_attempt() {
+    let stage = Stage::of(Deed::BreakWhenStopped, None).await;
+    stage.begun().await;
+    let job = stage.shut_down().await;
+    assert_eq!((job.state, job.attempt), (JobState::Queued, 0));
+    assert_eq!(job.next_attempt_time, None);
+}
+
+#[tokio::test]
+async fn a_job_that_runs_here_is_not_taken_for_that_of_a_dead_process() {
+    let stage = Stage::of(Deed::WaitForTheEnd, None).await;
+    stage.begun().await;
+    let runner = Runner::new(&stage.jobs, Registry::default());
+    runner.take_over_from(stage.jobs.owner()).await.unwrap();
+    let job = stage.jobs.get(&stage.job.id).await.unwrap();
+    assert_eq!((job.state, job.attempt), (JobState::Running, 1));
+    stage.jobs.cancel(&job.id).await.unwrap();
+    stage.becomes(|job| job.state == JobState::Cancelled).await;
+    stage.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_is_asked_for_while_the_process_shuts_down_is_refused() {
+    let stage = Stage::of(Deed::WaitForTheEnd, None).await;
+    stage.begun().await;
+    stage.jobs.drain();
+    let again = Submission {
+        job_id: None,
+        spec: stage.job.spec.clone(),
+        priority: PRIORITY_BACKGROUND,
+        created_by: String::new(),
+        labels: BTreeMap::new(),
+        retry_of: String::new(),
+        request: None,
+    };
+    let refused = stage.jobs.submit(again).await;
+    assert!(matches!(refused, Err(JobsError::Draining)), "{refused:?}");
+    stage.shut_down().await;
+}
