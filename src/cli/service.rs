@@ -33,7 +33,7 @@ use heldar_footage::work::backup::{
 };
 use heldar_footage::work::clip::{ClipSettings, ClipWork};
 use heldar_footage::work::follow::follow;
-use heldar_footage::work::housekeeping::Housekeeping;
+use heldar_footage::work::housekeeping::{Housekeeping, Inherited};
 use heldar_footage::work::import::ImportWork;
 use heldar_footage::work::intake::{Intake, RESTORES, SourceError};
 use heldar_footage::work::verify::VerifyWork;
@@ -289,6 +289,7 @@ pub(super) struct Service {
     server: Server,
     runner: Runner,
     housekeeping: Housekeeping,
+    inherited: Inherited,
     _lock: File,
 }
 
@@ -375,9 +376,16 @@ impl Service {
             clips_folder: settings.clips_dir.clone(),
             archives: Arc::clone(&archives),
             archive_folder: settings.archive_dir.clone(),
+            restore_folder: settings.backup.restore_dir.clone(),
         };
         let swept = housekeeping
             .sweep_unfinished()
+            .map_err(|source| ServiceError::Sweep {
+                path: settings.clips_dir.clone(),
+                source,
+            })?;
+        let inherited = housekeeping
+            .inherited()
             .map_err(|source| ServiceError::Sweep {
                 path: settings.clips_dir.clone(),
                 source,
@@ -411,6 +419,7 @@ impl Service {
             server,
             runner,
             housekeeping,
+            inherited,
             _lock: lock,
         })
     }
@@ -435,6 +444,7 @@ impl Service {
             server,
             runner,
             housekeeping,
+            inherited,
             _lock,
         } = self;
         let alerts = AlertWatch::new(Arc::clone(&backups), settings.backup.enabled);
@@ -482,7 +492,7 @@ impl Service {
         let (served, (), (), (), (), (), (), ()) = tokio::join!(
             working,
             systemd::keep_alive(&catalog.store, ended.clone()),
-            housekeeping.run(draining.clone()),
+            housekeeping.run(inherited, draining.clone()),
             follow_sources(&catalog, draining.clone()),
             scheduling,
             alerts.run(draining.clone()),

@@ -15,6 +15,7 @@ mod paths;
 mod place;
 mod rclone;
 mod source;
+mod sweep;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub use network::{check_host, host_of};
 pub use paths::{is_plain, is_unfinished};
 pub use place::{Engine, Place};
 pub use rclone::{rclone_version, sweep_scratch};
+pub use sweep::sweep_restored;
 
 use crate::domain::backup::destination::PauseReason;
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};

@@ -11,9 +11,11 @@ use tracing::{info, warn};
 use super::archive::{ArchiveError, ArchiveWork};
 use super::clip::{ClipError, ClipWork};
 use super::is_temporary_name;
+use super::output::remove_if_there;
 use crate::clock;
 use crate::domain::id;
 use crate::repository::{Store, StoreError};
+use crate::transfer;
 
 const EVERY: Duration = Duration::from_secs(60);
 /// Rows handled in one go.
@@ -35,6 +37,16 @@ pub struct Housekeeping {
     pub archives: Arc<ArchiveWork>,
     /// Where finished archives lie.
     pub archive_folder: PathBuf,
+    /// Where restored footage lies.
+    pub restore_folder: PathBuf,
+}
+
+/// Names of files that were there before any job of this process ran, and whose rows were not seen yet. One without a row
+/// was left by a process that died between naming it and writing the row.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    clips: Vec<String>,
+    archives: Vec<String>,
 }
 
 /// Housekeeping could not be done.
@@ -64,29 +76,78 @@ impl Housekeeping {
                 }
             }
         }
-        Ok(swept)
+        Ok(swept + transfer::sweep_restored(&self.restore_folder)?)
+    }
+
+    /// The finished files that are there now. Only before jobs run.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn inherited(&self) -> std::io::Result<Inherited> {
+        Ok(Inherited {
+            clips: files(&self.clips_folder, is_clip_file_name, Duration::ZERO)?,
+            archives: files(&self.archive_folder, is_archive_file_name, Duration::ZERO)?,
+        })
     }
 
     /// Runs until `cancel`.
-    pub async fn run(self, cancel: CancellationToken) {
+    pub async fn run(self, mut inherited: Inherited, cancel: CancellationToken) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
-                _ = ticks.tick() => self.tidy().await,
+                _ = ticks.tick() => self.tidy(&mut inherited).await,
             }
         }
     }
 
-    async fn tidy(&self) {
+    async fn tidy(&self, inherited: &mut Inherited) {
         log("expired clips deleted", self.delete_expired_clips().await);
         log(
             "expired archives deleted",
             self.archives.delete_expired().await,
         );
         log("vanished segments forgotten", self.forget_missing().await);
+        log(
+            "files of a server that died deleted",
+            self.delete_inherited(inherited).await,
+        );
         log("files without a row deleted", self.delete_orphans().await);
+    }
+
+    async fn delete_inherited(&self, inherited: &mut Inherited) -> Result<u64, TidyError> {
+        let clips = self.delete_left(&mut inherited.clips, &self.clips_folder, clip_id);
+        let deleted = clips.await?;
+        let archives = self.delete_left(&mut inherited.archives, &self.archive_folder, archive_id);
+        Ok(deleted + archives.await?)
+    }
+
+    /// Deletes those of `names` that no row will know. One whose job is live stays on the list: the job makes it anew, or
+    /// ends without it.
+    async fn delete_left(
+        &self,
+        names: &mut Vec<String>,
+        folder: &Path,
+        id_of: fn(&str) -> Option<&str>,
+    ) -> Result<u64, TidyError> {
+        let (mut at, mut deleted) = (0, 0);
+        while let Some(name) = names.get(at) {
+            if self.store.is_clip_file(name).await? || self.store.is_archive_file(name).await? {
+                names.swap_remove(at);
+                continue;
+            }
+            if let Some(id) = id_of(name)
+                && self.store.is_output_taken(id).await?
+            {
+                at += 1;
+                continue;
+            }
+            remove_if_there(&folder.join(name))?;
+            names.swap_remove(at);
+            deleted += 1;
+        }
+        Ok(deleted)
     }
 
     async fn delete_expired_clips(&self) -> Result<u64, ClipError> {
@@ -126,40 +187,55 @@ impl Housekeeping {
 /// Files named as this service names them that were last written long ago. Anything else in the folder is not ours.
 async fn old_files(folder: &Path, is_ours: fn(&str) -> bool) -> std::io::Result<Vec<String>> {
     let folder = folder.to_owned();
-    let look = move || {
-        let mut old = Vec::new();
-        let now = SystemTime::now();
-        for entry in std::fs::read_dir(&folder)? {
-            let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else {
-                continue;
-            };
-            let age = entry
-                .metadata()
-                .and_then(|metadata| metadata.modified())
-                .map(|time| now.duration_since(time));
-            if is_ours(&name) && matches!(age, Ok(Ok(age)) if age > ORPHAN_AGE) {
-                old.push(name);
-            }
-        }
-        Ok(old)
-    };
-    tokio::task::spawn_blocking(look)
+    tokio::task::spawn_blocking(move || files(&folder, is_ours, ORPHAN_AGE))
         .await
         .unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }
 
+/// Files named as this service names them that are at least this old.
+fn files(folder: &Path, is_ours: fn(&str) -> bool, age: Duration) -> std::io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let now = SystemTime::now();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        if !is_ours(&name) {
+            continue;
+        }
+        let is_old = || {
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            modified.is_ok_and(|time| now.duration_since(time).is_ok_and(|since| since > age))
+        };
+        if age.is_zero() || is_old() {
+            found.push(name);
+        }
+    }
+    Ok(found)
+}
+
 fn is_archive_file_name(name: &str) -> bool {
-    name.strip_suffix(".zip")
-        .is_some_and(|stem| id::is_valid(id::EXPORT, stem))
+    archive_id(name).is_some()
+}
+
+/// The id of the archive whose file has this name; `None` for a name that this service does not give.
+fn archive_id(name: &str) -> Option<&str> {
+    let stem = name.strip_suffix(".zip")?;
+    Some(stem).filter(|id| id::is_valid(id::EXPORT, id))
 }
 
 fn is_clip_file_name(name: &str) -> bool {
-    let Some((stem, "mp4" | "mov")) = name.rsplit_once('.') else {
-        return false;
+    clip_id(name).is_some()
+}
+
+/// The id of the clip whose file has this name; `None` for a name that this service does not give.
+fn clip_id(name: &str) -> Option<&str> {
+    let (stem, "mp4" | "mov") = name.rsplit_once('.')? else {
+        return None;
     };
-    stem.find(&format!("Z_{}", id::CLIP))
-        .is_some_and(|at| id::is_valid(id::CLIP, &stem[at + 2..]))
+    let at = stem.find(&format!("Z_{}", id::CLIP))?;
+    Some(&stem[at + 2..]).filter(|id| id::is_valid(id::CLIP, id))
 }
 
 fn log<E: std::fmt::Display>(what: &str, done: Result<u64, E>) {

@@ -1,7 +1,7 @@
 //! Backups from end to end: what is at a destination, what the ledger says, and what comes back.
 
 mod alerts;
-mod asking;
+pub mod asking;
 mod policies;
 mod remotes;
 mod resources;

@@ -19,6 +19,7 @@ mod footage;
 mod hostile;
 mod http;
 mod jobs;
+mod kills;
 mod recorder;
 mod secret_key;
 mod server;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{
-    Advice, AtFlags, Mode, OFlags, RenameFlags, fadvise, ioctl_ficlone, openat, renameat,
-    renameat_with, statat, unlinkat,
+    Advice, AtFlags, FlockOperation, Mode, OFlags, RenameFlags, fadvise, flock, ioctl_ficlone,
+    openat, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
@@ -282,6 +282,8 @@ impl Part {
         let name = unfinished_name(name)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = openat(&folder, name.as_str(), flags, Mode::from_raw_mode(0o644))?;
+        // The lock says that the file is being written. Where locks are not to be had, nobody sweeps either.
+        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
         Ok(Self {
             folder,
             name,
