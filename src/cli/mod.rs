@@ -16,6 +16,7 @@ mod clip_report;
 mod colour;
 mod connection;
 mod data_folder;
+mod database;
 mod delivery;
 mod description;
 mod doctor;
@@ -84,6 +85,8 @@ enum Command {
     Timeline(catalog::TimelineArgs),
     Exports(exports::ExportsArgs),
     Doctor(doctor::DoctorArgs),
+    #[command(subcommand)]
+    Database(database::DatabaseCommand),
     #[command(subcommand)]
     SecretKey(secret_key::SecretKeyCommand),
     /// List the variables of the environment: meaning, default, present value
@@ -159,6 +162,7 @@ async fn command(command: Command) -> Result<ExitCode, CliError> {
             exports::run(&settings, &args).await.map(done)
         }
         Command::Doctor(args) => doctor::run(&args).await.map(done),
+        Command::Database(command) => database::run(command).await.map(done),
         Command::SecretKey(command) => secret_key::run(command).await.map(done),
         Command::Settings { json } => variables::print(json).map(done),
     }

@@ -20,6 +20,8 @@ const POLL: Duration = Duration::from_secs(1);
 const RESCUE: Duration = Duration::from_secs(15);
 /// How often to forget old jobs.
 const FORGET: Duration = Duration::from_secs(600);
+/// Jobs forgotten in one transaction, so that no other writer waits long.
+const FORGOTTEN_AT_ONCE: u32 = 500;
 /// How far back each look at other processes' changes reaches, because a commit can become visible after a later one.
 const CHANGES_OVERLAP: TimeDelta = TimeDelta::seconds(3);
 
@@ -167,10 +169,23 @@ impl Runner {
     }
 
     async fn forget_old(&self) {
-        match self.shared.store.delete_expired_jobs(clock::now()).await {
-            Ok(0) => {}
-            Ok(forgotten) => info!(forgotten, "forgot old jobs"),
-            Err(error) => warn!(error = %Chain(&error), "forgetting old jobs failed"),
+        let mut forgotten = 0;
+        loop {
+            let expired = self
+                .shared
+                .store
+                .delete_expired_jobs(clock::now(), FORGOTTEN_AT_ONCE);
+            match expired.await {
+                Ok(0) => break,
+                Ok(count) => forgotten += count,
+                Err(error) => {
+                    warn!(error = %Chain(&error), "forgetting old jobs failed");
+                    break;
+                }
+            }
+        }
+        if forgotten > 0 {
+            info!(forgotten, "forgot old jobs");
         }
     }
 }

@@ -34,6 +34,8 @@ const OUTPUT_TAKEN: &str = "
     SELECT EXISTS (SELECT 1 FROM clips WHERE id = $1) OR EXISTS (SELECT 1 FROM archives WHERE id = $1)
         OR EXISTS (SELECT 1 FROM jobs WHERE id = $1 AND kind = 'BACKUP')
         OR EXISTS (SELECT 1 FROM jobs WHERE output_id = $1 AND state IN ('QUEUED', 'RUNNING', 'CANCELLING'))";
+const MADE_BEFORE: &str = "
+    SELECT EXISTS (SELECT 1 FROM jobs WHERE output_id = $1 AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED'))";
 const ID_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM jobs WHERE id = $1)";
 const LIVE_RUN: &str = "
     SELECT id FROM jobs
@@ -48,8 +50,9 @@ const CHANGED: &str = concat!(
     columns!(),
     " FROM jobs WHERE update_time_us > $1 ORDER BY update_time_us LIMIT 1000"
 );
-const DELETE_EXPIRED: &str =
-    "DELETE FROM jobs WHERE expire_time_us <= $1 AND end_time_us IS NOT NULL";
+const DELETE_EXPIRED: &str = "
+    DELETE FROM jobs WHERE id IN (
+        SELECT id FROM jobs WHERE expire_time_us <= $1 AND end_time_us IS NOT NULL LIMIT $2)";
 
 /// How writing a new job ended.
 #[derive(Clone, Debug)]
@@ -184,6 +187,14 @@ impl Store {
             .await?)
     }
 
+    /// Whether a job that has ended had this id for its output.
+    pub async fn is_output_of_ended_job(&self, output_id: &str) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar(MADE_BEFORE)
+            .bind(output_id)
+            .fetch_one(&self.readers)
+            .await?)
+    }
+
     /// The job with this id.
     pub async fn job(&self, id: &str) -> Result<Option<Job>, StoreError> {
         let row: Option<JobRow> = sqlx::query_as(GET)
@@ -305,10 +316,15 @@ impl Store {
         Ok(CancelledJob::Marked(marked))
     }
 
-    /// Forgets ended jobs whose time is over; how many.
-    pub async fn delete_expired_jobs(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+    /// Forgets ended jobs whose time is over, at most `limit`; how many.
+    pub async fn delete_expired_jobs(
+        &self,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
         Ok(sqlx::query(DELETE_EXPIRED)
             .bind(us(now))
+            .bind(limit)
             .execute(&self.writer)
             .await?
             .rows_affected())

@@ -7,6 +7,7 @@
 mod archives;
 mod attempts;
 mod cameras;
+mod care;
 mod clips;
 mod destination_rows;
 mod destinations;
@@ -34,12 +35,14 @@ use std::time::Duration;
 
 use sqlx::Connection as _;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 
 pub use archives::{ArchiveFilter, ArchiveTotals};
 pub use attempts::{Fence, Finish};
 pub use cameras::{CameraChange, CameraUpdate, DeletedCamera};
+pub use care::{CopyError, copy_database};
 pub use clips::ClipFilter;
 pub use destinations::{
     DeletedDestination, DestinationFilter, InsertedDestination, UpdatedDestination,
@@ -83,6 +86,10 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
+            // Room that deleted rows leave is given back by `Store::tend`; a database made before this has to be copied.
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            // A log that one long read made grow does not stay large.
+            .pragma("journal_size_limit", "67108864")
             // 2 MiB for each connection: what one of them has read stays in the memory of the system in any case.
             .pragma("cache_size", "-2048");
         let path = options.get_filename().to_path_buf();

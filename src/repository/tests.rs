@@ -10,6 +10,7 @@ use crate::domain::source::Source;
 use crate::domain::time::TimeRange;
 
 mod backup_sample;
+mod care;
 mod catalog;
 mod destinations;
 mod job_life;

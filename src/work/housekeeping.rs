@@ -18,6 +18,8 @@ use crate::repository::{Store, StoreError};
 use crate::transfer;
 
 const EVERY: Duration = Duration::from_secs(60);
+/// How often the database is tended.
+const TEND_EVERY: Duration = Duration::from_secs(3600);
 /// Rows handled in one go.
 const AT_ONCE: u32 = 500;
 /// A file without a row may be about to get one; after this long it will not.
@@ -93,12 +95,22 @@ impl Housekeeping {
     /// Runs until `cancel`.
     pub async fn run(self, mut inherited: Inherited, cancel: CancellationToken) {
         let mut ticks = tokio::time::interval(EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tends = tokio::time::interval(TEND_EVERY);
+        for ticks in [&mut ticks, &mut tends] {
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
+                _ = tends.tick() => self.tend().await,
                 _ = ticks.tick() => self.tidy(&mut inherited).await,
             }
+        }
+    }
+
+    async fn tend(&self) {
+        if let Err(error) = self.store.tend().await {
+            warn!(%error, "tending the database failed");
         }
     }
 
@@ -123,8 +135,8 @@ impl Housekeeping {
         Ok(deleted + archives.await?)
     }
 
-    /// Deletes those of `names` that no row will know. One whose job is live stays on the list: the job makes it anew, or
-    /// ends without it.
+    /// Deletes those of `names` whose jobs have ended without them. One whose job is live stays on the list: the job makes
+    /// it anew, or ends without it. One of which no job is known is not a matter of a crash.
     async fn delete_left(
         &self,
         names: &mut Vec<String>,
@@ -133,19 +145,18 @@ impl Housekeeping {
     ) -> Result<u64, TidyError> {
         let (mut at, mut deleted) = (0, 0);
         while let Some(name) = names.get(at) {
-            if self.store.is_clip_file(name).await? || self.store.is_archive_file(name).await? {
-                names.swap_remove(at);
-                continue;
-            }
-            if let Some(id) = id_of(name)
-                && self.store.is_output_taken(id).await?
-            {
+            let id = id_of(name).unwrap_or_default();
+            let is_known =
+                self.store.is_clip_file(name).await? || self.store.is_archive_file(name).await?;
+            if !is_known && self.store.is_output_taken(id).await? {
                 at += 1;
                 continue;
             }
-            remove_if_there(&folder.join(name))?;
+            if !is_known && self.store.is_output_of_ended_job(id).await? {
+                remove_if_there(&folder.join(name))?;
+                deleted += 1;
+            }
             names.swap_remove(at);
-            deleted += 1;
         }
         Ok(deleted)
     }

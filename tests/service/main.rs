@@ -9,6 +9,7 @@ mod archives;
 mod backups;
 mod catalog;
 mod clips;
+mod database;
 mod faults;
 #[path = "../support/footage.rs"]
 #[allow(
