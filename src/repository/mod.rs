@@ -86,8 +86,6 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
-            // Room that deleted rows leave is given back by `Store::tend`; a database made before this has to be copied.
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             // A log that one long read made grow does not stay large.
             .pragma("journal_size_limit", "67108864")
             // 2 MiB for each connection: what one of them has read stays in the memory of the system in any case.
@@ -105,7 +103,8 @@ impl Store {
             .before_acquire(|connection, _| {
                 Box::pin(async move { Ok(!connection.is_in_transaction()) })
             })
-            .connect_with(options.clone())
+            // Room that deleted rows leave is given back by `Store::tend`. Saying so writes to the file, which no reader may.
+            .connect_with(options.clone().auto_vacuum(SqliteAutoVacuum::Incremental))
             .await
             .map_err(cannot_open)?;
         MIGRATIONS

@@ -1,5 +1,6 @@
 //! Jobs from outside: what is told of them, waiting and repeating. Watching and ending have files of their own.
 
+mod crowds;
 mod ending;
 mod limits;
 mod watching;

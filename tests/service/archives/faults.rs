@@ -9,7 +9,7 @@ use super::asking::{
 use super::jobs::{packing, with_a_long_recording};
 use crate::footage::{epoch, ms};
 use crate::recorder::{CAMERA, heldar_name, import, lay, unfollowed};
-use crate::server::{Site, ended, files_in, notice_reason};
+use crate::server::{Site, ended, eventually, files_in, notice_reason};
 use crate::small_disk::SmallDisk;
 use crate::stand_in::{Gate, script};
 
@@ -135,6 +135,47 @@ async fn sources_that_are_deleted_while_a_job_runs_are_archived_whole() {
         assert!(entry(&zip, name) == copy, "{name}");
     }
     server.stop_with_archives(&site, &[&archive]);
+}
+
+#[tokio::test]
+async fn the_end_of_one_export_frees_nothing_that_another_reads() {
+    let mut site = unfollowed();
+    let mut gate = Gate::of(&mut site);
+    let paths = lay(&site, CAMERA, &thirty_seconds().record());
+    import(&site, &[]);
+    let copies: Vec<_> = paths
+        .iter()
+        .map(|path| std::fs::read(path).unwrap())
+        .collect();
+    let server = site.start().await;
+    let spec = proto::ArchiveSpec {
+        layout: proto::ArchiveLayout::SegmentsAndClips.into(),
+        ..all_of(CAMERA)
+    };
+    let slow = submit(&server, later(spec)).await;
+    gate.reached_by(1);
+    let held = server.holds_open(&site.recordings());
+    assert!(held >= paths.len(), "{held} held");
+    // It reads the same segments, needs no ffmpeg, and is done with them first.
+    let (_, quick) = make(&server, ask(all_of(CAMERA))).await;
+    assert_eq!(server.holds_open(&site.recordings()), held);
+    for path in &paths {
+        std::fs::remove_file(path).unwrap();
+    }
+    gate.open();
+    let archive = archive_of(&ended(&server, &slow).await);
+    assert_eq!(archive.faults, []);
+    for made in [&archive, &quick] {
+        let zip = site.archives().join(&made.file_name);
+        for (path, copy) in paths.iter().zip(&copies) {
+            let name = path.strip_prefix(site.recordings()).unwrap();
+            assert!(entry(&zip, name.to_str().unwrap()) == *copy, "{name:?}");
+        }
+    }
+    eventually("nothing is held any more", || {
+        server.holds_open(&site.recordings()) == 0
+    });
+    server.stop_with_archives(&site, &[&archive, &quick]);
 }
 
 #[tokio::test]
