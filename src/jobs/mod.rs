@@ -3,6 +3,7 @@
 //! `Jobs` is what the API calls; `runner` claims and runs; `hub` tells watchers. The states and who may change them
 //! are in `domain::job`; the fenced writes are in `repository::attempts`.
 
+mod admission;
 mod attempt;
 mod hub;
 mod runner;
@@ -25,6 +26,7 @@ use crate::domain::id;
 use crate::domain::job::{Job, JobKind, JobSpec, JobState, NewJob, RequestKey};
 use crate::repository::{CancelledJob, InsertedJob, JobFilter, Page, Store, StoreError};
 use crate::work::Work;
+use admission::Admission;
 use hub::Hub;
 
 pub use crate::domain::job::{PRIORITY_BACKGROUND, PRIORITY_INTERACTIVE};
@@ -135,6 +137,7 @@ pub struct Jobs {
 struct Shared {
     store: Store,
     hub: Hub,
+    admission: Admission,
     settings: JobSettings,
     /// This process, fresh at every start.
     owner: String,
@@ -153,6 +156,7 @@ impl Jobs {
             shared: Arc::new(Shared {
                 store,
                 hub: Hub::default(),
+                admission: Admission::default(),
                 settings,
                 owner: Uuid::now_v7().to_string(),
                 work_to_do: Notify::new(),
@@ -180,12 +184,9 @@ impl Jobs {
     /// Writes a job durably. The same request again gives the same job.
     pub async fn submit(&self, submission: Submission) -> Result<Arc<Job>, JobsError> {
         let new = self.new_job(submission)?;
-        let limit = self.shared.settings.queue_limit;
-        let inserted = self
-            .shared
-            .store
-            .insert_job(&new, limit, clock::now())
-            .await?;
+        let inserted = admission::admit(&self.shared, new.clone())
+            .await
+            .ok_or(JobsError::Draining)??;
         self.announced(inserted, &new)
     }
 

@@ -179,6 +179,51 @@ async fn a_job_that_runs_here_is_not_taken_for_that_of_a_dead_process() {
 }
 
 #[tokio::test]
+async fn calls_that_come_together_are_answered_each_for_itself() {
+    let stage = Stage::of(Deed::WaitForTheEnd, None).await;
+    let ask = |number: usize| {
+        let jobs = stage.jobs.clone();
+        let submission = Submission {
+            job_id: Some(format!("job_{number}")),
+            spec: stage.job.spec.clone(),
+            priority: PRIORITY_INTERACTIVE,
+            created_by: format!("caller {}", number % 3),
+            labels: BTreeMap::new(),
+            retry_of: String::new(),
+            // Each request comes twice.
+            request: Some(RequestKey {
+                request_id: format!("request {}", number / 2),
+                digest: "the same".to_owned(),
+            }),
+        };
+        tokio::spawn(async move { jobs.submit(submission).await })
+    };
+    let calls: Vec<_> = (0..200).map(ask).collect();
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(call.await.unwrap().unwrap());
+    }
+    for (number, pair) in answers.chunks(2).enumerate() {
+        assert_eq!(pair[0].id, pair[1].id, "a request made two jobs");
+        assert_eq!(pair[0].request_id, format!("request {number}"));
+        let stored = stage.store.job(&pair[0].id).await.unwrap();
+        assert_eq!(stored.unwrap().request_id, pair[0].request_id);
+    }
+    let taken = Submission {
+        job_id: Some(answers[0].id.clone()),
+        spec: stage.job.spec.clone(),
+        priority: PRIORITY_INTERACTIVE,
+        created_by: String::new(),
+        labels: BTreeMap::new(),
+        retry_of: String::new(),
+        request: None,
+    };
+    let refused = stage.jobs.submit(taken).await;
+    assert!(matches!(refused, Err(JobsError::IdTaken(_))), "{refused:?}");
+    stage.shut_down().await;
+}
+
+#[tokio::test]
 async fn what_is_asked_for_while_the_process_shuts_down_is_refused() {
     let stage = Stage::of(Deed::WaitForTheEnd, None).await;
     stage.begun().await;

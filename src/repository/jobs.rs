@@ -23,12 +23,13 @@ const BY_REQUEST: &str = concat!(
     columns!(),
     " FROM jobs WHERE request_id = $1"
 );
-/// What waits, and the turns that the one of a new job follows.
-const QUEUED: &str = "
-    SELECT (SELECT COUNT(*) FROM jobs WHERE state = 'QUEUED') AS of_all,
-        (SELECT COUNT(*) FROM jobs WHERE state = 'QUEUED' AND created_by = $1) AS of_caller,
-        (SELECT MAX(turn) FROM jobs WHERE kind = $2 AND priority = $3 AND epoch > 0) AS last_claimed,
-        (SELECT MAX(turn) FROM jobs WHERE created_by = $1 AND kind = $2 AND priority = $3) AS last_of_caller";
+const QUEUED: &str = "SELECT COUNT(*) FROM jobs WHERE state = 'QUEUED'";
+const QUEUED_OF_CALLER: &str =
+    "SELECT COUNT(*) FROM jobs WHERE state = 'QUEUED' AND created_by = $1";
+/// The turns that the one of a new job follows.
+const TURNS: &str = "
+    SELECT (SELECT MAX(turn) FROM jobs WHERE kind = $2 AND priority = $3 AND epoch > 0),
+        (SELECT MAX(turn) FROM jobs WHERE created_by = $1 AND kind = $2 AND priority = $3)";
 /// Archives and the jobs of backups take their ids from the same names.
 const OUTPUT_TAKEN: &str = "
     SELECT EXISTS (SELECT 1 FROM clips WHERE id = $1) OR EXISTS (SELECT 1 FROM archives WHERE id = $1)
@@ -141,14 +142,6 @@ struct RequestRow {
     job: JobRow,
 }
 
-#[derive(sqlx::FromRow)]
-struct QueuedRow {
-    of_all: i64,
-    of_caller: i64,
-    last_claimed: Option<i64>,
-    last_of_caller: Option<i64>,
-}
-
 impl Store {
     /// Writes a job, unless its request made one before, its id or its output's is taken, its policy runs already, or
     /// the queue has no room for it (`queue_limit`, see [`Waiting::has_room`]). Its policy, if any, remembers it as its last run.
@@ -159,10 +152,29 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<InsertedJob, StoreError> {
         let mut transaction = self.write().await?;
-        let inserted = write_job(&mut transaction, new, queue_limit, now).await?;
+        let mut queue = Queue::of(&mut transaction, queue_limit).await?;
+        let inserted = write_job(&mut transaction, new, &mut queue, now).await?;
         if matches!(inserted, InsertedJob::New(_)) {
             transaction.commit().await?;
         }
+        Ok(inserted)
+    }
+
+    /// Writes several jobs in one transaction, each as [`Store::insert_job`] would after those before it. When it fails,
+    /// none is written.
+    pub async fn insert_jobs(
+        &self,
+        news: &[NewJob],
+        queue_limit: u64,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<InsertedJob>, StoreError> {
+        let mut transaction = self.write().await?;
+        let mut queue = Queue::of(&mut transaction, queue_limit).await?;
+        let mut inserted = Vec::with_capacity(news.len());
+        for new in news {
+            inserted.push(write_job(&mut transaction, new, &mut queue, now).await?);
+        }
+        transaction.commit().await?;
         Ok(inserted)
     }
 
@@ -331,11 +343,50 @@ impl Store {
     }
 }
 
-/// Writes a job within a transaction, which is to be committed only when the job is new.
+/// How full the queue is, within a transaction.
+pub(super) struct Queue {
+    of_all: u64,
+    limit: u64,
+}
+
+impl Queue {
+    pub(super) async fn of(
+        connection: &mut SqliteConnection,
+        limit: u64,
+    ) -> Result<Self, StoreError> {
+        let queued: i64 = sqlx::query_scalar(QUEUED).fetch_one(connection).await?;
+        Ok(Self {
+            of_all: count("jobs", "", queued)?,
+            limit,
+        })
+    }
+
+    async fn has_room(
+        &self,
+        connection: &mut SqliteConnection,
+        created_by: &str,
+    ) -> Result<bool, StoreError> {
+        let mut waiting = Waiting {
+            of_all: self.of_all,
+            of_caller: 0,
+        };
+        // Only a queue that is nearly full asks whose jobs they are.
+        if self.of_all >= self.limit {
+            let queued: i64 = sqlx::query_scalar(QUEUED_OF_CALLER)
+                .bind(created_by)
+                .fetch_one(connection)
+                .await?;
+            waiting.of_caller = count("jobs", "", queued)?;
+        }
+        Ok(waiting.has_room(self.limit))
+    }
+}
+
+/// Writes a job within a transaction. One without a new job needs no commit.
 pub(super) async fn write_job(
     connection: &mut SqliteConnection,
     new: &NewJob,
-    queue_limit: u64,
+    queue: &mut Queue,
     now: DateTime<Utc>,
 ) -> Result<InsertedJob, StoreError> {
     if let Some(request) = &new.request {
@@ -373,19 +424,15 @@ pub(super) async fn write_job(
     {
         return Ok(InsertedJob::PolicyRunning { job_id });
     }
-    let queued: QueuedRow = sqlx::query_as(QUEUED)
+    if !queue.has_room(connection, &new.created_by).await? {
+        return Ok(InsertedJob::QueueFull(queue.of_all));
+    }
+    let (last_claimed, last_of_caller): (Option<i64>, Option<i64>) = sqlx::query_as(TURNS)
         .bind(&new.created_by)
         .bind(new.spec.kind().as_str())
         .bind(new.priority)
         .fetch_one(&mut *connection)
         .await?;
-    let waiting = Waiting {
-        of_all: count("jobs", &new.id, queued.of_all)?,
-        of_caller: count("jobs", &new.id, queued.of_caller)?,
-    };
-    if !waiting.has_room(queue_limit) {
-        return Ok(InsertedJob::QueueFull(waiting.of_all));
-    }
     let row: JobRow = sqlx::query_as(INSERT)
         .bind(&new.id)
         .bind(new.spec.kind().as_str())
@@ -410,9 +457,10 @@ pub(super) async fn write_job(
         .bind(us(now))
         .bind(policy_id)
         .bind(new.spec.destination_id())
-        .bind(turn(queued.last_claimed, queued.last_of_caller))
+        .bind(turn(last_claimed, last_of_caller))
         .fetch_one(&mut *connection)
         .await?;
+    queue.of_all += 1;
     if !policy_id.is_empty() {
         policies::note_run(connection, policy_id, &new.id, now).await?;
     }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{Sqlite, SqliteConnection};
 
 use super::error::{inconsistent, stored, to_json, us};
-use super::jobs::{InsertedJob, write_job};
+use super::jobs::{InsertedJob, Queue, write_job};
 use super::policy_rows::{PolicyRow, SELECT, TABLE, details};
 use super::{Page, Store, StoreError};
 use crate::domain::backup::policy::Policy;
@@ -358,7 +358,8 @@ impl Store {
         if !is_due {
             return Ok(None);
         }
-        let inserted = write_job(&mut transaction, new_job, queue_limit, now).await?;
+        let mut queue = Queue::of(&mut transaction, queue_limit).await?;
+        let inserted = write_job(&mut transaction, new_job, &mut queue, now).await?;
         if matches!(inserted, InsertedJob::New(_)) {
             sqlx::query(SET_NEXT_RUN)
                 .bind(policy_id)

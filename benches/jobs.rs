@@ -1,0 +1,234 @@
+//! How fast jobs go through the queue, and how soon those who watch hear of it. Run it with `make bench`.
+//!
+//! The first two parts run the queue in this process with work that does nothing, on a database of its own with a commit
+//! on the disk for every step; the last runs the server and counts streams over TCP. `make bench ARGS=quick` makes less
+//! of everything.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the harness starts the server, and the benchmark reads the clock as a watcher does"
+)]
+
+#[path = "../tests/support/footage.rs"]
+#[allow(dead_code, reason = "only the harness uses it here")]
+mod footage;
+#[path = "../tests/service/server.rs"]
+#[allow(dead_code, reason = "the tests use more of the harness")]
+mod server;
+#[path = "../tests/service/stand_in.rs"]
+#[allow(dead_code, reason = "only the gate is used here")]
+mod stand_in;
+#[path = "jobs/watchers.rs"]
+mod watchers;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use heldar_footage::domain::catalog::ImportSummary;
+use heldar_footage::domain::job::{JobKind, JobResult, JobSpec, PRIORITY_INTERACTIVE};
+use heldar_footage::domain::source::ImportSpec;
+use heldar_footage::jobs::{
+    JobChange, JobSettings, Jobs, KindLimits, Registry, Runner, Submission,
+};
+use heldar_footage::repository::Store;
+use heldar_footage::work::{Attempt, Done, Work, WorkError};
+use tempfile::TempDir;
+
+/// Callers who submit at the same time.
+const CALLERS: usize = 32;
+/// Jobs that run at the same time.
+const AT_ONCE: usize = 8;
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "quick");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(run(if quick { 10 } else { 1 }));
+}
+
+async fn run(part: usize) {
+    println!(
+        "Jobs that do nothing (SQLite, synchronous=FULL; {CALLERS} callers, {AT_ONCE} at once)"
+    );
+    queue(10_000 / part).await;
+    claims(5_000 / part).await;
+    println!("\nFrom a change to a watcher in the same process, 50 jobs started a second");
+    delays(500 / part.min(5)).await;
+    watchers::measure(100, 10_000 / part).await;
+}
+
+/// Work that is done at once.
+struct Nothing;
+
+impl Work for Nothing {
+    fn run(&self, _: Attempt) -> BoxFuture<'_, Result<Done, WorkError>> {
+        Box::pin(async {
+            Ok(Done {
+                result: JobResult::Import(ImportSummary::default()),
+                warnings: Vec::new(),
+            })
+        })
+    }
+}
+
+/// A queue on a database of its own.
+struct Queue {
+    jobs: Jobs,
+    store: Store,
+    _folder: TempDir,
+}
+
+impl Queue {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/bench.db", folder.path().display());
+        let store = Store::open(&url).await.unwrap();
+        let settings = JobSettings {
+            queue_limit: 1_000_000,
+            ..JobSettings::default()
+        };
+        Self {
+            jobs: Jobs::new(store.clone(), settings),
+            store,
+            _folder: folder,
+        }
+    }
+
+    fn start(&self) -> tokio::task::JoinHandle<()> {
+        let limits = KindLimits {
+            at_once: AT_ONCE,
+            deadline: None,
+        };
+        let registry = Registry::default().with(JobKind::Import, limits, Nothing);
+        tokio::spawn(Runner::new(&self.jobs, registry).run(Duration::from_secs(5)))
+    }
+
+    /// Submits `count` jobs of many callers at once; their ids, and how long each call took.
+    async fn submit(&self, count: usize) -> (Vec<String>, Vec<Duration>) {
+        futures::stream::iter(0..count)
+            .map(|number| async move {
+                let began = Instant::now();
+                let job = self.jobs.submit(submission(number)).await.unwrap();
+                (job.id.clone(), began.elapsed())
+            })
+            .buffer_unordered(CALLERS)
+            .unzip()
+            .await
+    }
+
+    async fn all_ended(&self, ids: &[String]) {
+        for id in ids {
+            let job = self.jobs.get(id).await.unwrap();
+            let ended = self.jobs.wait(job, Duration::from_secs(600)).await.unwrap();
+            assert!(ended.state.is_terminal());
+        }
+    }
+
+    async fn end(self, running: Option<tokio::task::JoinHandle<()>>) {
+        self.jobs.drain();
+        if let Some(running) = running {
+            running.await.unwrap();
+        }
+        self.store.close().await;
+    }
+}
+
+fn submission(number: usize) -> Submission {
+    Submission {
+        job_id: None,
+        spec: JobSpec::Import(ImportSpec {
+            source_id: "recordings".to_owned(),
+        }),
+        priority: PRIORITY_INTERACTIVE,
+        created_by: format!("caller {}", number % 7),
+        labels: BTreeMap::new(),
+        retry_of: String::new(),
+        request: None,
+    }
+}
+
+/// Jobs a second: only accepted, only finished, and both at the same time.
+async fn queue(count: usize) {
+    let queue = Queue::new().await;
+    let began = Instant::now();
+    let (ids, times) = queue.submit(count).await;
+    line("accepted, nothing runs", &times, began.elapsed());
+    let began = Instant::now();
+    let running = queue.start();
+    queue.all_ended(&ids).await;
+    rate("finished, nothing comes", count, began.elapsed());
+    queue.end(Some(running)).await;
+
+    let queue = Queue::new().await;
+    let running = queue.start();
+    let began = Instant::now();
+    let (ids, times) = queue.submit(count).await;
+    line("accepted while they run", &times, began.elapsed());
+    queue.all_ended(&ids).await;
+    rate("accepted and finished", count, began.elapsed());
+    queue.end(Some(running)).await;
+}
+
+/// What one claim takes, with as many jobs waiting.
+async fn claims(count: usize) {
+    let queue = Queue::new().await;
+    queue.submit(count).await;
+    let began = Instant::now();
+    let mut times = Vec::new();
+    for _ in 0..count {
+        let began = Instant::now();
+        let claimed = queue.store.claim_job(JobKind::Import, "bench", Utc::now());
+        claimed.await.unwrap().unwrap();
+        times.push(began.elapsed());
+    }
+    line("claimed", &times, began.elapsed());
+    queue.end(None).await;
+}
+
+/// How long after a job's end was written down its watcher has it.
+async fn delays(count: usize) {
+    let queue = Arc::new(Queue::new().await);
+    let running = queue.start();
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    let mut watching = tokio::task::JoinSet::new();
+    for number in 0..count {
+        pace.tick().await;
+        let queue = Arc::clone(&queue);
+        watching.spawn(async move {
+            let job = queue.jobs.submit(submission(number)).await.unwrap();
+            let mut watch = queue.jobs.watch(&job.id, 0).await.unwrap();
+            loop {
+                if let Some(JobChange::Job(job)) = watch.next().await.unwrap()
+                    && job.state.is_terminal()
+                {
+                    // Taken before the commit: the commit is in the delay.
+                    return (Utc::now() - job.update_time).to_std().unwrap_or_default();
+                }
+            }
+        });
+    }
+    let began = Instant::now();
+    let times = watching.join_all().await;
+    line("heard of the end", &times, began.elapsed());
+    let queue = Arc::into_inner(queue).expect("every watcher is done");
+    queue.end(Some(running)).await;
+}
+
+fn rate(name: &str, count: usize, wall: Duration) {
+    println!("{name:>26} {:>8.0}/s", count as f64 / wall.as_secs_f64());
+}
+
+fn line(name: &str, times: &[Duration], wall: Duration) {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    let at = |part: f64| sorted[((sorted.len() - 1) as f64 * part) as usize];
+    println!(
+        "{name:>26} {:>8.0}/s   p50 {:>7.2} ms   p99 {:>7.2} ms",
+        times.len() as f64 / wall.as_secs_f64(),
+        at(0.5).as_secs_f64() * 1000.0,
+        at(0.99).as_secs_f64() * 1000.0,
+    );
+}

@@ -1,0 +1,103 @@
+//! Writing new jobs: calls that come while one is being written share the next transaction, and with it the one wait for
+//! the disk that each of them would have had.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::Shared;
+use crate::clock;
+use crate::domain::job::NewJob;
+use crate::repository::{InsertedJob, StoreError};
+
+/// Jobs written in one transaction at most, so that no other writer waits long.
+const AT_ONCE: usize = 64;
+
+/// New jobs that wait to be written.
+#[derive(Default)]
+pub(super) struct Admission {
+    line: Mutex<Line>,
+}
+
+#[derive(Default)]
+struct Line {
+    waiting: Vec<Candidate>,
+    /// Whether a task writes what waits. It looks once more before it ends, under the same lock.
+    is_served: bool,
+}
+
+struct Candidate {
+    new: NewJob,
+    answer: oneshot::Sender<Result<InsertedJob, StoreError>>,
+}
+
+impl Admission {
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        // Nothing panics while it holds the lock.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_batch(&self) -> Vec<Candidate> {
+        let mut line = self.lock();
+        let count = line.waiting.len().min(AT_ONCE);
+        line.is_served = count > 0;
+        line.waiting.drain(..count).collect()
+    }
+}
+
+/// Writes a job, together with others that come at the same time; `None` when the process ends before that. Dropping the
+/// future does not take the job back.
+pub(super) async fn admit(
+    shared: &Arc<Shared>,
+    new: NewJob,
+) -> Option<Result<InsertedJob, StoreError>> {
+    let (answer, answered) = oneshot::channel();
+    let is_served = {
+        let mut line = shared.admission.lock();
+        line.waiting.push(Candidate { new, answer });
+        std::mem::replace(&mut line.is_served, true)
+    };
+    if !is_served {
+        // A task of its own: the caller that came first may go away while it writes the jobs of others.
+        tokio::spawn(serve(Arc::clone(shared)));
+    }
+    answered.await.ok()
+}
+
+async fn serve(shared: Arc<Shared>) {
+    loop {
+        let batch = shared.admission.next_batch();
+        if batch.is_empty() {
+            return;
+        }
+        write(&shared, batch).await;
+    }
+}
+
+async fn write(shared: &Shared, batch: Vec<Candidate>) {
+    let limit = shared.settings.queue_limit;
+    let (news, answers): (Vec<_>, Vec<_>) = batch
+        .into_iter()
+        .map(|candidate| (candidate.new, candidate.answer))
+        .unzip();
+    match shared.store.insert_jobs(&news, limit, clock::now()).await {
+        Ok(inserted) => {
+            for (answer, inserted) in answers.into_iter().zip(inserted) {
+                // Whoever asked may be gone; the job is written all the same.
+                let _ = answer.send(Ok(inserted));
+            }
+        }
+        // Nothing was written. What stopped one of them must not stop the others.
+        Err(_) if news.len() > 1 => {
+            for (new, answer) in news.iter().zip(answers) {
+                let inserted = shared.store.insert_job(new, limit, clock::now()).await;
+                let _ = answer.send(inserted);
+            }
+        }
+        Err(error) => {
+            if let Some(answer) = answers.into_iter().next() {
+                let _ = answer.send(Err(error));
+            }
+        }
+    }
+}
