@@ -210,9 +210,13 @@ async fn delays(count: usize) {
             }
         });
     }
-    let began = Instant::now();
     let times = watching.join_all().await;
-    line("heard of the end", &times, began.elapsed());
+    println!(
+        "{:>26} {:>10}   {}",
+        "heard of the end",
+        "",
+        middle_and_worst(&times)
+    );
     let queue = Arc::into_inner(queue).expect("every watcher is done");
     queue.end(Some(running)).await;
 }
@@ -222,13 +226,16 @@ fn rate(name: &str, count: usize, wall: Duration) {
 }
 
 fn line(name: &str, times: &[Duration], wall: Duration) {
+    let rate = times.len() as f64 / wall.as_secs_f64();
+    println!("{name:>26} {rate:>8.0}/s   {}", middle_and_worst(times));
+}
+
+fn middle_and_worst(times: &[Duration]) -> String {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
-    let at = |part: f64| sorted[((sorted.len() - 1) as f64 * part) as usize];
-    println!(
-        "{name:>26} {:>8.0}/s   p50 {:>7.2} ms   p99 {:>7.2} ms",
-        times.len() as f64 / wall.as_secs_f64(),
-        at(0.5).as_secs_f64() * 1000.0,
-        at(0.99).as_secs_f64() * 1000.0,
-    );
+    let at_ms = |part: f64| {
+        let time = sorted[((sorted.len() - 1) as f64 * part) as usize];
+        time.as_secs_f64() * 1000.0
+    };
+    format!("p50 {:>7.2} ms   p99 {:>7.2} ms", at_ms(0.5), at_ms(0.99))
 }
