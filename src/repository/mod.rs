@@ -35,8 +35,8 @@ use std::time::Duration;
 
 use sqlx::Connection as _;
 use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
 };
 
 pub use archives::{ArchiveFilter, ArchiveTotals};
@@ -96,6 +96,15 @@ impl Store {
             path: path.clone(),
             source,
         };
+        if std::fs::metadata(&path).map_or(true, |metadata| metadata.len() == 0) {
+            // Room that deleted rows leave is given back by `Store::tend`. A file takes this only while it holds nothing.
+            let new = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
+            let made = SqliteConnection::connect_with(&new).await;
+            made.map_err(cannot_open)?
+                .close()
+                .await
+                .map_err(cannot_open)?;
+        }
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             // SQLite ends a transaction by itself when the disk is full; sqlx then counts one that is no more, and
@@ -103,8 +112,7 @@ impl Store {
             .before_acquire(|connection, _| {
                 Box::pin(async move { Ok(!connection.is_in_transaction()) })
             })
-            // Room that deleted rows leave is given back by `Store::tend`. Saying so writes to the file, which no reader may.
-            .connect_with(options.clone().auto_vacuum(SqliteAutoVacuum::Incremental))
+            .connect_with(options.clone())
             .await
             .map_err(cannot_open)?;
         MIGRATIONS
