@@ -16,7 +16,7 @@ use crate::server::{PATIENCE, Server, becomes, seconds};
 
 /// A web server that hands on the body of each request.
 fn receiver() -> (String, Receiver<serde_json::Value>) {
-    receiver_that(&[])
+    receiver_that([])
 }
 
 /// What a web server does with a request instead of taking it.
@@ -29,11 +29,11 @@ enum Mood {
 }
 
 /// The same; the first requests meet these moods, and are handed on all the same.
-fn receiver_that(moods: &[Mood]) -> (String, Receiver<serde_json::Value>) {
+fn receiver_that<const COUNT: usize>(moods: [Mood; COUNT]) -> (String, Receiver<serde_json::Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let (sender, bodies) = channel();
-    let mut moods = moods.to_vec().into_iter();
+    let mut moods = moods.into_iter();
     std::thread::spawn(move || {
         let mut hanging = Vec::new();
         for connection in listener.incoming() {
@@ -143,7 +143,7 @@ async fn a_destination_that_is_paused_is_told_by_health_by_watches_and_by_the_we
 
 #[tokio::test]
 async fn a_webhook_that_hangs_or_refuses_delays_nothing_and_hears_of_it_again() {
-    let (url, bodies) = receiver_that(&[Mood::Refuses, Mood::Hangs]);
+    let (url, bodies) = receiver_that([Mood::Refuses, Mood::Hangs]);
     let site = site().with("HELDAR_BACKUP_WEBHOOK_URL", url);
     let server = site.start().await;
     let id = local_destination(&site, &server).await;
