@@ -29,7 +29,9 @@ enum Mood {
 }
 
 /// The same; the first requests meet these moods, and are handed on all the same.
-fn receiver_that<const COUNT: usize>(moods: [Mood; COUNT]) -> (String, Receiver<serde_json::Value>) {
+fn receiver_that<const COUNT: usize>(
+    moods: [Mood; COUNT],
+) -> (String, Receiver<serde_json::Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let (sender, bodies) = channel();
