@@ -67,11 +67,17 @@ impl Hub {
     /// Tells watchers about a state, unless it or a newer one was told already.
     pub(super) fn publish(&self, job: Arc<Job>) {
         let mut slots = self.lock();
-        if !slots.told.is_news(&job.id, job.revision) {
-            return;
-        }
-        if let Some(slot) = slots.live.get(&job.id) {
+        // A slot may be made from a job that was read before its end was told: what is no news is new to it.
+        if let Some(slot) = slots.live.get(&job.id)
+            && slot.borrow().revision < job.revision
+        {
             slot.send_replace(Arc::clone(&job));
+        }
+        if !slots.told.is_news(&job.id, job.revision) {
+            if job.state.is_terminal() {
+                slots.live.remove(&job.id);
+            }
+            return;
         }
         if job.state.is_terminal() {
             // Its watchers keep the last state; whoever comes later finds it in the database.

@@ -241,3 +241,16 @@ async fn what_is_asked_for_while_the_process_shuts_down_is_refused() {
     assert!(matches!(refused, Err(JobsError::Draining)), "{refused:?}");
     stage.shut_down().await;
 }
+
+#[tokio::test]
+async fn who_waits_for_a_job_that_ended_after_it_was_read_hears_of_the_end() {
+    let stage = Stage::of(Deed::WaitForTheEnd, Some(Duration::from_millis(50))).await;
+    stage.becomes(|job| job.state.is_terminal()).await;
+    // As a call has it that read the job a moment before its end.
+    let read_before = Arc::clone(&stage.job);
+    assert!(!read_before.state.is_terminal());
+    let waited = tokio::time::timeout(PATIENCE, stage.jobs.wait(read_before, 2 * PATIENCE));
+    let ended = waited.await.expect("the wait ends").unwrap();
+    assert_eq!(ended.state, JobState::Failed);
+    stage.shut_down().await;
+}
