@@ -62,7 +62,7 @@ async fn back_up(settings: &Settings, to: &Path) -> Result<u64, CliError> {
         .mode(0o600)
         .open(&part.0)
         .map_err(cannot_write)?;
-    copy_database(&settings.database_url, &part.0)
+    copy_database(settings.database_url.reveal(), &part.0)
         .await
         .map_err(|error| CliError::local("cannot back the database up", error))?;
     file.sync_all().map_err(cannot_write)?;

@@ -149,29 +149,34 @@ fn readable_folder(name: &'static str, path: &Path, found: String, variable: &st
 
 async fn database(settings: &Settings) -> Check {
     const NAME: &str = "database";
-    let path = settings.database_path();
-    if path.symlink_metadata().is_err() {
-        return Check::ok(
-            NAME,
-            format!("{}: none yet, it is made at start", shown(&path)),
-        );
-    }
-    let store = match Store::open(&settings.database_url).await {
-        Ok(store) => store,
-        Err(error) => {
-            let mend = "make the file and its folder writable for this user; a newer version's database needs that version";
-            return Check::fail(NAME, chain(&error), mend);
+    let url = &settings.database_url;
+    let (shown, mend) = match url.file() {
+        Some(path) if path.symlink_metadata().is_err() => {
+            let shown = shown(&path);
+            return Check::ok(NAME, format!("{shown}: none yet, it is made at start"));
         }
+        Some(path) => (
+            shown(&path),
+            "make the file and its folder writable for this user; a newer version's database needs that version",
+        ),
+        None => (
+            words::plain(&url.shown()),
+            "see that the server runs, and that the user of HELDAR_DATABASE_URL may log in and make tables in the database; \
+             a newer version's database needs that version",
+        ),
+    };
+    let store = match Store::open(url.reveal()).await {
+        Ok(store) => store,
+        Err(error) => return Check::fail(NAME, chain(&error), mend),
     };
     let integrity = store.check_integrity().await;
     store.close().await;
     match integrity {
-        Ok(answer) if answer == "ok" => {
-            Check::ok(NAME, format!("{}: up to date and sound", shown(&path)))
-        }
+        Ok(_) if store.is_shared() => Check::ok(NAME, format!("{shown}: up to date, answers")),
+        Ok(answer) if answer == "ok" => Check::ok(NAME, format!("{shown}: up to date and sound")),
         Ok(faults) => Check::fail(
             NAME,
-            format!("{} is damaged: {}", shown(&path), words::plain(&faults)),
+            format!("{shown} is damaged: {}", words::plain(&faults)),
             "stop the server, move the file away and import the recordings anew, or restore a copy of the file",
         ),
         Err(error) => Check::fail(
@@ -313,7 +318,10 @@ fn clock_check(settings: &Settings) -> Check {
     if now.timestamp() < EARLIEST_UNIX_S {
         return Check::fail(NAME, format!("{found}: the clock was never set"), MEND);
     }
-    let newest = written_last(&settings.database_path());
+    let newest = settings
+        .database_url
+        .file()
+        .and_then(|path| written_last(&path));
     let ahead = newest.and_then(|newest| newest.duration_since(SystemTime::from(now)).ok());
     match ahead.filter(|ahead| *ahead > CLOCK_TOLERANCE) {
         Some(ahead) => {

@@ -78,15 +78,14 @@ impl<'a> Line<'a> {
 /// # Errors
 /// [`CliError`] when there is no database, or it cannot be read.
 pub async fn run(settings: &Settings, args: &ExportsArgs) -> Result<(), CliError> {
-    let path = settings.database_path();
-    if !path.exists() {
+    if let Some(path) = settings.database_url.file().filter(|path| !path.exists()) {
         let shown = words::plain(&path.to_string_lossy());
         return Err(CliError::Usage(format!(
             "there is no database {shown}; name the server's data folder with --data-dir or HELDAR_DATA_DIR"
         )));
     }
     let unreadable = "the record of exports cannot be read";
-    let store = Store::open(&settings.database_url)
+    let store = Store::open(settings.database_url.reveal())
         .await
         .map_err(|error| CliError::local(unreadable, error))?;
     let records = store

@@ -58,8 +58,7 @@ async fn change(settings: &Settings) -> Result<(), CliError> {
     })?;
     let new = SecretKey::parse(&new_key()?)
         .map_err(|error| CliError::Usage(format!("the new key {error}")))?;
-    let path = settings.database_path();
-    if !path.exists() {
+    if let Some(path) = settings.database_url.file().filter(|path| !path.exists()) {
         let shown = words::plain(&path.to_string_lossy());
         return Err(CliError::Usage(format!(
             "there is no database {shown}; name the server's data folder with --data-dir or HELDAR_DATA_DIR"
@@ -69,7 +68,7 @@ async fn change(settings: &Settings) -> Result<(), CliError> {
     // A server that runs would go on with the old key.
     let _lock =
         lock_data_folder(&settings.data_dir).map_err(|error| CliError::local(unchanged, error))?;
-    let store = Store::open(&settings.database_url)
+    let store = Store::open(settings.database_url.reveal())
         .await
         .map_err(|error| CliError::local(unchanged, error))?;
     let resealed = store.reseal(&old, &new).await;

@@ -1,25 +1,28 @@
 //! Putting the service together: folders, database, jobs, followers, server; and taking it apart again.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::data_folder::{lock_data_folder, lock_path, make_folder, signer, write_owner};
-use super::followers::{follow_sources, import_of};
 use super::settings::Settings;
 use super::systemd;
 use heldar_footage::api::{ServeError, Server, Services};
 use heldar_footage::clock;
-use heldar_footage::domain::job::{Job, JobKind};
-use heldar_footage::domain::source::Source;
+use heldar_footage::domain::job::{Job, JobKind, JobSpec, LEASE};
+use heldar_footage::domain::source::{ImportSpec, Source};
 use heldar_footage::jobs::{
-    JobChange, JobSettings, Jobs, JobsError, KindLimits, Registry, RunDefaults, Runner, Scheduler,
+    JobChange, JobSettings, Jobs, JobsError, KindLimits, PRIORITY_BACKGROUND, Registry,
+    RunDefaults, Runner, Scheduler, Submission,
 };
 use heldar_footage::media::{self, Engine};
 use heldar_footage::packing::{KeyError, KnownKeysError};
@@ -30,17 +33,22 @@ use heldar_footage::work::backup::{
     AlertWatch, BackupSettings, BackupWork, RestoreWork, RunWork, Webhook, WebhookError,
 };
 use heldar_footage::work::clip::{ClipSettings, ClipWork};
-use heldar_footage::work::housekeeping::{Housekeeping, Inherited};
+use heldar_footage::work::follow::follow;
+use heldar_footage::work::housekeeping::{Housekeeping, Inherited, TidyError};
 use heldar_footage::work::import::ImportWork;
 use heldar_footage::work::intake::{Intake, RESTORES, SourceError};
 use heldar_footage::work::verify::VerifyWork;
 
+/// How often to look for sources that another command has added.
+const SOURCES_EVERY: Duration = Duration::from_secs(5);
 /// Imports at the same time: each reads from its own disk more often than not.
 const IMPORTS_AT_ONCE: usize = 2;
 /// How long an import that is told to stop may take.
 const IMPORT_GRACE: Duration = Duration::from_secs(5);
 /// What work that watches its own time gets beyond it, to say itself that it took too long.
 const ENDS_BY_ITSELF: Duration = Duration::from_secs(60);
+/// How long to hold on to one wait for a job; it is repeated.
+const WAIT: Duration = Duration::from_secs(60);
 
 /// Why the service cannot start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +83,8 @@ pub enum ServiceError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("cannot remove unfinished files of an earlier run")]
+    Unfinished(#[source] TidyError),
     #[error("archives cannot be signed")]
     SigningKey(#[from] KeyError),
     #[error("archives cannot be signed with the key that HELDAR_SIGNING_KEY names")]
@@ -101,8 +111,9 @@ impl Catalog {
     /// Opens the database of the settings, and makes it where it is missing.
     pub(super) async fn open(settings: &Settings) -> Result<Self, ServiceError> {
         make_folder(&settings.data_dir)?;
-        let store = Store::open(&settings.database_url)
+        let store = Store::open(settings.database_url.reveal())
             .await?
+            .with_lease(TimeDelta::from_std(settings.lease).unwrap_or(LEASE))
             .with_secret_key(settings.secret_key.clone());
         let jobs = Jobs::new(store.clone(), JobSettings::default());
         let intake = Arc::new(Intake::new(
@@ -372,11 +383,9 @@ impl Service {
             restore_folder: settings.backup.restore_dir.clone(),
         };
         let swept = housekeeping
-            .sweep_unfinished()
-            .map_err(|source| ServiceError::Sweep {
-                path: settings.clips_dir.clone(),
-                source,
-            })?;
+            .sweep_at_start()
+            .await
+            .map_err(ServiceError::Unfinished)?;
         let inherited = housekeeping
             .inherited()
             .map_err(|source| ServiceError::Sweep {
@@ -468,12 +477,14 @@ impl Service {
             served
         };
         let present = alerts.subscribe();
+        // What nodes on one database would only do twice, one of them does.
+        let jobs = &catalog.jobs;
         let reporting = async {
-            if let Some(webhook) = webhook {
-                webhook.run(present, draining.clone()).await;
+            if let Some(webhook) = &webhook {
+                let report = |over| webhook.run(present.clone(), over);
+                jobs.on_duty("report", draining.clone(), report).await;
             }
         };
-        let scheduling = schedule(&catalog.jobs, settings, draining.clone());
         let ended = CancellationToken::new();
         // The watchdog is told to the very end: stopping takes its time too.
         let working = async {
@@ -482,12 +493,14 @@ impl Service {
             drop(end);
             served
         };
+        let tidy = |over| housekeeping.run(inherited.clone(), over);
+        let follow = |over| follow_sources(&catalog, over);
         let (served, (), (), (), (), (), (), ()) = tokio::join!(
             working,
             systemd::keep_alive(&catalog.store, ended.clone()),
-            housekeeping.run(inherited, draining.clone()),
-            follow_sources(&catalog, draining.clone()),
-            scheduling,
+            jobs.on_duty("tidy", draining.clone(), tidy),
+            jobs.on_duty("follow", draining.clone(), follow),
+            schedule(jobs, settings, draining.clone()),
             alerts.run(draining.clone()),
             reporting,
             drain,
@@ -503,14 +516,101 @@ async fn schedule(jobs: &Jobs, settings: &Settings, stop: CancellationToken) {
         info!("the scheduler of backups is off (HELDAR_BACKUP_ENABLED)");
         return;
     }
-    let scheduler = Scheduler {
+    let scheduler = || Scheduler {
         jobs: jobs.clone(),
         every: settings.backup.scheduler_interval,
         defaults: RunDefaults {
             run_timeout: settings.backup.job_timeout,
         },
     };
-    scheduler.run(stop).await;
+    jobs.on_duty("schedule", stop, |over| scheduler().run(over))
+        .await;
+}
+
+/// Follows every source that is to be followed, also those that other commands add or end.
+async fn follow_sources(catalog: &Catalog, stop: CancellationToken) {
+    let mut followed: HashMap<String, (Source, CancellationToken)> = HashMap::new();
+    let mut followers = JoinSet::new();
+    let mut ticks = tokio::time::interval(SOURCES_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = ticks.tick() => {}
+            Some(_) = followers.join_next() => continue,
+        }
+        let present = match catalog.store.sources().await {
+            Ok(sources) => sources,
+            Err(error) => {
+                warn!(%error, "reading the sources failed");
+                continue;
+            }
+        };
+        let wanted: HashMap<_, _> = present
+            .into_iter()
+            .filter(|source| source.follow)
+            .map(|source| (source.id.clone(), source))
+            .collect();
+        followed.retain(|id, (source, cancel)| {
+            let same = wanted.get(id) == Some(source);
+            if !same {
+                cancel.cancel();
+            }
+            same
+        });
+        for (id, source) in wanted {
+            if followed.contains_key(&id) {
+                continue;
+            }
+            let rules = match catalog.intake.rules(&source) {
+                Ok(rules) => rules,
+                Err(error) => {
+                    warn!(source_id = id, %error, "a source cannot be followed");
+                    continue;
+                }
+            };
+            info!(source_id = id, root = %source.root.display(), layout = source.layout, "following a source");
+            let cancel = stop.child_token();
+            let jobs = catalog.jobs.clone();
+            let first_look = {
+                let id = id.clone();
+                move || import_once(jobs, id)
+            };
+            followers.spawn(follow(
+                Arc::clone(&catalog.intake),
+                rules,
+                first_look,
+                cancel.clone(),
+            ));
+            followed.insert(id, (source, cancel));
+        }
+    }
+    while followers.join_next().await.is_some() {}
+}
+
+/// Imports a source by a job, which anybody can watch, and waits for its end.
+async fn import_once(jobs: Jobs, source_id: String) {
+    let ended = async {
+        let mut job = jobs.submit(import_of(source_id.clone(), "serve")).await?;
+        while !job.state.is_terminal() && !jobs.draining().is_cancelled() {
+            job = jobs.wait(job, WAIT).await?;
+        }
+        Ok::<_, JobsError>(())
+    };
+    if let Err(error) = ended.await {
+        warn!(source_id, %error, "importing a source failed");
+    }
+}
+
+fn import_of(source_id: String, created_by: &str) -> Submission {
+    Submission {
+        job_id: None,
+        spec: JobSpec::Import(ImportSpec { source_id }),
+        priority: PRIORITY_BACKGROUND,
+        created_by: created_by.to_owned(),
+        labels: BTreeMap::new(),
+        retry_of: String::new(),
+        request: None,
+    }
 }
 
 fn sources(settings: &Settings) -> Result<Vec<Source>, ServiceError> {

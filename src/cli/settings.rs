@@ -3,17 +3,15 @@
 //! Every variable is looked at before anything is refused, so that one start names all that is wrong. What the
 //! variables mean for people stands in `variables`; sources have their own syntax, in `sources`.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use heldar_footage::repository::SecretKey;
-use percent_encoding::{AsciiSet, CONTROLS};
 
 use super::backup_settings::BackupSettings;
+use super::database_url::DatabaseUrl;
 use super::sources::{self, SourceSetting};
 use super::variables;
 
@@ -45,8 +43,10 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Folder of everything that the service keeps.
     pub data_dir: PathBuf,
-    /// `sqlite://` and the absolute path of the database file, percent-encoded.
-    pub database_url: String,
+    /// Where the database is.
+    pub database_url: DatabaseUrl,
+    /// How long a claim of a job holds unless it is renewed.
+    pub lease: Duration,
     /// Root of the source `recordings`.
     pub recordings_dir: PathBuf,
     /// Whether the recordings folder was named; if not, it is made where it is missing.
@@ -175,11 +175,6 @@ impl Settings {
             .clone()
             .unwrap_or_else(|| self.data_dir.join("signing_key"))
     }
-
-    /// The database's file.
-    pub fn database_path(&self) -> PathBuf {
-        percent_decoded(database_part(&self.database_url).unwrap_or_default())
-    }
 }
 
 pub(super) struct Reader<F> {
@@ -204,6 +199,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 })
             }),
             database_url: self.database_url(&data_dir),
+            lease: self.seconds("HELDAR_LEASE_S", 60, 2),
             sources: self.sources(&recordings_dir),
             recordings_dir,
             recordings_dir_given,
@@ -323,45 +319,16 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         }
     }
 
-    fn database_url(&mut self, data_dir: &Path) -> String {
+    fn database_url(&mut self, data_dir: &Path) -> DatabaseUrl {
         const NAME: &str = "HELDAR_DATABASE_URL";
-        let default = format!("sqlite://{}", percent_encoded(&data_dir.join("heldar.db")));
+        let default = DatabaseUrl::of_file(&data_dir.join("heldar.db"));
         let Some(url) = self.value(NAME) else {
             return default;
         };
-        let Some(path) = database_part(&url) else {
-            // The rest of the value may hold a password, so only the scheme is shown.
-            let scheme = url.split(':').next().unwrap_or_default().to_owned();
-            let known =
-                scheme.len() < url.len() && scheme.chars().all(|c| c.is_ascii_alphanumeric());
-            let shown = if known {
-                format!("`{scheme}:`")
-            } else {
-                "its value".to_owned()
-            };
-            self.refuse(
-                NAME,
-                format!("{shown} is not supported; write sqlite:// and the path of a file"),
-            );
-            return default;
-        };
-        let parameters = url
-            .split_once('?')
-            .map(|(_, parameters)| parameters)
-            .unwrap_or_default();
-        if path.is_empty() || path.contains(":memory:") || parameters.contains("mode=memory") {
-            self.refuse(
-                NAME,
-                "the database must be a file; write sqlite:// and its path",
-            );
-            return default;
-        }
-        let path = percent_encoded(&absolute(&percent_decoded(path)));
-        if parameters.is_empty() {
-            format!("sqlite://{path}")
-        } else {
-            format!("sqlite://{path}?{parameters}")
-        }
+        DatabaseUrl::parse(&url).unwrap_or_else(|reason| {
+            self.refuse(NAME, reason);
+            default
+        })
     }
 
     /// A key is refused without being shown.
@@ -423,25 +390,6 @@ fn is_origin(text: &str) -> bool {
                 byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']')
             })
     })
-}
-
-/// What stands between the scheme and the parameters of an SQLite URL.
-fn database_part(url: &str) -> Option<&str> {
-    let rest = url.strip_prefix("sqlite:")?;
-    let rest = rest.strip_prefix("//").unwrap_or(rest);
-    Some(rest.split_once('?').map_or(rest, |(path, _)| path))
-}
-
-/// The characters that would change the meaning of a path in an SQLite URL.
-const ENCODED: AsciiSet = CONTROLS.add(b'%').add(b'?').add(b'#');
-
-fn percent_encoded(path: &Path) -> String {
-    percent_encoding::percent_encode(path.as_os_str().as_encoded_bytes(), &ENCODED).to_string()
-}
-
-fn percent_decoded(text: &str) -> PathBuf {
-    let bytes = percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
-    PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// `path` made absolute by the present folder, without `.` steps. Links and `..` are left as they are.

@@ -29,7 +29,7 @@ fn without_variables_every_setting_has_its_default() {
     let data = absolute(Path::new("data"));
     assert_eq!(settings.listen.to_string(), "127.0.0.1:50051");
     assert_eq!(settings.data_dir, data);
-    assert_eq!(settings.database_path(), data.join("heldar.db"));
+    assert_eq!(settings.database_url.file(), Some(data.join("heldar.db")));
     assert_eq!(settings.recordings_dir, data.join("recordings"));
     assert!(!settings.recordings_dir_given);
     assert_eq!(settings.clips_dir, data.join("clips"));
@@ -69,12 +69,12 @@ fn the_folders_and_the_database_follow_the_data_folder() {
     let settings = read(&[("HELDAR_DATA_DIR", "/srv/100% sure?")]).unwrap();
     assert_eq!(settings.clips_dir, Path::new("/srv/100% sure?/clips"));
     assert_eq!(
-        settings.database_url,
+        settings.database_url.reveal(),
         "sqlite:///srv/100%25 sure%3F/heldar.db"
     );
     assert_eq!(
-        settings.database_path(),
-        Path::new("/srv/100% sure?/heldar.db")
+        settings.database_url.file().as_deref(),
+        Some(Path::new("/srv/100% sure?/heldar.db"))
     );
 }
 
@@ -87,8 +87,13 @@ fn relative_paths_are_made_absolute() {
     ])
     .unwrap();
     let here = std::env::current_dir().unwrap();
-    assert_eq!(settings.database_path(), here.join("other.db"));
-    assert!(settings.database_url.ends_with("/other.db?cache=private"));
+    assert_eq!(settings.database_url.file(), Some(here.join("other.db")));
+    assert!(
+        settings
+            .database_url
+            .reveal()
+            .ends_with("/other.db?cache=private")
+    );
     assert_eq!(settings.clips_dir, here.join("clips"));
     assert_eq!(settings.ffmpeg_bin, here.join("tools/ffmpeg"));
 }
@@ -97,7 +102,7 @@ fn relative_paths_are_made_absolute() {
 fn every_wrong_variable_is_named_at_once() {
     let wrong = wrong_names(&[
         ("HELDAR_LISTEN", "localhost"),
-        ("HELDAR_DATABASE_URL", "postgres://user:secret@host/db"),
+        ("HELDAR_DATABASE_URL", "mysql://user:secret@host/db"),
         ("HELDAR_MEDIA_JOB_CONCURRENCY", "0"),
         ("HELDAR_CLIP_RETENTION_HOURS", "-1"),
         ("HELDAR_CLIP_TIMEOUT_S", "4"),
@@ -153,8 +158,15 @@ fn every_wrong_variable_is_named_at_once() {
 
 #[test]
 fn a_refused_database_url_does_not_show_its_password() {
-    let error = read(&[("HELDAR_DATABASE_URL", "postgres://user:secret@host/db")]).unwrap_err();
+    let error = read(&[("HELDAR_DATABASE_URL", "mysql://user:secret@host/db")]).unwrap_err();
     assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+#[test]
+fn a_database_server_is_taken_and_its_password_is_in_no_debug_form() {
+    let settings = read(&[("HELDAR_DATABASE_URL", "postgres://user:canary@host/db")]).unwrap();
+    assert!(settings.database_url.reveal().contains("canary"));
+    assert!(!format!("{settings:?}").contains("canary"));
 }
 
 #[test]

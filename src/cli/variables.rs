@@ -36,7 +36,7 @@ const fn secret(name: &'static str, meaning: &'static str) -> Variable {
 }
 
 /// Every variable that this version reads.
-pub static ALL: [Variable; 38] = [
+pub static ALL: [Variable; 39] = [
     variable(
         "HELDAR_LISTEN",
         "127.0.0.1:50051",
@@ -50,7 +50,7 @@ pub static ALL: [Variable; 38] = [
     variable(
         "HELDAR_DATABASE_URL",
         "sqlite://<data>/heldar.db",
-        "the database: sqlite:// and the path of a file",
+        "the database: sqlite:// and the path of a file, or postgres://user:password@host/database, which several servers may share",
     ),
     variable(
         "HELDAR_RECORDINGS_DIR",
@@ -121,6 +121,11 @@ pub static ALL: [Variable; 38] = [
         "HELDAR_MEDIA_JOB_CONCURRENCY",
         "3",
         "jobs that run at the same time (1 to 256)",
+    ),
+    variable(
+        "HELDAR_LEASE_S",
+        "60",
+        "how long a job stays with a server that is not heard of any more, in seconds (2 to 86400); the same on all servers",
     ),
     variable("HELDAR_FFMPEG_BIN", "ffmpeg", "name or path of ffmpeg"),
     variable("HELDAR_FFPROBE_BIN", "ffprobe", "name or path of ffprobe"),

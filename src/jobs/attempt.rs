@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -13,16 +14,14 @@ use tracing::{Instrument as _, error, info, info_span, warn};
 use super::Shared;
 use super::runner::Chain;
 use crate::clock;
-use crate::domain::job::{Job, JobState, LEASE, Notice, Progress, Reason, backoff};
-use crate::repository::{Fence, Finish};
+use crate::domain::job::{Job, JobState, Notice, Progress, Reason, backoff};
+use crate::repository::{Fence, Finish, Hint};
 use crate::work::{Attempt, Done, Work, WorkError};
 
-const HEARTBEAT: Duration = Duration::from_secs(15);
-/// A worker that cannot renew its lease stops this long after it last could, well before another may take the job.
-const SILENCE: Duration = Duration::from_secs(45);
 /// Watchers hear of progress at most this often.
 const TELL: Duration = Duration::from_millis(250);
-/// The database hears of progress at most this often.
+/// The database hears of progress at most this often, unless somebody watches on another node: then it hears of it
+/// when watchers here do.
 const SAVE: Duration = Duration::from_secs(1);
 /// How often to try again to write the end of an attempt while the database is away.
 const END_RETRY: Duration = Duration::from_secs(1);
@@ -71,11 +70,13 @@ pub(super) async fn run(claim: Claim) {
             deadline,
             started: Instant::now(),
             renewed: Instant::now(),
+            lease: shared.store.lease().to_std().unwrap_or_default(),
             unsaved: false,
         };
         shared
             .hub
             .set_running(Arc::clone(&keeper.job), keeper.stop.clone());
+        shared.wires.announce(Hint::Changed);
         info!("job started");
         // A fault in the work of one job must not cost its place, nor leave the job to its lease.
         let working = AssertUnwindSafe(async { work.run(attempt).await }).catch_unwind();
@@ -131,6 +132,7 @@ struct Keeper {
     deadline: Option<Duration>,
     started: Instant,
     renewed: Instant,
+    lease: Duration,
     unsaved: bool,
 }
 
@@ -142,7 +144,8 @@ impl Keeper {
         interrupt: CancellationToken,
     ) -> Result<Done, WorkError> {
         tokio::pin!(work);
-        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        let beat = self.lease / 4;
+        let mut heartbeat = interval_at(Instant::now() + beat, beat);
         let mut tell = interval(TELL);
         let mut save = interval_at(Instant::now() + SAVE, SAVE);
         for ticks in [&mut heartbeat, &mut tell, &mut save] {
@@ -164,33 +167,61 @@ impl Keeper {
                     self.stop.cancel();
                     continue;
                 }
+                // Before silence: a process that was frozen asks once more, as nobody may have taken its job.
                 _ = heartbeat.tick() => Chore::Renew,
+                () = sleep_until(self.silent_at()), if self.ending != Ending::LeaseLost => {
+                    self.lose("the lease could not be renewed");
+                    continue;
+                }
                 _ = tell.tick() => {
                     self.tell();
-                    continue;
+                    if !self.is_watched_elsewhere() {
+                        continue;
+                    }
+                    Chore::Save
                 }
                 _ = save.tick() => Chore::Save,
             };
-            let done = async {
-                match chore {
-                    Chore::Renew => self.renew().await,
-                    Chore::Save => self.save().await,
+            let has_lost = self.ending == Ending::LeaseLost;
+            let silent_at = self.silent_at().max(Instant::now() + self.lease / 16);
+            let is_silent = {
+                let done = async {
+                    match chore {
+                        Chore::Renew => self.renew().await,
+                        Chore::Save => self.save().await,
+                    }
+                };
+                tokio::pin!(done);
+                // The work goes on meanwhile: it may hold the one connection that writes, for which the chore waits.
+                tokio::select! {
+                    biased;
+                    ended = &mut work => {
+                        done.await;
+                        return ended;
+                    }
+                    () = &mut done => false,
+                    () = sleep_until(silent_at), if !has_lost => true,
                 }
             };
-            tokio::pin!(done);
-            // The work goes on meanwhile: it may hold the one connection that writes, for which the chore waits.
-            tokio::select! {
-                biased;
-                ended = &mut work => {
-                    done.await;
-                    return ended;
-                }
-                () = &mut done => {}
+            if is_silent {
+                self.lose("the lease could not be renewed");
             }
         }
     }
 
+    /// When a worker that could not renew its lease stops: well before another may take the job. By a clock that nobody
+    /// sets.
+    fn silent_at(&self) -> Instant {
+        self.renewed + self.lease * 3 / 4
+    }
+
+    fn is_watched_elsewhere(&self) -> bool {
+        self.shared.wires.watched_elsewhere.load(Ordering::Relaxed)
+    }
+
     async fn renew(&mut self) {
+        // The lease runs from no later than this.
+        let asked = Instant::now();
         match self
             .shared
             .store
@@ -198,16 +229,12 @@ impl Keeper {
             .await
         {
             Ok(Some(state)) => {
-                self.renewed = Instant::now();
+                self.renewed = asked;
                 if state == JobState::Cancelling {
                     self.stop.cancel();
                 }
             }
             Ok(None) => self.lose("the job was given to another worker"),
-            Err(error) if self.renewed.elapsed() >= SILENCE => {
-                warn!(error = %Chain(&error), "renewing the lease failed");
-                self.lose("the lease could not be renewed");
-            }
             Err(error) => warn!(error = %Chain(&error), "renewing the lease failed"),
         }
     }
@@ -250,6 +277,9 @@ impl Keeper {
         match saved {
             Ok(Some(revision)) => {
                 self.unsaved = false;
+                if self.is_watched_elsewhere() {
+                    self.shared.wires.announce(Hint::Changed);
+                }
                 Arc::make_mut(&mut self.job).revision = revision.max(self.job.revision);
             }
             Ok(None) => self.lose("the job was given to another worker"),
@@ -318,15 +348,14 @@ impl Keeper {
                         "job ended"
                     );
                     self.shared.hub.publish(Arc::new(job));
+                    self.shared.wires.announce(Hint::Changed);
                     return;
                 }
                 Ok(None) => {
                     warn!("the job was given to another worker before its end could be written");
                     return;
                 }
-                Err(error)
-                    if self.renewed.elapsed() + END_RETRY >= LEASE.to_std().unwrap_or(SILENCE) =>
-                {
+                Err(error) if self.renewed.elapsed() + END_RETRY >= self.lease => {
                     error!(error = %Chain(&error), "the end of the job could not be written; another attempt follows");
                     return;
                 }

@@ -36,14 +36,17 @@ struct Told {
 impl Told {
     const GENERATION: usize = 4096;
 
-    /// Whether this revision is newer than what was told of the job, and notes it.
-    fn is_news(&mut self, id: &str, revision: u64) -> bool {
-        if self
-            .young
+    /// Whether this revision or a newer one was told.
+    fn has(&self, id: &str, revision: u64) -> bool {
+        self.young
             .get(id)
             .or_else(|| self.old.get(id))
             .is_some_and(|told| *told >= revision)
-        {
+    }
+
+    /// Whether this revision is newer than what was told of the job, and notes it.
+    fn is_news(&mut self, id: &str, revision: u64) -> bool {
+        if self.has(id, revision) {
             return false;
         }
         if self.young.len() >= Self::GENERATION {
@@ -141,7 +144,29 @@ impl Hub {
         self.lock().running.contains_key(id)
     }
 
-    /// Stops a job at once if this process runs it; otherwise its worker finds the mark with its next heartbeat.
+    /// Whether somebody here watches jobs that another process may run.
+    pub(super) fn is_watched(&self) -> bool {
+        let slots = self.lock();
+        self.changes.receiver_count() > 0
+            || slots
+                .live
+                .iter()
+                .any(|(id, slot)| slot.receiver_count() > 0 && !slots.running.contains_key(id))
+    }
+
+    /// Whether somebody here would be told of this state, which another process wrote. What this process runs, the hub
+    /// knows sooner and better than the database.
+    pub(super) fn is_news(&self, id: &str, revision: u64) -> bool {
+        let slots = self.lock();
+        let is_watched = self.changes.receiver_count() > 0
+            || slots
+                .live
+                .get(id)
+                .is_some_and(|slot| slot.receiver_count() > 0);
+        is_watched && !slots.running.contains_key(id) && !slots.told.has(id, revision)
+    }
+
+    /// Stops a job at once if this process runs it; otherwise its worker looks for the mark.
     pub(super) fn stop_running(&self, id: &str) {
         if let Some(stop) = self.lock().running.get(id) {
             stop.cancel();

@@ -6,6 +6,7 @@
 mod admission;
 mod attempt;
 mod hub;
+mod nodes;
 mod runner;
 mod scheduler;
 #[cfg(test)]
@@ -24,10 +25,11 @@ use uuid::Uuid;
 use crate::clock;
 use crate::domain::id;
 use crate::domain::job::{Job, JobKind, JobSpec, JobState, NewJob, RequestKey};
-use crate::repository::{CancelledJob, InsertedJob, JobFilter, Page, Store, StoreError};
+use crate::repository::{CancelledJob, Hint, InsertedJob, JobFilter, Page, Store, StoreError};
 use crate::work::Work;
 use admission::Admission;
 use hub::Hub;
+use nodes::Wires;
 
 pub use crate::domain::job::{PRIORITY_BACKGROUND, PRIORITY_INTERACTIVE};
 pub use runner::Runner;
@@ -143,9 +145,13 @@ struct Shared {
     owner: String,
     /// Woken when there may be something to claim.
     work_to_do: Notify,
+    /// Woken when somebody begins to watch.
+    watch_begun: Notify,
     /// Cancelled when no more work is to be taken on.
     draining: CancellationToken,
     watches: Arc<Semaphore>,
+    /// To and from other nodes.
+    wires: Wires,
 }
 
 impl Jobs {
@@ -160,8 +166,10 @@ impl Jobs {
                 settings,
                 owner: Uuid::now_v7().to_string(),
                 work_to_do: Notify::new(),
+                watch_begun: Notify::new(),
                 draining: CancellationToken::new(),
                 watches,
+                wires: Wires::default(),
             }),
         }
     }
@@ -217,6 +225,7 @@ impl Jobs {
                 let job = Arc::new(job);
                 shared.hub.publish(Arc::clone(&job));
                 shared.work_to_do.notify_one();
+                shared.wires.announce(Hint::Queued);
                 Ok(job)
             }
             InsertedJob::Existing(job) => Ok(self.newest(job)),
@@ -282,6 +291,7 @@ impl Jobs {
                 shared.hub.stop_running(id);
                 let job = self.newest(job);
                 shared.hub.publish(Arc::clone(&job));
+                shared.wires.announce(Hint::Changed);
                 Ok(job)
             }
             CancelledJob::Ended(job) => Err(JobsError::WrongState {
@@ -329,6 +339,7 @@ impl Jobs {
         }
         let id = job.id.clone();
         let mut changes = self.shared.hub.subscribe(job);
+        self.shared.watch_begun.notify_one();
         self.catch_up(&id).await?;
         let ended = async {
             while !changes.borrow_and_update().state.is_terminal() {

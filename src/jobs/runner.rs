@@ -1,6 +1,7 @@
 //! The running side: claims jobs as places are free, takes over those of dead workers, forgets old ones.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,14 +11,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::attempt::{self, Claim};
+use super::nodes::keep_wires;
 use super::{Jobs, Registry, Shared};
 use crate::clock;
-use crate::repository::StoreError;
+use crate::repository::{Hint, StoreError};
 
 /// How often to look for work that nobody announced: retries that have become due, jobs of other processes.
 const POLL: Duration = Duration::from_secs(1);
-/// How often to look for jobs whose worker is gone.
-const RESCUE: Duration = Duration::from_secs(15);
+/// How often to look at the jobs of other nodes while somebody here watches them and no hint comes.
+const LOOK: Duration = Duration::from_millis(400);
+/// How long this node counts as one where somebody watches.
+const WATCHING: TimeDelta = TimeDelta::seconds(15);
+/// Changes read in one go.
+const CHANGES_AT_ONCE: u32 = 1000;
 /// How often to forget old jobs.
 const FORGET: Duration = Duration::from_secs(600);
 /// Jobs forgotten in one transaction, so that no other writer waits long.
@@ -32,7 +38,12 @@ pub struct Runner {
     /// Told when running jobs must give up and go back to the queue.
     interrupt: CancellationToken,
     attempts: JoinSet<()>,
-    changes_seen: DateTime<Utc>,
+    /// Told when nothing more is to be said to other nodes.
+    wires_end: CancellationToken,
+    /// Up to when the changes of other processes are known; `None` while nobody here watches.
+    changes_seen: Option<DateTime<Utc>>,
+    /// When other nodes were last told that somebody watches here.
+    marked_watching: Option<Instant>,
 }
 
 impl Runner {
@@ -43,7 +54,9 @@ impl Runner {
             registry,
             interrupt: CancellationToken::new(),
             attempts: JoinSet::new(),
-            changes_seen: clock::now(),
+            wires_end: CancellationToken::new(),
+            changes_seen: None,
+            marked_watching: None,
         }
     }
 
@@ -59,6 +72,9 @@ impl Runner {
                 clock::now(),
             )
             .await?;
+        if !rescued.is_empty() {
+            self.shared.wires.announce(Hint::Queued);
+        }
         for job in rescued {
             warn!(
                 job_id = job.id,
@@ -74,9 +90,12 @@ impl Runner {
     /// Claims and runs until the jobs are drained; then gives running ones `grace` to end, and interrupts the rest.
     pub async fn run(mut self, grace: Duration) {
         let mut poll = tick(POLL);
-        let mut rescue = tick(RESCUE);
+        let mut look = tick(LOOK);
+        let mut rescue = tick(self.shared.store.lease().to_std().unwrap_or(POLL) / 4);
         let mut forget = tick(FORGET);
         let draining = self.shared.draining.clone();
+        let is_shared = self.shared.store.is_shared();
+        let wires = tokio::spawn(keep_wires(Arc::clone(&self.shared), self.wires_end.clone()));
         loop {
             tokio::select! {
                 biased;
@@ -86,10 +105,18 @@ impl Runner {
                     log_panic(ended);
                     self.claim_all().await;
                 }
+                () = self.shared.wires.told.notified() => self.heed_hints().await,
+                () = self.shared.watch_begun.notified() => self.note_watchers().await,
                 _ = poll.tick() => {
+                    self.note_watchers().await;
                     self.hear_of_other_processes().await;
+                    if is_shared {
+                        self.stop_cancelled().await;
+                        self.look_for_watchers().await;
+                    }
                     self.claim_all().await;
                 }
+                _ = look.tick(), if is_shared => self.hear_of_other_processes().await,
                 _ = rescue.tick() => {
                     // No process has the empty name, so this takes only what ran out of its lease.
                     if let Err(error) = self.take_over_from("").await {
@@ -101,6 +128,8 @@ impl Runner {
             }
         }
         self.wind_down(grace).await;
+        self.wires_end.cancel();
+        log_panic(wires.await);
     }
 
     async fn wind_down(&mut self, grace: Duration) {
@@ -147,24 +176,129 @@ impl Runner {
         }
     }
 
+    /// Looks at once where other nodes say that there is something to see.
+    async fn heed_hints(&mut self) {
+        let wires = &self.shared.wires;
+        let (queued, changed) = (
+            wires.has_heard(Hint::Queued),
+            wires.has_heard(Hint::Changed),
+        );
+        if wires.has_heard(Hint::Watched) {
+            self.look_for_watchers().await;
+        }
+        if queued || changed {
+            self.hear_of_other_processes().await;
+        }
+        if changed {
+            self.stop_cancelled().await;
+        }
+        if queued {
+            self.claim_all().await;
+        }
+    }
+
     /// Tells watchers here what other processes did to their jobs.
     async fn hear_of_other_processes(&mut self) {
-        match self
-            .shared
+        if !self.shared.hub.is_watched() {
+            // Whoever begins to watch reads the job after that, so that nothing before it is missed.
+            self.changes_seen = None;
+            return;
+        }
+        if let Err(error) = self.read_changes().await {
+            warn!(error = %Chain(&error), "reading changes of jobs failed");
+        }
+    }
+
+    async fn read_changes(&mut self) -> Result<(), StoreError> {
+        let (store, hub) = (&self.shared.store, &self.shared.hub);
+        let seen = match self.changes_seen {
+            Some(seen) => seen,
+            None => store.present(clock::now()).await?,
+        };
+        let mut newest = seen;
+        let (mut after, mut after_id) = (seen - CHANGES_OVERLAP, String::new());
+        loop {
+            let changes = store
+                .job_changes_after(after, &after_id, CHANGES_AT_ONCE)
+                .await?;
+            let is_last = changes.len() < CHANGES_AT_ONCE as usize;
+            if let Some(last) = changes.last() {
+                (after, after_id) = (last.time, last.id.clone());
+                newest = newest.max(last.time);
+            }
+            let news: Vec<String> = changes
+                .into_iter()
+                .filter(|change| hub.is_news(&change.id, change.revision))
+                .map(|change| change.id)
+                .collect();
+            for job in store.jobs_by_id(&news).await? {
+                hub.publish(Arc::new(job));
+            }
+            if is_last {
+                break;
+            }
+        }
+        self.changes_seen = Some(newest);
+        Ok(())
+    }
+
+    /// Lets the workers of other nodes know that somebody watches here, so that they write progress as often as it is
+    /// shown.
+    async fn note_watchers(&mut self) {
+        let renew = WATCHING.to_std().unwrap_or(POLL) / 3;
+        let is_marked = self
+            .marked_watching
+            .is_some_and(|marked| marked.elapsed() < renew);
+        let shared = &self.shared;
+        if !shared.store.is_shared() || is_marked || !shared.hub.is_watched() {
+            return;
+        }
+        match shared
             .store
-            .jobs_changed_after(self.changes_seen - CHANGES_OVERLAP)
+            .mark_watching(&shared.owner, WATCHING, clock::now())
             .await
         {
-            Ok(jobs) => {
-                for job in jobs {
-                    self.changes_seen = self.changes_seen.max(job.update_time);
-                    // What this process runs, the hub knows sooner and better than the database.
-                    if !self.shared.hub.is_running(&job.id) {
-                        self.shared.hub.publish(Arc::new(job));
-                    }
+            Ok(()) => {
+                if self
+                    .marked_watching
+                    .is_none_or(|marked| marked.elapsed() > 2 * renew)
+                {
+                    shared.wires.announce(Hint::Watched);
+                }
+                self.marked_watching = Some(Instant::now());
+            }
+            Err(error) => warn!(error = %Chain(&error), "telling other nodes of watchers failed"),
+        }
+    }
+
+    async fn look_for_watchers(&self) {
+        let shared = &self.shared;
+        let found = shared
+            .store
+            .is_watched_elsewhere(&shared.owner, clock::now());
+        match found.await {
+            Ok(watched) => shared
+                .wires
+                .watched_elsewhere
+                .store(watched, Ordering::Relaxed),
+            Err(error) => {
+                warn!(error = %Chain(&error), "looking for watchers on other nodes failed")
+            }
+        }
+    }
+
+    /// Stops jobs here that were cancelled on another node; their next heartbeat would do it later.
+    async fn stop_cancelled(&self) {
+        if self.attempts.is_empty() {
+            return;
+        }
+        match self.shared.store.jobs_to_stop(&self.shared.owner).await {
+            Ok(ids) => {
+                for id in ids {
+                    self.shared.hub.stop_running(&id);
                 }
             }
-            Err(error) => warn!(error = %Chain(&error), "reading changes of jobs failed"),
+            Err(error) => warn!(error = %Chain(&error), "looking for cancelled jobs failed"),
         }
     }
 

@@ -57,7 +57,7 @@ impl Scheduler {
 
     async fn start_due(&self) -> Result<(), JobsError> {
         let store = &self.jobs.shared.store;
-        let now = clock::now();
+        let now = store.present(clock::now()).await?;
         self.bring_forward(now).await?;
         for policy in store.due_policies(now, AT_ONCE).await? {
             let Some(due) = policy.status.next_run_time else {

@@ -234,6 +234,7 @@ impl Jobs {
         let draining = self.draining();
         let job = self.get(id).await?;
         let changes = self.shared.hub.subscribe(job);
+        self.shared.watch_begun.notify_one();
         self.catch_up(id).await?;
         let now = Instant::now();
         Ok(JobWatch {
@@ -257,6 +258,7 @@ impl Jobs {
         // Those that are present already are news to this reader.
         alerts.mark_changed();
         let changes = self.shared.hub.changes();
+        self.shared.watch_begun.notify_one();
         let snapshot = self.matching(&filter).await?;
         let now = Instant::now();
         Ok(JobsWatch {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{Sqlite, SqliteConnection};
 
+use super::database::Connection;
 use super::error::{count, inconsistent, json, stored, time, to_json, us};
 use super::segments::longest_segment_us;
+use super::statement::{Statement, sql};
 use super::{Page, Store, StoreError, exports};
 use crate::domain::archive::{Archive, ArchiveContent, ArchiveSegment, ExportAction, ExportRecord};
 use crate::domain::camera::CameraId;
@@ -24,7 +25,7 @@ const GET_BY_FILE: &str = "SELECT id, create_time_us, details FROM archives WHER
 const DELETE: &str = "DELETE FROM archives WHERE id = $1 AND create_time_us = $2";
 const EXPIRED: &str = "
     SELECT id, create_time_us, details FROM archives WHERE expire_time_us <= $1 ORDER BY expire_time_us LIMIT $2";
-const HELD_BYTES: &str = "SELECT COALESCE(SUM(size_bytes), 0) FROM archives";
+const HELD_BYTES: &str = "SELECT CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM archives";
 const FILES: &str = "SELECT COUNT(*) FROM archives WHERE file_name = $1";
 const CAMERA_NAMES: &str = "SELECT id, display_name FROM cameras ORDER BY id";
 
@@ -130,18 +131,18 @@ pub struct ArchiveFilter {
 impl Store {
     /// The archive with this id.
     pub async fn archive(&self, id: &str) -> Result<Option<Archive>, StoreError> {
-        let row: Option<ArchiveRow> = sqlx::query_as(GET)
+        let row: Option<ArchiveRow> = sql(GET)
             .bind(id)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut self.read().await?)
             .await?;
         row.map(Archive::try_from).transpose()
     }
 
     /// The archive whose file has this name.
     pub async fn archive_by_file(&self, file_name: &str) -> Result<Option<Archive>, StoreError> {
-        let row: Option<ArchiveRow> = sqlx::query_as(GET_BY_FILE)
+        let row: Option<ArchiveRow> = sql(GET_BY_FILE)
             .bind(file_name)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut self.read().await?)
             .await?;
         row.map(Archive::try_from).transpose()
     }
@@ -152,9 +153,7 @@ impl Store {
         filter: &ArchiveFilter,
         page: &Page,
     ) -> Result<(Vec<Archive>, Option<(i64, String)>), StoreError> {
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(
-            "SELECT id, create_time_us, details FROM archives WHERE 1 = 1",
-        );
+        let mut query = sql("SELECT id, create_time_us, details FROM archives WHERE 1 = 1");
         if !filter.camera_ids.is_empty() {
             query
                 .push(" AND EXISTS (SELECT 1 FROM archive_cameras WHERE archive_id = archives.id AND camera_id IN (SELECT value FROM json_each(")
@@ -177,7 +176,7 @@ impl Store {
         }
         super::jobs::push_labels(&mut query, &filter.labels);
         page.end(&mut query, "create_time_us");
-        let mut rows: Vec<ArchiveRow> = query.build_query_as().fetch_all(&self.readers).await?;
+        let mut rows: Vec<ArchiveRow> = query.fetch_all(&mut self.read().await?).await?;
         let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));
         let archives = rows
             .into_iter()
@@ -193,13 +192,13 @@ impl Store {
         archive: &Archive,
         record: &ExportRecord,
     ) -> Result<bool, StoreError> {
-        let mut transaction = self.write().await?;
-        let gone = sqlx::query(DELETE)
+        let mut transaction = self.database.begin().await?;
+        let gone = sql(DELETE)
             .bind(&archive.id)
             .bind(us(archive.create_time))
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
-        if gone.rows_affected() == 0 {
+        if gone == 0 {
             return Ok(false);
         }
         exports::write(&mut transaction, record).await?;
@@ -213,36 +212,33 @@ impl Store {
         now: DateTime<Utc>,
         limit: u32,
     ) -> Result<Vec<Archive>, StoreError> {
-        let rows: Vec<ArchiveRow> = sqlx::query_as(EXPIRED)
+        let rows: Vec<ArchiveRow> = sql(EXPIRED)
             .bind(us(now))
             .bind(i64::from(limit))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut self.read().await?)
             .await?;
         rows.into_iter().map(Archive::try_from).collect()
     }
 
     /// Bytes of all finished archives.
     pub async fn archived_bytes(&self) -> Result<u64, StoreError> {
-        let bytes: i64 = sqlx::query_scalar(HELD_BYTES)
-            .fetch_one(&self.readers)
-            .await?;
+        let bytes: i64 = sql(HELD_BYTES).fetch_value(&mut self.read().await?).await?;
         count("archives", "sum of sizes", bytes)
     }
 
     /// Whether a row knows this file of the archive folder.
     pub async fn is_archive_file(&self, file_name: &str) -> Result<bool, StoreError> {
-        let rows: i64 = sqlx::query_scalar(FILES)
+        let rows: i64 = sql(FILES)
             .bind(file_name)
-            .fetch_one(&self.readers)
+            .fetch_value(&mut self.read().await?)
             .await?;
         Ok(rows > 0)
     }
 
     /// Id and display name of every camera, in order of id.
     pub async fn camera_names(&self) -> Result<Vec<(CameraId, String)>, StoreError> {
-        let rows: Vec<(String, String)> = sqlx::query_as(CAMERA_NAMES)
-            .fetch_all(&self.readers)
-            .await?;
+        let rows: Vec<(String, String)> =
+            sql(CAMERA_NAMES).fetch_all(&mut self.read().await?).await?;
         rows.into_iter()
             .map(|(id, name)| {
                 CameraId::parse(&id)
@@ -258,17 +254,18 @@ impl Store {
         camera_id: &CameraId,
         content: &ArchiveContent,
     ) -> Result<ArchiveTotals, StoreError> {
-        let mut connection = self.readers.acquire().await?;
+        let mut connection = self.read().await?;
         let longest = longest_segment_us(&mut connection, camera_id.as_str())
             .await?
             .saturating_add(INEXACT_US);
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(
-            "SELECT COUNT(*), COALESCE(SUM(state = 'AVAILABLE'), 0), \
-             COALESCE(SUM(size_bytes) FILTER (WHERE state = 'AVAILABLE'), 0) FROM segments WHERE camera_id = ",
+        let mut query = sql(
+            "SELECT COUNT(*), COUNT(*) FILTER (WHERE state = 'AVAILABLE'), \
+             CAST(COALESCE(SUM(size_bytes) FILTER (WHERE state = 'AVAILABLE'), 0) AS BIGINT) \
+             FROM segments WHERE camera_id = ",
         );
         push_selection(&mut query, camera_id, content, longest);
         let (segments, available, bytes): (i64, i64, i64) =
-            query.build_query_as().fetch_one(&mut *connection).await?;
+            query.fetch_one(&mut connection).await?;
         let count = |value| count("segments", camera_id.as_str(), value);
         Ok(ArchiveTotals {
             segments: count(segments)?,
@@ -283,14 +280,14 @@ impl Store {
         camera_id: &CameraId,
         content: &ArchiveContent,
     ) -> Result<Series<ArchiveSegment>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
+        let mut connection = self.read().await?;
         let longest = longest_segment_us(&mut connection, camera_id.as_str())
             .await?
             .saturating_add(INEXACT_US);
         let mut found = Series::default();
         let mut last: Option<(i64, String)> = None;
         loop {
-            let mut query = sqlx::QueryBuilder::<Sqlite>::new(
+            let mut query = sql(
                 "SELECT id, source_id, path, start_us, end_us, start_accuracy_us, size_bytes, modified_us, video_codec, \
                  audio_codec, truncated, state, (SELECT json_group_array(incident_id) FROM evidence_locks \
                  WHERE segment_id = segments.id) AS locks FROM segments WHERE camera_id = ",
@@ -307,7 +304,7 @@ impl Store {
             query
                 .push(" ORDER BY start_us, id LIMIT ")
                 .push_bind(AT_ONCE);
-            let rows: Vec<SourceRow> = query.build_query_as().fetch_all(&mut *connection).await?;
+            let rows: Vec<SourceRow> = query.fetch_all(&mut connection).await?;
             let is_last = (rows.len() as i64) < AT_ONCE;
             last = rows.last().map(|row| (row.start_us, row.id.clone()));
             for row in rows {
@@ -323,7 +320,7 @@ impl Store {
 /// Adds the rest of a condition that begins with `camera_id = `: which segments of the camera belong to an archive of
 /// `content`.
 fn push_selection(
-    query: &mut sqlx::QueryBuilder<Sqlite>,
+    query: &mut Statement,
     camera_id: &CameraId,
     content: &ArchiveContent,
     longest_us: i64,
@@ -354,10 +351,10 @@ fn push_selection(
 
 /// Writes a finished archive, and that it was made.
 pub(super) async fn insert(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     archive: &Archive,
 ) -> Result<(), StoreError> {
-    sqlx::query(INSERT)
+    sql(INSERT)
         .bind(&archive.id)
         .bind(us(archive.create_time))
         .bind(archive.expire_time.map(us))
@@ -371,17 +368,17 @@ pub(super) async fn insert(
         .bind(&archive.job_id)
         .bind(to_json(&archive.labels))
         .bind(to_json(archive))
-        .execute(&mut *connection)
+        .execute(connection)
         .await?;
     let with_footage = archive
         .cameras
         .iter()
         .filter(|camera| camera.segment_count > 0);
     for camera in with_footage {
-        sqlx::query(INSERT_CAMERA)
+        sql(INSERT_CAMERA)
             .bind(&archive.id)
             .bind(camera.camera_id.as_str())
-            .execute(&mut *connection)
+            .execute(connection)
             .await?;
     }
     let record = ExportRecord::of(archive, ExportAction::Created, archive.create_time);

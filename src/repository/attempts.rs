@@ -1,55 +1,91 @@
 //! Attempts at jobs: claimed, kept alive, ended. Each write of a worker is fenced: it holds only while the row still has
 //! the worker's epoch and owner and has not ended.
 
-use chrono::{DateTime, Utc};
-use sqlx::SqliteConnection;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
+use super::database::Connection;
 use super::error::{inconsistent, stored, to_json, us};
 use super::job_rows::{JobRow, columns};
+use super::statement::sql;
 use super::{Store, StoreError, archives, clips, policies};
 use crate::domain::job::{
-    Job, JobEvent, JobKind, JobResult, JobSpec, JobState, LEASE, Life, Notice, Progress, Reason,
+    Job, JobEvent, JobKind, JobResult, JobSpec, JobState, Life, Notice, Progress, Reason,
 };
 
-pub(super) const CLAIM: &str = concat!(
-    "UPDATE jobs SET state = 'RUNNING', epoch = epoch + 1, attempt = attempt + 1, owner = $2, lease_until_us = $3, ",
-    "start_time_us = $4, update_time_us = $4, next_attempt_time_us = NULL, progress = NULL, revision = revision + 1 ",
-    "WHERE id = (SELECT id FROM jobs WHERE state = 'QUEUED' AND kind = $1 AND COALESCE(next_attempt_time_us, 0) <= $4 ",
-    // One run at a time sends to a destination.
-    "AND (kind <> 'BACKUP' OR NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.destination_id = jobs.destination_id ",
-    "AND other.kind = 'BACKUP' AND other.destination_id <> '' AND other.state IN ('RUNNING', 'CANCELLING'))) ",
-    "ORDER BY priority, turn, create_time_us, id LIMIT 1) RETURNING ",
-    columns!()
-);
+/// The claim of one job; `$lock` keeps two nodes from taking the same one without waiting for each other.
+macro_rules! claim {
+    ($lock:literal) => {
+        concat!(
+            "UPDATE jobs SET state = 'RUNNING', epoch = epoch + 1, attempt = attempt + 1, owner = $2, ",
+            "lease_until_us = $3, start_time_us = $4, update_time_us = $4, next_attempt_time_us = NULL, ",
+            "progress = NULL, revision = revision + 1 ",
+            "WHERE id = (SELECT id FROM jobs WHERE state = 'QUEUED' AND kind = $1 ",
+            "AND COALESCE(next_attempt_time_us, 0) <= $4 ",
+            // One run at a time sends to a destination.
+            "AND (kind <> 'BACKUP' OR NOT EXISTS (SELECT 1 FROM jobs AS other ",
+            "WHERE other.destination_id = jobs.destination_id AND other.kind = 'BACKUP' ",
+            "AND other.destination_id <> '' AND other.state IN ('RUNNING', 'CANCELLING'))) ",
+            "ORDER BY priority, turn, create_time_us, id LIMIT 1",
+            $lock,
+            ") RETURNING ",
+            columns!()
+        )
+    };
+}
+pub(super) const CLAIM: &str = claim!("");
+const CLAIM_POSTGRES: &str = claim!(" FOR UPDATE SKIP LOCKED");
 const RENEW: &str = "
     UPDATE jobs SET lease_until_us = $4
     WHERE id = $1 AND epoch = $2 AND owner = $3 AND state IN ('RUNNING', 'CANCELLING') RETURNING state";
 const SAVE_PROGRESS: &str = "
-    UPDATE jobs SET progress = $4, revision = MAX(revision + 1, $5), update_time_us = $6
+    UPDATE jobs SET progress = $4, revision = CASE WHEN revision < $5 THEN $5 ELSE revision + 1 END, update_time_us = $6
     WHERE id = $1 AND epoch = $2 AND owner = $3 AND state IN ('RUNNING', 'CANCELLING') RETURNING revision";
-const LOCK_ROW: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM jobs WHERE id = $1 AND epoch = $2 AND owner = $3 AND state IN ('RUNNING', 'CANCELLING')"
-);
+macro_rules! fenced_row {
+    ($lock:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM jobs WHERE id = $1 AND epoch = $2 AND owner = $3 AND state IN ('RUNNING', 'CANCELLING')",
+            $lock
+        )
+    };
+}
+const FENCED_ROW: &str = fenced_row!("");
+const FENCED_ROW_POSTGRES: &str = fenced_row!(" FOR UPDATE");
 const END: &str = concat!(
     "UPDATE jobs SET state = $2, progress = COALESCE($3, progress), result = $4, error = $5, warnings = $6, ",
     "end_time_us = $7, update_time_us = $7, expire_time_us = $8, owner = '', lease_until_us = 0, ",
     // What nobody claimed took no turn from its caller.
     "turn = CASE WHEN epoch = 0 THEN 0 ELSE turn END, ",
-    "revision = MAX(revision + 1, $9) WHERE id = $1 RETURNING ",
+    "revision = CASE WHEN revision < $9 THEN $9 ELSE revision + 1 END WHERE id = $1 RETURNING ",
     columns!()
 );
 const REQUEUE: &str = concat!(
     "UPDATE jobs SET state = 'QUEUED', owner = '', lease_until_us = 0, next_attempt_time_us = $2, ",
-    "attempt = $3, update_time_us = $4, revision = MAX(revision + 1, $5) WHERE id = $1 RETURNING ",
+    "attempt = $3, update_time_us = $4, revision = CASE WHEN revision < $5 THEN $5 ELSE revision + 1 END ",
+    "WHERE id = $1 RETURNING ",
     columns!()
 );
-const ORPHANS: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM jobs WHERE state IN ('RUNNING', 'CANCELLING') AND (lease_until_us < $1 OR owner = $2)"
-);
+macro_rules! orphans {
+    ($lock:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM jobs WHERE state IN ('RUNNING', 'CANCELLING') AND (lease_until_us < $1 OR owner = $2)",
+            $lock
+        )
+    };
+}
+const ORPHANS: &str = orphans!("");
+/// What is locked is just being ended by its worker, or rescued by another node.
+const ORPHANS_POSTGRES: &str = orphans!(" FOR UPDATE SKIP LOCKED");
+
+/// How long a worker waits for an answer when it renews its lease, so that it can try again before it has to stop.
+const RENEW_PATIENCE: Duration = Duration::from_secs(8);
+/// How often to claim again when another node just took the destination of the job that was to be claimed.
+const CLAIMS: u32 = 3;
 
 /// What entitles a worker to write about a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,14 +123,25 @@ impl Store {
         owner: &str,
         now: DateTime<Utc>,
     ) -> Result<Option<Job>, StoreError> {
-        let row: Option<JobRow> = sqlx::query_as(CLAIM)
-            .bind(kind.as_str())
-            .bind(owner)
-            .bind(us(now + LEASE))
-            .bind(us(now))
-            .fetch_optional(&self.writer)
-            .await?;
-        row.map(Job::try_from).transpose()
+        let mut connection = self.writer().await?;
+        let now = connection.present(now).await?;
+        for _ in 0..CLAIMS {
+            let claimed: Result<Option<JobRow>, StoreError> = sql(CLAIM)
+                .on_postgres(CLAIM_POSTGRES)
+                .bind(kind.as_str())
+                .bind(owner)
+                .bind(us(now + self.lease))
+                .bind(us(now))
+                .fetch_optional(&mut connection)
+                .await;
+            match claimed {
+                Ok(row) => return row.map(Job::try_from).transpose(),
+                // Two nodes saw the destination free; the index let one of them have it.
+                Err(error) if error.is_unique_violation() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     /// Extends the lease; the job's state, or `None` when the job is no longer this worker's.
@@ -103,12 +150,15 @@ impl Store {
         fence: &Fence,
         now: DateTime<Utc>,
     ) -> Result<Option<JobState>, StoreError> {
-        let state: Option<String> = sqlx::query_scalar(RENEW)
+        let mut connection = self.writer().await?;
+        connection.within(RENEW_PATIENCE);
+        let now = connection.present(now).await?;
+        let state: Option<String> = sql(RENEW)
             .bind(&fence.job_id)
             .bind(fence.epoch)
             .bind(&fence.owner)
-            .bind(us(now + LEASE))
-            .fetch_optional(&self.writer)
+            .bind(us(now + self.lease))
+            .fetch_optional_value(&mut connection)
             .await?;
         state
             .map(|name| {
@@ -126,14 +176,16 @@ impl Store {
         revision: u64,
         now: DateTime<Utc>,
     ) -> Result<Option<u64>, StoreError> {
-        let saved: Option<i64> = sqlx::query_scalar(SAVE_PROGRESS)
+        let mut connection = self.writer().await?;
+        let now = connection.present(now).await?;
+        let saved: Option<i64> = sql(SAVE_PROGRESS)
             .bind(&fence.job_id)
             .bind(fence.epoch)
             .bind(&fence.owner)
             .bind(to_json(progress))
             .bind(stored(revision))
             .bind(us(now))
-            .fetch_optional(&self.writer)
+            .fetch_optional_value(&mut connection)
             .await?;
         saved
             .map(|revision| super::error::count("jobs", &fence.job_id, revision))
@@ -150,12 +202,21 @@ impl Store {
         keep_until: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<Option<Job>, StoreError> {
-        let mut transaction = self.write().await?;
-        let row: Option<JobRow> = sqlx::query_as(LOCK_ROW)
+        let mut transaction = self.database.begin().await?;
+        let present = transaction.present(now).await?;
+        // What the caller reckoned from its own clock is meant from this one.
+        let ahead = now - present;
+        let (now, keep_until) = (present, keep_until - ahead);
+        let finish = match finish {
+            Finish::Retry(error, at) => Finish::Retry(error, at - ahead),
+            other => other,
+        };
+        let row: Option<JobRow> = sql(FENCED_ROW)
+            .on_postgres(FENCED_ROW_POSTGRES)
             .bind(&fence.job_id)
             .bind(fence.epoch)
             .bind(&fence.owner)
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut transaction)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let job: Job = row.try_into()?;
@@ -181,11 +242,14 @@ impl Store {
         keep_until: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<Vec<Job>, StoreError> {
-        let mut transaction = self.write().await?;
-        let rows: Vec<JobRow> = sqlx::query_as(ORPHANS)
+        let mut transaction = self.database.begin().await?;
+        let present = transaction.present(now).await?;
+        let (now, keep_until) = (present, keep_until - (now - present));
+        let rows: Vec<JobRow> = sql(ORPHANS)
+            .on_postgres(ORPHANS_POSTGRES)
             .bind(us(now))
             .bind(dead_owner)
-            .fetch_all(&mut *transaction)
+            .fetch_all(&mut transaction)
             .await?;
         let mut rescued = Vec::with_capacity(rows.len());
         for row in rows {
@@ -238,7 +302,7 @@ impl Outcome {
 }
 
 async fn end_attempt(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     job: &Job,
     finish: Finish,
     end: &End<'_>,
@@ -301,13 +365,13 @@ fn after(job: &Job, event: JobEvent) -> Result<Life, StoreError> {
 
 /// Puts a job back into the queue.
 async fn requeue(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     job: &Job,
     next: Life,
     at: Option<DateTime<Utc>>,
     end: &End<'_>,
 ) -> Result<Job, StoreError> {
-    let row: JobRow = sqlx::query_as(REQUEUE)
+    let row: JobRow = sql(REQUEUE)
         .bind(&job.id)
         .bind(at.map(us))
         .bind(i64::from(next.attempt))
@@ -319,7 +383,7 @@ async fn requeue(
 }
 
 pub(super) async fn write_end(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     job: &Job,
     state: JobState,
     outcome: Outcome,
@@ -331,7 +395,7 @@ pub(super) async fn write_end(
     {
         policies::note_overdue(connection, &spec.policy_id, due).await?;
     }
-    let row: JobRow = sqlx::query_as(END)
+    let row: JobRow = sql(END)
         .bind(&job.id)
         .bind(state.as_str())
         .bind(end.progress.map(to_json))

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Sqlite, SqliteConnection};
 
+use super::database::{Area, Connection};
 use super::error::{count, inconsistent, json, time, to_json, us};
+use super::statement::sql;
 use super::{Page, Store, StoreError};
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::Camera;
@@ -108,7 +109,7 @@ impl Store {
         change: CameraChange,
         now: DateTime<Utc>,
     ) -> Result<CameraUpdate, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Catalog).await?;
         ensure(&mut transaction, id, now).await?;
         let present = get(&mut transaction, id)
             .await?
@@ -120,12 +121,12 @@ impl Store {
             return Ok(CameraUpdate::Stale);
         }
         if change.display_name.is_some() || change.labels.is_some() {
-            sqlx::query(CHANGE)
+            sql(CHANGE)
                 .bind(id.as_str())
                 .bind(change.display_name.unwrap_or(present.display_name))
                 .bind(to_json(&change.labels.unwrap_or(present.labels)))
                 .bind(us(now))
-                .execute(&mut *transaction)
+                .execute(&mut transaction)
                 .await?;
         }
         let changed = get(&mut transaction, id)
@@ -137,7 +138,7 @@ impl Store {
 
     /// The camera with this id.
     pub async fn camera(&self, id: &CameraId) -> Result<Option<Camera>, StoreError> {
-        get(&mut *self.readers.acquire().await?, id).await
+        get(&mut self.read().await?, id).await
     }
 
     /// A page of cameras, the most recently created first, and where the next page begins.
@@ -145,10 +146,10 @@ impl Store {
         &self,
         page: &Page,
     ) -> Result<(Vec<Camera>, Option<(i64, String)>), StoreError> {
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(SELECT);
+        let mut query = sql(SELECT);
         query.push("WHERE 1 = 1");
         page.end(&mut query, "create_time_us");
-        let mut rows: Vec<CameraRow> = query.build_query_as().fetch_all(&self.readers).await?;
+        let mut rows: Vec<CameraRow> = query.fetch_all(&mut self.read().await?).await?;
         let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));
         Ok((
             rows.into_iter()
@@ -165,7 +166,7 @@ impl Store {
         force: bool,
         expected_revision: Option<u64>,
     ) -> Result<DeletedCamera, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Catalog).await?;
         let Some(camera) = get(&mut transaction, id).await? else {
             return Ok(DeletedCamera::NotFound);
         };
@@ -175,9 +176,9 @@ impl Store {
         if camera.segment_count > 0 && !force {
             return Ok(DeletedCamera::InUse(camera.segment_count));
         }
-        let locked: i64 = sqlx::query_scalar(COUNT_LOCKED)
+        let locked: i64 = sql(COUNT_LOCKED)
             .bind(id.as_str())
-            .fetch_one(&mut *transaction)
+            .fetch_value(&mut transaction)
             .await?;
         if locked > 0 {
             return Ok(DeletedCamera::Locked(count(TABLE, id.as_str(), locked)?));
@@ -187,9 +188,9 @@ impl Store {
             "DELETE FROM spans WHERE camera_id = $1",
             "DELETE FROM cameras WHERE id = $1",
         ] {
-            sqlx::query(statement)
+            sql(statement)
                 .bind(id.as_str())
-                .execute(&mut *transaction)
+                .execute(&mut transaction)
                 .await?;
         }
         transaction.commit().await?;
@@ -199,11 +200,11 @@ impl Store {
 
 /// Makes the camera where it is missing.
 pub(super) async fn ensure(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     id: &CameraId,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    sqlx::query(CREATE)
+    sql(CREATE)
         .bind(id.as_str())
         .bind(us(now))
         .execute(connection)
@@ -211,14 +212,10 @@ pub(super) async fn ensure(
     Ok(())
 }
 
-async fn get(
-    connection: &mut SqliteConnection,
-    id: &CameraId,
-) -> Result<Option<Camera>, StoreError> {
-    let row: Option<CameraRow> = sqlx::QueryBuilder::<Sqlite>::new(SELECT)
+async fn get(connection: &mut Connection, id: &CameraId) -> Result<Option<Camera>, StoreError> {
+    let row: Option<CameraRow> = sql(SELECT)
         .push("WHERE id = ")
         .push_bind(id.as_str())
-        .build_query_as()
         .fetch_optional(connection)
         .await?;
     row.map(Camera::try_from).transpose()

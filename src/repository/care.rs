@@ -6,6 +6,7 @@ use std::str::FromStr as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 
+use super::statement::sql;
 use super::{Store, StoreError};
 
 /// Free pages that are given back in one go: 16 MiB in pages of 4 KiB, so that no writer waits long.
@@ -75,10 +76,13 @@ async fn check(path: &Path) -> Result<(), CopyError> {
 
 impl Store {
     /// What a database wants from time to time: gives pages that deleted rows left back to the disk, some at a time, and
-    /// lets SQLite look anew at how its tables have grown.
+    /// lets SQLite look anew at how its tables have grown. PostgreSQL does both by itself.
     pub async fn tend(&self) -> Result<(), StoreError> {
+        if self.is_shared() {
+            return Ok(());
+        }
         for care in [GIVE_BACK, "PRAGMA optimize"] {
-            sqlx::query(care).execute(&self.writer).await?;
+            sql(care).execute(&mut self.writer().await?).await?;
         }
         Ok(())
     }

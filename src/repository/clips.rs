@@ -1,9 +1,10 @@
 //! Clips: one row per finished file.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Sqlite, SqliteConnection};
 
+use super::database::Connection;
 use super::error::{inconsistent, json, stored, to_json, us};
+use super::statement::sql;
 use super::{Page, Store, StoreError};
 use crate::domain::camera::CameraId;
 use crate::domain::clip::Clip;
@@ -53,18 +54,18 @@ pub struct ClipFilter {
 impl Store {
     /// The clip with this id.
     pub async fn clip(&self, id: &str) -> Result<Option<Clip>, StoreError> {
-        let row: Option<ClipRow> = sqlx::query_as(GET)
+        let row: Option<ClipRow> = sql(GET)
             .bind(id)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut self.read().await?)
             .await?;
         row.map(Clip::try_from).transpose()
     }
 
     /// The clip whose file has this name.
     pub async fn clip_by_file(&self, file_name: &str) -> Result<Option<Clip>, StoreError> {
-        let row: Option<ClipRow> = sqlx::query_as(GET_BY_FILE)
+        let row: Option<ClipRow> = sql(GET_BY_FILE)
             .bind(file_name)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut self.read().await?)
             .await?;
         row.map(Clip::try_from).transpose()
     }
@@ -75,9 +76,7 @@ impl Store {
         filter: &ClipFilter,
         page: &Page,
     ) -> Result<(Vec<Clip>, Option<(i64, String)>), StoreError> {
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(
-            "SELECT id, create_time_us, details FROM clips WHERE 1 = 1",
-        );
+        let mut query = sql("SELECT id, create_time_us, details FROM clips WHERE 1 = 1");
         if let Some(camera_id) = &filter.camera_id {
             query
                 .push(" AND camera_id = ")
@@ -92,7 +91,7 @@ impl Store {
                 .push_bind(us(before));
         }
         page.end(&mut query, "create_time_us");
-        let mut rows: Vec<ClipRow> = query.build_query_as().fetch_all(&self.readers).await?;
+        let mut rows: Vec<ClipRow> = query.fetch_all(&mut self.read().await?).await?;
         let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));
         Ok((
             rows.into_iter()
@@ -105,11 +104,10 @@ impl Store {
     /// Forgets a clip; whether it was there. Its file is the caller's to remove, afterwards: a row without a file is
     /// noticed, a file without a row is only swept.
     pub async fn delete_clip(&self, id: &str) -> Result<bool, StoreError> {
-        Ok(sqlx::query(DELETE)
+        Ok(sql(DELETE)
             .bind(id)
-            .execute(&self.writer)
+            .execute(&mut self.writer().await?)
             .await?
-            .rows_affected()
             > 0)
     }
 
@@ -119,30 +117,27 @@ impl Store {
         now: DateTime<Utc>,
         limit: u32,
     ) -> Result<Vec<Clip>, StoreError> {
-        let rows: Vec<ClipRow> = sqlx::query_as(EXPIRED)
+        let rows: Vec<ClipRow> = sql(EXPIRED)
             .bind(us(now))
             .bind(i64::from(limit))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut self.read().await?)
             .await?;
         rows.into_iter().map(Clip::try_from).collect()
     }
 
     /// Whether a row knows this file of the clips folder.
     pub async fn is_clip_file(&self, file_name: &str) -> Result<bool, StoreError> {
-        let rows: i64 = sqlx::query_scalar(FILES)
+        let rows: i64 = sql(FILES)
             .bind(file_name)
-            .fetch_one(&self.readers)
+            .fetch_value(&mut self.read().await?)
             .await?;
         Ok(rows > 0)
     }
 }
 
 /// Writes a finished clip.
-pub(super) async fn insert(
-    connection: &mut SqliteConnection,
-    clip: &Clip,
-) -> Result<(), StoreError> {
-    sqlx::query(INSERT)
+pub(super) async fn insert(connection: &mut Connection, clip: &Clip) -> Result<(), StoreError> {
+    sql(INSERT)
         .bind(&clip.id)
         .bind(clip.camera_id.as_str())
         .bind(us(clip.requested_window.start()))

@@ -3,11 +3,11 @@
 //! The settings of a row have [`MASK`] where a secret is sealed and nothing where there is none, so that a destination
 //! can be shown without the key.
 
-use sqlx::SqliteConnection;
-
 use super::StoreError;
+use super::database::Connection;
 use super::error::{count, inconsistent, json, time, to_json};
 use super::sealing::{SealError, SealedRow, SecretKey};
+use super::statement::sql;
 use crate::domain::backup::destination::{
     Destination, DestinationKind, DestinationSettings, DestinationStatus, MASK, Pause, PauseReason,
     Secret,
@@ -47,15 +47,14 @@ pub(super) struct DestinationRow {
 
 impl DestinationRow {
     pub(super) async fn get(
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         id: &str,
     ) -> Result<Option<Self>, StoreError> {
-        Ok(sqlx::QueryBuilder::<sqlx::Sqlite>::new(SELECT)
+        sql(SELECT)
             .push("WHERE id = ")
             .push_bind(id)
-            .build_query_as()
             .fetch_optional(connection)
-            .await?)
+            .await
     }
 
     /// The destination with its secrets in clear.

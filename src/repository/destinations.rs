@@ -4,13 +4,14 @@
 //! secret, and no key is needed. For work, its secrets are opened.
 
 use chrono::{DateTime, Utc};
-use sqlx::Sqlite;
 
+use super::database::Area;
 use super::destination_rows::{
     DestinationRow, SELECT, StoredSettings, TABLE, secrets_error, stored_settings,
 };
 use super::error::{inconsistent, stored, to_json, us};
 use super::sealing::{SealError, SealedRow, SecretKey};
+use super::statement::sql;
 use super::{Page, Store, StoreError};
 use crate::domain::backup::destination::{
     Destination, DestinationKind, DestinationSettings, HostKeyCheck, Pause,
@@ -111,13 +112,12 @@ impl Store {
             .map(|request| self.digest_of(new, request))
             .transpose()?
             .unwrap_or_default();
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Backups).await?;
         if let Some(request) = request {
-            let earlier: Option<DestinationRow> = sqlx::QueryBuilder::<Sqlite>::new(SELECT)
+            let earlier: Option<DestinationRow> = sql(SELECT)
                 .push("WHERE request_id = ")
                 .push_bind(&request.request_id)
-                .build_query_as()
-                .fetch_optional(&mut *transaction)
+                .fetch_optional(&mut transaction)
                 .await?;
             if let Some(earlier) = earlier {
                 let same = earlier.request_digest == digest;
@@ -137,7 +137,7 @@ impl Store {
         let StoredSettings {
             settings, sealed, ..
         } = stored_settings(new, None, self.secret_key.as_ref())?;
-        sqlx::query(INSERT)
+        sql(INSERT)
             .bind(&new.id)
             .bind(new.settings.kind().as_str())
             .bind(&new.display_name)
@@ -150,7 +150,7 @@ impl Store {
             .bind(us(new.create_time))
             .bind(request.map(|request| request.request_id.clone()))
             .bind(digest)
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         let written = present(DestinationRow::get(&mut transaction, &new.id).await?, new)?;
         transaction.commit().await?;
@@ -170,7 +170,7 @@ impl Store {
 
     /// The destination with this id, as it is shown.
     pub async fn destination(&self, id: &str) -> Result<Option<Destination>, StoreError> {
-        let row = DestinationRow::get(&mut *self.readers.acquire().await?, id).await?;
+        let row = DestinationRow::get(&mut self.read().await?, id).await?;
         row.map(Destination::try_from).transpose()
     }
 
@@ -182,7 +182,7 @@ impl Store {
         &self,
         id: &str,
     ) -> Result<Option<Destination>, StoreError> {
-        let row = DestinationRow::get(&mut *self.readers.acquire().await?, id).await?;
+        let row = DestinationRow::get(&mut self.read().await?, id).await?;
         row.map(|row| row.open(self.secret_key.as_ref()))
             .transpose()
     }
@@ -193,7 +193,7 @@ impl Store {
         filter: &DestinationFilter,
         page: &Page,
     ) -> Result<(Vec<Destination>, Option<(i64, String)>), StoreError> {
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(SELECT);
+        let mut query = sql(SELECT);
         query.push("WHERE 1 = 1");
         if let Some(kind) = filter.kind {
             query.push(" AND kind = ").push_bind(kind.as_str());
@@ -202,7 +202,7 @@ impl Store {
             query.push(" AND pause_reason IS NOT NULL");
         }
         page.end(&mut query, "create_time_us");
-        let mut rows: Vec<DestinationRow> = query.build_query_as().fetch_all(&self.readers).await?;
+        let mut rows: Vec<DestinationRow> = query.fetch_all(&mut self.read().await?).await?;
         let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));
         Ok((
             rows.into_iter()
@@ -222,7 +222,7 @@ impl Store {
         new: &Destination,
         now: DateTime<Utc>,
     ) -> Result<UpdatedDestination, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Backups).await?;
         let Some(row) = DestinationRow::get(&mut transaction, &new.id).await? else {
             return Ok(UpdatedDestination::NotFound);
         };
@@ -241,7 +241,7 @@ impl Store {
             self.secret_key.as_ref(),
         )?;
         let has_new_settings = after.has_new_secrets || after.settings != to_json(&before.settings);
-        sqlx::query(UPDATE)
+        sql(UPDATE)
             .bind(&new.id)
             .bind(&new.display_name)
             .bind(new.enabled)
@@ -251,12 +251,12 @@ impl Store {
             .bind(after.sealed)
             .bind(to_json(&new.labels))
             .bind(us(now))
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         if has_new_settings {
-            sqlx::query(END_PAUSE)
+            sql(END_PAUSE)
                 .bind(&new.id)
-                .execute(&mut *transaction)
+                .execute(&mut transaction)
                 .await?;
         }
         let written = present(DestinationRow::get(&mut transaction, &new.id).await?, new)?;
@@ -271,7 +271,7 @@ impl Store {
         id: &str,
         revision: Option<u64>,
     ) -> Result<DeletedDestination, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Backups).await?;
         let Some(row) = DestinationRow::get(&mut transaction, id).await? else {
             return Ok(DeletedDestination::NotFound);
         };
@@ -279,13 +279,13 @@ impl Store {
         if revision.is_some_and(|revision| revision != destination.revision) {
             return Ok(DeletedDestination::Stale);
         }
-        let policy_ids: Vec<String> = sqlx::query_scalar(USED_BY_POLICIES)
+        let policy_ids: Vec<String> = sql(USED_BY_POLICIES)
             .bind(id)
-            .fetch_all(&mut *transaction)
+            .fetch_values(&mut transaction)
             .await?;
-        let job_ids: Vec<String> = sqlx::query_scalar(USED_BY_JOBS)
+        let job_ids: Vec<String> = sql(USED_BY_JOBS)
             .bind(id)
-            .fetch_all(&mut *transaction)
+            .fetch_values(&mut transaction)
             .await?;
         if !policy_ids.is_empty() || !job_ids.is_empty() {
             return Ok(DeletedDestination::InUse {
@@ -294,10 +294,7 @@ impl Store {
             });
         }
         for statement in [DELETE_OBJECTS, DELETE] {
-            sqlx::query(statement)
-                .bind(id)
-                .execute(&mut *transaction)
-                .await?;
+            sql(statement).bind(id).execute(&mut transaction).await?;
         }
         transaction.commit().await?;
         Ok(DeletedDestination::Deleted)
@@ -310,22 +307,22 @@ impl Store {
         revision: u64,
         pause: &Pause,
     ) -> Result<bool, StoreError> {
-        let changed = sqlx::query(SET_PAUSE)
+        let changed = sql(SET_PAUSE)
             .bind(id)
             .bind(stored(revision))
             .bind(pause.reason.as_str())
             .bind(&pause.message)
             .bind(us(pause.start_time))
-            .execute(&self.writer)
+            .execute(&mut self.writer().await?)
             .await?;
-        Ok(changed.rows_affected() > 0)
+        Ok(changed > 0)
     }
 
     /// Ends the pause of a destination; nothing happens when there is none.
     pub async fn end_pause(&self, id: &str) -> Result<(), StoreError> {
-        sqlx::query(END_PAUSE)
+        sql(END_PAUSE)
             .bind(id)
-            .execute(&self.writer)
+            .execute(&mut self.writer().await?)
             .await?;
         Ok(())
     }
@@ -337,11 +334,11 @@ impl Store {
         time: DateTime<Utc>,
         free_bytes: Option<u64>,
     ) -> Result<(), StoreError> {
-        sqlx::query(NOTE_SUCCESS)
+        sql(NOTE_SUCCESS)
             .bind(id)
             .bind(us(time))
             .bind(free_bytes.map(stored))
-            .execute(&self.writer)
+            .execute(&mut self.writer().await?)
             .await?;
         Ok(())
     }
@@ -357,7 +354,7 @@ impl Store {
         let DestinationSettings::Sftp(seen_settings) = &seen.settings else {
             return Ok(false);
         };
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Backups).await?;
         let Some(row) = DestinationRow::get(&mut transaction, &seen.id).await? else {
             return Ok(false);
         };
@@ -372,11 +369,11 @@ impl Store {
             return Ok(false);
         }
         sftp.host_keys = host_keys.to_vec();
-        sqlx::query(SET_SETTINGS)
+        sql(SET_SETTINGS)
             .bind(&seen.id)
             .bind(to_json(&destination.settings))
             .bind(us(now))
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         transaction.commit().await?;
         Ok(true)
@@ -387,9 +384,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Secrets`] names the first destination whose secrets `old` does not open.
     pub async fn reseal(&self, old: &SecretKey, new: &SecretKey) -> Result<u64, StoreError> {
-        let mut transaction = self.write().await?;
-        let rows: Vec<(String, String, Vec<u8>)> =
-            sqlx::query_as(SEALED).fetch_all(&mut *transaction).await?;
+        let mut transaction = self.write(Area::Backups).await?;
+        let rows: Vec<(String, String, Vec<u8>)> = sql(SEALED).fetch_all(&mut transaction).await?;
         for (id, kind, sealed) in &rows {
             let row = SealedRow {
                 id,
@@ -402,10 +398,10 @@ impl Store {
                     &secrets.iter().map(String::as_str).collect::<Vec<_>>(),
                 )
             });
-            sqlx::query(SET_SEALED)
+            sql(SET_SEALED)
                 .bind(id)
                 .bind(resealed.map_err(|source| secrets_error(id, source))?)
-                .execute(&mut *transaction)
+                .execute(&mut transaction)
                 .await?;
         }
         transaction.commit().await?;

@@ -10,10 +10,19 @@ use super::sealing::SealError;
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum OpenError {
-    #[error("HELDAR_DATABASE_URL: only sqlite:// URLs are supported in this version")]
+    #[error("HELDAR_DATABASE_URL: only sqlite:// and postgres:// URLs are supported")]
     Unsupported,
     #[error("HELDAR_DATABASE_URL is not a SQLite URL")]
     Url { source: sqlx::Error },
+    #[error("HELDAR_DATABASE_URL is not a PostgreSQL URL")]
+    PostgresUrl,
+    #[error("cannot connect to the database {server}")]
+    Connect { server: String, source: sqlx::Error },
+    #[error("cannot bring the schema of {server} up to date")]
+    MigrateServer {
+        server: String,
+        source: sqlx::migrate::MigrateError,
+    },
     #[error("cannot make the database's folder {}", path.display())]
     Folder {
         path: PathBuf,
@@ -59,13 +68,25 @@ pub enum StoreError {
     },
 }
 
-/// SQLITE_FULL of SQLite's result codes.
-const SQLITE_FULL: &str = "13";
+/// SQLITE_FULL of SQLite's result codes, and disk_full of PostgreSQL's.
+const DISK_FULL: [&str; 2] = ["13", "53100"];
+
+impl StoreError {
+    /// Whether a unique index refused the statement.
+    pub(super) fn is_unique_violation(&self) -> bool {
+        let (Self::Full(error) | Self::Unavailable(error)) = self else {
+            return false;
+        };
+        error
+            .as_database_error()
+            .is_some_and(|error| error.is_unique_violation())
+    }
+}
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let code = error.as_database_error().and_then(|error| error.code());
-        if code.as_deref() == Some(SQLITE_FULL) {
+        if code.is_some_and(|code| DISK_FULL.contains(&&*code)) {
             Self::Full(error)
         } else {
             Self::Unavailable(error)

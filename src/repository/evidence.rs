@@ -1,9 +1,10 @@
 //! Evidence locks: durable holds on segments.
 
 use chrono::{DateTime, Utc};
-use sqlx::Sqlite;
 
+use super::database::Area;
 use super::error::{count, time, us};
+use super::statement::{Statement, sql};
 use super::{Store, StoreError};
 use crate::domain::camera::CameraId;
 use crate::domain::time::TimeRange;
@@ -38,7 +39,7 @@ impl Store {
         incident_id: &str,
         now: DateTime<Utc>,
     ) -> Result<LockChange, StoreError> {
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(
+        let mut query = sql(
             "INSERT INTO evidence_locks (segment_id, incident_id, camera_id, start_us, end_us, create_time_us) SELECT id, ",
         );
         query
@@ -57,8 +58,8 @@ impl Store {
         selection: &LockSelection,
         incident_id: Option<&str>,
     ) -> Result<LockChange, StoreError> {
-        let released = |start: &str| {
-            let mut query = sqlx::QueryBuilder::<Sqlite>::new(start);
+        let released = |start: &'static str| {
+            let mut query = sql(start);
             query.push(" FROM evidence_locks WHERE segment_id IN (SELECT id FROM segments");
             push_selection(&mut query, selection);
             query.push(")");
@@ -78,12 +79,12 @@ impl Store {
     /// Makes a change. `segments` counts those that it will concern; without it each row of the change is one.
     async fn change_locks(
         &self,
-        segments: Option<sqlx::QueryBuilder<Sqlite>>,
-        mut change: sqlx::QueryBuilder<Sqlite>,
+        segments: Option<Statement>,
+        mut change: Statement,
         selection: &LockSelection,
     ) -> Result<LockChange, StoreError> {
-        let mut transaction = self.write().await?;
-        let mut span = sqlx::QueryBuilder::<Sqlite>::new(
+        let mut transaction = self.write(Area::Catalog).await?;
+        let mut span = sql(
             "SELECT COUNT(*), MIN(start_us), MAX(end_us), MIN(camera_id), MAX(camera_id) FROM segments",
         );
         push_selection(&mut span, selection);
@@ -93,21 +94,12 @@ impl Store {
             Option<i64>,
             Option<String>,
             Option<String>,
-        ) = span.build_query_as().fetch_one(&mut *transaction).await?;
+        ) = span.fetch_one(&mut transaction).await?;
         let counted: Option<i64> = match segments {
-            Some(mut segments) => Some(
-                segments
-                    .build_query_scalar()
-                    .fetch_one(&mut *transaction)
-                    .await?,
-            ),
+            Some(mut segments) => Some(segments.fetch_value(&mut transaction).await?),
             None => None,
         };
-        let rows = change
-            .build()
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected();
+        let rows = change.execute(&mut transaction).await?;
         transaction.commit().await?;
         let span = match (first, last) {
             (Some(first), Some(last)) => {
@@ -127,7 +119,7 @@ impl Store {
     }
 }
 
-fn push_selection(query: &mut sqlx::QueryBuilder<Sqlite>, selection: &LockSelection) {
+fn push_selection(query: &mut Statement, selection: &LockSelection) {
     match selection {
         LockSelection::Window(camera_id, window) => {
             query

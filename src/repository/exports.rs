@@ -1,8 +1,8 @@
 //! The record of exports: who exported and who took what, and when. Rows are only ever added.
 
-use sqlx::{Sqlite, SqliteConnection};
-
+use super::database::Connection;
 use super::error::{count, inconsistent, stored, time, us};
+use super::statement::sql;
 use super::{Store, StoreError};
 use crate::domain::archive::{ExportAction, ExportRecord};
 
@@ -52,7 +52,7 @@ impl TryFrom<RecordRow> for ExportRecord {
 impl Store {
     /// Adds to the record of exports.
     pub async fn record_export(&self, record: &ExportRecord) -> Result<(), StoreError> {
-        let mut connection = self.writer.acquire().await?;
+        let mut connection = self.writer().await?;
         write(&mut connection, record).await
     }
 
@@ -63,8 +63,7 @@ impl Store {
         case_id: Option<&str>,
         limit: u32,
     ) -> Result<Vec<ExportRecord>, StoreError> {
-        let mut query =
-            sqlx::QueryBuilder::<Sqlite>::new("SELECT * FROM export_records WHERE 1 = 1");
+        let mut query = sql("SELECT * FROM export_records WHERE 1 = 1");
         if let Some(archive_id) = archive_id {
             query.push(" AND archive_id = ").push_bind(archive_id);
         }
@@ -74,17 +73,17 @@ impl Store {
         query
             .push(" ORDER BY id DESC LIMIT ")
             .push_bind(i64::from(limit));
-        let rows: Vec<RecordRow> = query.build_query_as().fetch_all(&self.readers).await?;
+        let rows: Vec<RecordRow> = query.fetch_all(&mut self.read().await?).await?;
         rows.into_iter().rev().map(ExportRecord::try_from).collect()
     }
 }
 
 /// Adds a line within a transaction.
 pub(super) async fn write(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     record: &ExportRecord,
 ) -> Result<(), StoreError> {
-    sqlx::query(WRITE)
+    sql(WRITE)
         .bind(us(record.time))
         .bind(record.action.as_str())
         .bind(&record.archive_id)

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Sqlite, SqliteConnection};
 
 use super::attempts::{End, Outcome, write_end};
-use super::error::{count, stored, to_json, us};
+use super::database::{Area, Connection};
+use super::error::{self, count, stored, to_json, us};
 use super::job_rows::{JobRow, columns};
+use super::statement::{Statement, sql};
 use super::{Page, Store, StoreError, policies};
 use crate::domain::camera::CameraId;
 use crate::domain::job::{Job, JobEvent, JobKind, JobState, NewJob, Waiting, turn};
@@ -42,15 +43,20 @@ const LIVE_RUN: &str = "
     SELECT id FROM jobs
     WHERE policy_id = $1 AND policy_id <> '' AND state IN ('QUEUED', 'RUNNING', 'CANCELLING')";
 const GET: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE id = $1");
+const GET_POSTGRES: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE id = $1 FOR UPDATE");
 const MARK_CANCELLING: &str = concat!(
-    "UPDATE jobs SET state = 'CANCELLING', update_time_us = $2, revision = MAX(revision + 1, $3) WHERE id = $1 RETURNING ",
+    "UPDATE jobs SET state = 'CANCELLING', update_time_us = $2, revision = CASE WHEN revision < $3 THEN $3 ELSE revision + 1 END WHERE id = $1 RETURNING ",
     columns!()
 );
-const CHANGED: &str = concat!(
+const CHANGED: &str = "
+    SELECT id, revision, update_time_us FROM jobs
+    WHERE update_time_us >= $1 AND (update_time_us, id) > ($1, $2) ORDER BY update_time_us, id LIMIT $3";
+const BY_IDS: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM jobs WHERE update_time_us > $1 ORDER BY update_time_us LIMIT 1000"
+    " FROM jobs WHERE id IN (SELECT value FROM json_each($1))"
 );
+const CANCELLED: &str = "SELECT id FROM jobs WHERE state = 'CANCELLING' AND owner = $1";
 const DELETE_EXPIRED: &str = "
     DELETE FROM jobs WHERE id IN (
         SELECT id FROM jobs WHERE expire_time_us <= $1 AND end_time_us IS NOT NULL LIMIT $2)";
@@ -75,6 +81,17 @@ pub enum InsertedJob {
     },
     /// This many jobs wait already.
     QueueFull(u64),
+}
+
+/// That a job has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobMark {
+    /// The job.
+    pub id: String,
+    /// Its revision.
+    pub revision: u64,
+    /// When it was changed.
+    pub time: DateTime<Utc>,
 }
 
 /// How a cancellation ended.
@@ -151,7 +168,7 @@ impl Store {
         queue_limit: u64,
         now: DateTime<Utc>,
     ) -> Result<InsertedJob, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Admission).await?;
         let mut queue = Queue::of(&mut transaction, queue_limit).await?;
         let inserted = write_job(&mut transaction, new, &mut queue, now).await?;
         if matches!(inserted, InsertedJob::New(_)) {
@@ -168,7 +185,7 @@ impl Store {
         queue_limit: u64,
         now: DateTime<Utc>,
     ) -> Result<Vec<InsertedJob>, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Admission).await?;
         let mut queue = Queue::of(&mut transaction, queue_limit).await?;
         let mut inserted = Vec::with_capacity(news.len());
         for new in news {
@@ -183,9 +200,9 @@ impl Store {
         &self,
         request_id: &str,
     ) -> Result<Option<(String, Job)>, StoreError> {
-        let row: Option<RequestRow> = sqlx::query_as(BY_REQUEST)
+        let row: Option<RequestRow> = sql(BY_REQUEST)
             .bind(request_id)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut self.read().await?)
             .await?;
         row.map(|row| Ok((row.request_digest, row.job.try_into()?)))
             .transpose()
@@ -193,25 +210,25 @@ impl Store {
 
     /// Whether a clip, an archive or a live job has this id for its output.
     pub async fn is_output_taken(&self, output_id: &str) -> Result<bool, StoreError> {
-        Ok(sqlx::query_scalar(OUTPUT_TAKEN)
+        sql(OUTPUT_TAKEN)
             .bind(output_id)
-            .fetch_one(&self.readers)
-            .await?)
+            .fetch_value(&mut self.read().await?)
+            .await
     }
 
     /// Whether a job that has ended had this id for its output.
     pub async fn is_output_of_ended_job(&self, output_id: &str) -> Result<bool, StoreError> {
-        Ok(sqlx::query_scalar(MADE_BEFORE)
+        sql(MADE_BEFORE)
             .bind(output_id)
-            .fetch_one(&self.readers)
-            .await?)
+            .fetch_value(&mut self.read().await?)
+            .await
     }
 
     /// The job with this id.
     pub async fn job(&self, id: &str) -> Result<Option<Job>, StoreError> {
-        let row: Option<JobRow> = sqlx::query_as(GET)
+        let row: Option<JobRow> = sql(GET)
             .bind(id)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut self.read().await?)
             .await?;
         row.map(Job::try_from).transpose()
     }
@@ -222,11 +239,7 @@ impl Store {
         filter: &JobFilter,
         page: &Page,
     ) -> Result<(Vec<Job>, Option<(i64, String)>), StoreError> {
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(concat!(
-            "SELECT ",
-            columns!(),
-            " FROM jobs WHERE 1 = 1"
-        ));
+        let mut query = sql(concat!("SELECT ", columns!(), " FROM jobs WHERE 1 = 1"));
         if !filter.kinds.is_empty() {
             let names: Vec<_> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
             query
@@ -257,7 +270,7 @@ impl Store {
         }
         push_labels(&mut query, &filter.labels);
         page.end(&mut query, "create_time_us");
-        let mut rows: Vec<JobRow> = query.build_query_as().fetch_all(&self.readers).await?;
+        let mut rows: Vec<JobRow> = query.fetch_all(&mut self.read().await?).await?;
         let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));
         Ok((
             rows.into_iter()
@@ -267,13 +280,49 @@ impl Store {
         ))
     }
 
-    /// Jobs changed after `time`, the earliest change first, at most 1000.
-    pub async fn jobs_changed_after(&self, time: DateTime<Utc>) -> Result<Vec<Job>, StoreError> {
-        let rows: Vec<JobRow> = sqlx::query_as(CHANGED)
+    /// That jobs were changed after `time`, or at that time with a greater id than `after_id`; the earliest change first,
+    /// at most `limit`.
+    pub async fn job_changes_after(
+        &self,
+        time: DateTime<Utc>,
+        after_id: &str,
+        limit: u32,
+    ) -> Result<Vec<JobMark>, StoreError> {
+        let rows: Vec<(String, i64, i64)> = sql(CHANGED)
             .bind(us(time))
-            .fetch_all(&self.readers)
+            .bind(after_id)
+            .bind(i64::from(limit))
+            .fetch_all(&mut self.read().await?)
+            .await?;
+        rows.into_iter()
+            .map(|(id, revision, time_us)| {
+                Ok(JobMark {
+                    revision: count("jobs", &id, revision)?,
+                    time: error::time("jobs", &id, time_us)?,
+                    id,
+                })
+            })
+            .collect()
+    }
+
+    /// The jobs with these ids; unknown ids are left out.
+    pub async fn jobs_by_id(&self, ids: &[String]) -> Result<Vec<Job>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<JobRow> = sql(BY_IDS)
+            .bind(to_json(&ids))
+            .fetch_all(&mut self.read().await?)
             .await?;
         rows.into_iter().map(Job::try_from).collect()
+    }
+
+    /// Jobs of this worker that were told to stop.
+    pub async fn jobs_to_stop(&self, owner: &str) -> Result<Vec<String>, StoreError> {
+        sql(CANCELLED)
+            .bind(owner)
+            .fetch_values(&mut self.read().await?)
+            .await
     }
 
     /// Asks a job to stop. `revision` is the newest one that watchers of the job have seen.
@@ -284,10 +333,13 @@ impl Store {
         keep_until: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<CancelledJob, StoreError> {
-        let mut transaction = self.write().await?;
-        let row: Option<JobRow> = sqlx::query_as(GET)
+        let mut transaction = self.database.begin().await?;
+        let present = transaction.present(now).await?;
+        let (now, keep_until) = (present, keep_until - (now - present));
+        let row: Option<JobRow> = sql(GET)
+            .on_postgres(GET_POSTGRES)
             .bind(id)
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut transaction)
             .await?;
         let Some(row) = row else {
             return Ok(CancelledJob::NotFound);
@@ -312,11 +364,11 @@ impl Store {
                 .await?
             }
             Some(state) if state != job.state => {
-                let row: JobRow = sqlx::query_as(MARK_CANCELLING)
+                let row: JobRow = sql(MARK_CANCELLING)
                     .bind(id)
                     .bind(us(now))
                     .bind(stored(revision + 1))
-                    .fetch_one(&mut *transaction)
+                    .fetch_one(&mut transaction)
                     .await?;
                 row.try_into()?
             }
@@ -334,12 +386,13 @@ impl Store {
         now: DateTime<Utc>,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        Ok(sqlx::query(DELETE_EXPIRED)
+        let mut connection = self.writer().await?;
+        let now = connection.present(now).await?;
+        sql(DELETE_EXPIRED)
             .bind(us(now))
-            .bind(limit)
-            .execute(&self.writer)
-            .await?
-            .rows_affected())
+            .bind(i64::from(limit))
+            .execute(&mut connection)
+            .await
     }
 }
 
@@ -350,11 +403,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) async fn of(
-        connection: &mut SqliteConnection,
-        limit: u64,
-    ) -> Result<Self, StoreError> {
-        let queued: i64 = sqlx::query_scalar(QUEUED).fetch_one(connection).await?;
+    pub(super) async fn of(connection: &mut Connection, limit: u64) -> Result<Self, StoreError> {
+        let queued: i64 = sql(QUEUED).fetch_value(connection).await?;
         Ok(Self {
             of_all: count("jobs", "", queued)?,
             limit,
@@ -363,7 +413,7 @@ impl Queue {
 
     async fn has_room(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         created_by: &str,
     ) -> Result<bool, StoreError> {
         let mut waiting = Waiting {
@@ -372,9 +422,9 @@ impl Queue {
         };
         // Only a queue that is nearly full asks whose jobs they are.
         if self.of_all >= self.limit {
-            let queued: i64 = sqlx::query_scalar(QUEUED_OF_CALLER)
+            let queued: i64 = sql(QUEUED_OF_CALLER)
                 .bind(created_by)
-                .fetch_one(connection)
+                .fetch_value(connection)
                 .await?;
             waiting.of_caller = count("jobs", "", queued)?;
         }
@@ -384,15 +434,15 @@ impl Queue {
 
 /// Writes a job within a transaction. One without a new job needs no commit.
 pub(super) async fn write_job(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     new: &NewJob,
     queue: &mut Queue,
     now: DateTime<Utc>,
 ) -> Result<InsertedJob, StoreError> {
     if let Some(request) = &new.request {
-        let earlier: Option<RequestRow> = sqlx::query_as(BY_REQUEST)
+        let earlier: Option<RequestRow> = sql(BY_REQUEST)
             .bind(&request.request_id)
-            .fetch_optional(&mut *connection)
+            .fetch_optional(connection)
             .await?;
         if let Some(earlier) = earlier {
             let same = earlier.request_digest == request.digest;
@@ -405,9 +455,9 @@ pub(super) async fn write_job(
     }
     let output_id = new.spec.output_id();
     if !output_id.is_empty()
-        && sqlx::query_scalar::<_, bool>(OUTPUT_TAKEN)
+        && sql(OUTPUT_TAKEN)
             .bind(output_id)
-            .fetch_one(&mut *connection)
+            .fetch_value(connection)
             .await?
     {
         return Ok(InsertedJob::OutputTaken);
@@ -417,9 +467,9 @@ pub(super) async fn write_job(
     }
     let policy_id = new.spec.policy_id();
     if !policy_id.is_empty()
-        && let Some(job_id) = sqlx::query_scalar(LIVE_RUN)
+        && let Some(job_id) = sql(LIVE_RUN)
             .bind(policy_id)
-            .fetch_optional(&mut *connection)
+            .fetch_optional_value(connection)
             .await?
     {
         return Ok(InsertedJob::PolicyRunning { job_id });
@@ -427,13 +477,14 @@ pub(super) async fn write_job(
     if !queue.has_room(connection, &new.created_by).await? {
         return Ok(InsertedJob::QueueFull(queue.of_all));
     }
-    let (last_claimed, last_of_caller): (Option<i64>, Option<i64>) = sqlx::query_as(TURNS)
+    let (last_claimed, last_of_caller): (Option<i64>, Option<i64>) = sql(TURNS)
         .bind(&new.created_by)
         .bind(new.spec.kind().as_str())
         .bind(new.priority)
-        .fetch_one(&mut *connection)
+        .fetch_one(connection)
         .await?;
-    let row: JobRow = sqlx::query_as(INSERT)
+    let now = connection.present(now).await?;
+    let row: JobRow = sql(INSERT)
         .bind(&new.id)
         .bind(new.spec.kind().as_str())
         .bind(new.priority)
@@ -458,7 +509,7 @@ pub(super) async fn write_job(
         .bind(policy_id)
         .bind(new.spec.destination_id())
         .bind(turn(last_claimed, last_of_caller))
-        .fetch_one(&mut *connection)
+        .fetch_one(connection)
         .await?;
     queue.of_all += 1;
     if !policy_id.is_empty() {
@@ -467,18 +518,14 @@ pub(super) async fn write_job(
     Ok(InsertedJob::New(row.try_into()?))
 }
 
-async fn is_id_taken(connection: &mut SqliteConnection, new: &NewJob) -> Result<bool, StoreError> {
+async fn is_id_taken(connection: &mut Connection, new: &NewJob) -> Result<bool, StoreError> {
     let taken = if new.spec.kind() == JobKind::Backup {
         [ID_TAKEN, OUTPUT_TAKEN].as_slice()
     } else {
         [ID_TAKEN].as_slice()
     };
     for query in taken {
-        if sqlx::query_scalar(*query)
-            .bind(&new.id)
-            .fetch_one(&mut *connection)
-            .await?
-        {
+        if sql(*query).bind(&new.id).fetch_value(connection).await? {
             return Ok(true);
         }
     }
@@ -486,10 +533,7 @@ async fn is_id_taken(connection: &mut SqliteConnection, new: &NewJob) -> Result<
 }
 
 /// Adds the condition that a row's `labels` hold all of `labels`.
-pub(super) fn push_labels(
-    query: &mut sqlx::QueryBuilder<Sqlite>,
-    labels: &BTreeMap<String, String>,
-) {
+pub(super) fn push_labels(query: &mut Statement, labels: &BTreeMap<String, String>) {
     for (key, value) in labels {
         query
             .push(" AND EXISTS (SELECT 1 FROM json_each(labels) AS label WHERE label.key = ")

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::SqliteConnection;
-
+use super::database::{Area, Connection};
 use super::error::{count, duration_us, inconsistent, stored, to_json, us};
 use super::objects::TABLE;
+use super::statement::sql;
 use super::{Store, StoreError};
 use crate::domain::backup::object::{BackupObject, ObjectState};
 use crate::domain::catalog::NewSegment;
@@ -23,9 +23,9 @@ const SIZE: &str =
     "SELECT size_bytes FROM backup_objects WHERE destination_id = $1 AND segment_id = $2";
 const COUNT: &str = "
     UPDATE destinations SET object_count = object_count + $2, stored_bytes = stored_bytes + $3,
-        longest_object_us = MAX(longest_object_us, $4) WHERE id = $1";
+        longest_object_us = CASE WHEN longest_object_us < $4 THEN $4 ELSE longest_object_us END WHERE id = $1";
 const SELECTED: &str = "
-    SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM backup_objects
+    SELECT COUNT(*), CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM backup_objects
     WHERE destination_id = $1 AND segment_id IN (SELECT value FROM json_each($2))";
 const NOTE_REMOVED: &str = "
     INSERT INTO removed_footage (policy_id, camera_id, removed_until_us)
@@ -52,7 +52,7 @@ const MOVE: &str = "
     WHERE destination_id IN (SELECT id FROM destinations) AND segment_id = $1 AND size_bytes = $5
         AND source_modified_us = $6";
 const LENGTHEN: &str = "
-    UPDATE destinations SET longest_object_us = MAX(longest_object_us, $2)
+    UPDATE destinations SET longest_object_us = CASE WHEN longest_object_us < $2 THEN $2 ELSE longest_object_us END
     WHERE id IN (SELECT destination_id FROM backup_objects
         WHERE destination_id IN (SELECT id FROM destinations) AND segment_id = $1)";
 
@@ -84,13 +84,13 @@ impl Store {
         objects: &[BackupObject],
         policy_id: &str,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Backups).await?;
         let mut changes: BTreeMap<&str, Change> = BTreeMap::new();
         for object in objects {
-            let before: Option<i64> = sqlx::query_scalar(SIZE)
+            let before: Option<i64> = sql(SIZE)
                 .bind(&object.destination_id)
                 .bind(&object.segment_id)
-                .fetch_optional(&mut *transaction)
+                .fetch_optional_value(&mut transaction)
                 .await?;
             upsert(&mut transaction, object, policy_id).await?;
             let change = changes.entry(&object.destination_id).or_default();
@@ -110,25 +110,25 @@ impl Store {
     /// Writes down what a verification found about objects, all or none: their state and, of those that are present,
     /// the check and its time. Objects that were sent again or removed meanwhile stay as they are; how many did not.
     pub async fn set_object_states(&self, objects: &[BackupObject]) -> Result<u64, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Backups).await?;
         let mut changed = 0;
         for object in objects {
             let query = match object.state {
-                ObjectState::Present => sqlx::query(SET_PRESENT),
-                ObjectState::Missing | ObjectState::Changed => sqlx::query(SET_LOST),
+                ObjectState::Present => sql(SET_PRESENT),
+                ObjectState::Missing | ObjectState::Changed => sql(SET_LOST),
             };
             let query = query
                 .bind(&object.destination_id)
                 .bind(&object.segment_id)
                 .bind(us(object.create_time))
                 .bind(object.state.as_str());
-            let query = match object.state {
+            let mut query = match object.state {
                 ObjectState::Present => query
                     .bind(object.check.as_str())
                     .bind(us(object.check_time)),
                 ObjectState::Missing | ObjectState::Changed => query,
             };
-            changed += query.execute(&mut *transaction).await?.rows_affected();
+            changed += query.execute(&mut transaction).await?;
         }
         transaction.commit().await?;
         Ok(changed)
@@ -143,22 +143,22 @@ impl Store {
         segment_ids: &[String],
     ) -> Result<RemovedObjects, StoreError> {
         let ids = to_json(&segment_ids);
-        let mut transaction = self.write().await?;
-        let (objects, bytes): (i64, i64) = sqlx::query_as(SELECTED)
+        let mut transaction = self.write(Area::Backups).await?;
+        let (objects, bytes): (i64, i64) = sql(SELECTED)
             .bind(destination_id)
             .bind(&ids)
-            .fetch_one(&mut *transaction)
+            .fetch_one(&mut transaction)
             .await?;
-        sqlx::query(NOTE_REMOVED)
+        sql(NOTE_REMOVED)
             .bind(destination_id)
             .bind(&ids)
             .bind(policy_id)
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
-        sqlx::query(REMOVE)
+        sql(REMOVE)
             .bind(destination_id)
             .bind(&ids)
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         let change = Change {
             objects: -objects,
@@ -180,18 +180,17 @@ impl Store {
         objects: &[BackupObject],
         ledger_path: &str,
     ) -> Result<u64, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Backups).await?;
         let mut marked = 0;
         for object in objects {
-            marked += sqlx::query(MARK_WRITTEN)
+            marked += sql(MARK_WRITTEN)
                 .bind(&object.destination_id)
                 .bind(&object.segment_id)
                 .bind(us(object.create_time))
                 .bind(us(object.window.start()))
                 .bind(ledger_path)
-                .execute(&mut *transaction)
-                .await?
-                .rows_affected();
+                .execute(&mut transaction)
+                .await?;
         }
         transaction.commit().await?;
         Ok(marked)
@@ -199,11 +198,11 @@ impl Store {
 }
 
 async fn upsert(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     object: &BackupObject,
     policy_id: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query(UPSERT)
+    sql(UPSERT)
         .bind(&object.destination_id)
         .bind(&object.segment_id)
         .bind(object.camera_id.as_str())
@@ -223,23 +222,26 @@ async fn upsert(
         .bind(duration_us(object.start_accuracy))
         .execute(connection)
         .await
-        .map_err(|error| match error.as_database_error() {
-            Some(fault) if fault.is_unique_violation() => inconsistent(
-                TABLE,
-                &object.segment_id,
-                format!("the path {} is another segment's", object.remote_path),
-            ),
-            _ => error.into(),
+        .map_err(|error| {
+            if error.is_unique_violation() {
+                inconsistent(
+                    TABLE,
+                    &object.segment_id,
+                    format!("the path {} is another segment's", object.remote_path),
+                )
+            } else {
+                error
+            }
         })?;
     Ok(())
 }
 
 async fn apply(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     destination_id: &str,
     change: &Change,
 ) -> Result<(), StoreError> {
-    sqlx::query(COUNT)
+    sql(COUNT)
         .bind(destination_id)
         .bind(change.objects)
         .bind(change.bytes)
@@ -251,14 +253,15 @@ async fn apply(
 
 /// Gives the objects of a segment, whose file was read anew and is as it was sent, the segment's camera and time.
 pub(super) async fn move_objects(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     segment_id: &str,
     file: &NewSegment,
 ) -> Result<(), StoreError> {
     let start_us = us(file.start_time);
     // An object has at least a microsecond.
     let end_us = us(file.end_time()).max(start_us + 1);
-    let moved = sqlx::query(MOVE)
+    connection.lock(Area::Backups).await?;
+    let moved = sql(MOVE)
         .bind(segment_id)
         .bind(file.camera_id.as_str())
         .bind(start_us)
@@ -266,10 +269,10 @@ pub(super) async fn move_objects(
         .bind(stored(file.size_bytes))
         .bind(us(file.modified_time))
         .bind(duration_us(file.start_accuracy))
-        .execute(&mut *connection)
+        .execute(connection)
         .await?;
-    if moved.rows_affected() > 0 {
-        sqlx::query(LENGTHEN)
+    if moved > 0 {
+        sql(LENGTHEN)
             .bind(segment_id)
             .bind(end_us - start_us)
             .execute(connection)

@@ -1,14 +1,14 @@
 //! All SQL. One file per entity, rows private to it; nothing here decides anything about footage.
 //!
-//! SQLite in WAL mode: readers come from a pool, writers queue on a single connection, because a second writer would
-//! only wait for the first one's lock and could starve (`busy` errors). A commit is on disk before it is reported
-//! (`synchronous = FULL`).
+//! The database is SQLite, in a file of its own, or PostgreSQL, which several nodes share. Statements have one text for
+//! both wherever the dialects allow; where they do not, both texts stand side by side.
 
 mod archives;
 mod attempts;
 mod cameras;
 mod care;
 mod clips;
+mod database;
 mod destination_rows;
 mod destinations;
 mod error;
@@ -17,7 +17,9 @@ mod exports;
 mod job_rows;
 mod jobs;
 mod ledger;
+mod nodes;
 mod objects;
+mod open;
 mod page;
 mod policies;
 mod policy_rows;
@@ -27,17 +29,14 @@ mod segments;
 mod selection;
 mod sources;
 mod spans;
+mod statement;
 mod timelines;
 
-use std::path::Path;
-use std::str::FromStr as _;
-use std::time::Duration;
+use chrono::{DateTime, TimeDelta, Utc};
+use database::{Area, Connection, Database, Transaction};
+use statement::sql;
 
-use sqlx::Connection as _;
-use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
-    SqlitePoolOptions, SqliteSynchronous,
-};
+use crate::domain::job::LEASE;
 
 pub use archives::{ArchiveFilter, ArchiveTotals};
 pub use attempts::{Fence, Finish};
@@ -49,8 +48,9 @@ pub use destinations::{
 };
 pub use error::{OpenError, StoreError};
 pub use evidence::{LockChange, LockSelection};
-pub use jobs::{CancelledJob, InsertedJob, JobFilter};
+pub use jobs::{CancelledJob, InsertedJob, JobFilter, JobMark};
 pub use ledger::RemovedObjects;
+pub use nodes::{Hint, Hints};
 pub use objects::{ObjectFilter, ObjectTotals};
 pub use page::Page;
 pub use policies::{DeletedPolicy, InsertedPolicy, NextRun, PolicyFilter, RunEnd, UpdatedPolicy};
@@ -58,92 +58,23 @@ pub use sealing::{SealError, SecretKey, SecretKeyError};
 pub use segments::{KnownFile, SegmentFilter};
 pub use selection::{SelectionTotals, UnsentSegment};
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
-
-/// How long a statement waits for another process's write lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-const READERS: u32 = 4;
-
 /// The database, migrated.
 #[derive(Clone, Debug)]
 pub struct Store {
-    readers: SqlitePool,
-    writer: SqlitePool,
+    database: Database,
     /// Opens the secrets of destinations; without it they can be neither stored nor read.
     secret_key: Option<SecretKey>,
+    lease: TimeDelta,
 }
 
 impl Store {
-    /// Opens the database at `url` (`sqlite://PATH`), makes it where it is missing, and brings its schema up to date.
+    /// Opens the database at `url` and brings its schema up to date: `sqlite://PATH`, made where it is missing, or
+    /// `postgres://USER:PASSWORD@HOST/DATABASE`, which has to be there.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
-        if !url.starts_with("sqlite:") {
-            return Err(OpenError::Unsupported);
-        }
-        let options = SqliteConnectOptions::from_str(url)
-            .map_err(|source| OpenError::Url { source })?
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true)
-            // A log that one long read made grow does not stay large.
-            .pragma("journal_size_limit", "67108864")
-            // 2 MiB for each connection: what one of them has read stays in the memory of the system in any case.
-            .pragma("cache_size", "-2048");
-        let path = options.get_filename().to_path_buf();
-        make_folder_of(&path)?;
-        let cannot_open = |source| OpenError::Open {
-            path: path.clone(),
-            source,
-        };
-        if std::fs::metadata(&path).map_or(true, |metadata| metadata.len() == 0) {
-            // Room that deleted rows leave is given back by `Store::tend`. A file takes this only while it holds nothing.
-            let new = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
-            let made = SqliteConnection::connect_with(&new).await;
-            made.map_err(cannot_open)?
-                .close()
-                .await
-                .map_err(cannot_open)?;
-        }
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            // SQLite ends a transaction by itself when the disk is full; sqlx then counts one that is no more, and
-            // the connection can begin none ever after.
-            .before_acquire(|connection, _| {
-                Box::pin(async move { Ok(!connection.is_in_transaction()) })
-            })
-            .connect_with(options.clone())
-            .await
-            .map_err(cannot_open)?;
-        MIGRATIONS
-            .run(&writer)
-            .await
-            .map_err(|source| OpenError::Migrate {
-                path: path.clone(),
-                source,
-            })?;
-        // SQLite opens a file that it may not write without a word; the first write would be a caller's.
-        sqlx::raw_sql(
-            "BEGIN IMMEDIATE; UPDATE cameras SET revision = revision WHERE id = ''; COMMIT",
-        )
-        .execute(&writer)
-        .await
-        .map_err(|source| OpenError::NotWritable {
-            path: path.clone(),
-            source,
-        })?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            // A connection is tried when it is given back, and a file's does not go stale while it waits: to try it
-            // again for every call would only be one more switch of threads.
-            .test_before_acquire(false)
-            .connect_with(options)
-            .await
-            .map_err(cannot_open)?;
         Ok(Self {
-            readers,
-            writer,
+            database: Database::open(url).await?,
             secret_key: None,
+            lease: LEASE,
         })
     }
 
@@ -153,44 +84,81 @@ impl Store {
         Self { secret_key, ..self }
     }
 
-    /// Whether the database answers: a row can be read, and the right to write is to be had.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT id FROM jobs LIMIT 1")
-            .execute(&self.readers)
-            .await?;
-        Ok(self.write().await?.rollback().await?)
+    /// The same database with another time for which a claim of a job holds unless it is renewed.
+    #[must_use]
+    pub fn with_lease(self, lease: TimeDelta) -> Self {
+        Self { lease, ..self }
     }
 
-    /// Asks SQLite whether the file is sound; the answer is `ok`, or the first faults it found.
+    /// How long a claim of a job holds unless it is renewed.
+    pub fn lease(&self) -> TimeDelta {
+        self.lease
+    }
+
+    /// Whether the database answers: a row can be read, and, where it is a file, the right to write is to be had.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sql("SELECT id FROM jobs LIMIT 1")
+            .execute(&mut self.read().await?)
+            .await?;
+        if self.is_shared() {
+            return Ok(());
+        }
+        self.database.begin().await?.rollback().await
+    }
+
+    /// Asks SQLite whether the file is sound; the answer is `ok`, or the first faults it found. PostgreSQL looks after
+    /// its files itself: there the answer is `ok` when it answers at all.
     pub async fn check_integrity(&self) -> Result<String, StoreError> {
-        let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(10)")
-            .fetch_all(&self.readers)
+        if self.is_shared() {
+            return self.ping().await.map(|()| "ok".to_owned());
+        }
+        let found: Vec<String> = sql("PRAGMA quick_check(10)")
+            .fetch_values(&mut self.read().await?)
             .await?;
         Ok(found.join("; "))
     }
 
     /// Ends all connections; what was committed stays.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        self.database.close().await;
     }
 
-    /// Begins a transaction that holds the write lock from the start, so that reading and then writing cannot fail
-    /// half-way.
-    async fn write(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, StoreError> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    /// Whether other nodes may use the same database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.database, Database::Postgres(..))
     }
-}
 
-fn make_folder_of(path: &Path) -> Result<(), OpenError> {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => {
-            std::fs::create_dir_all(folder).map_err(|source| OpenError::Folder {
-                path: folder.to_path_buf(),
-                source,
-            })
+    /// The present moment by the clock that decides between nodes; `own` is that of this machine.
+    pub async fn present(&self, own: DateTime<Utc>) -> Result<DateTime<Utc>, StoreError> {
+        if self.is_shared() {
+            self.read().await?.present(own).await
+        } else {
+            Ok(own)
         }
-        _ => Ok(()),
+    }
+
+    /// The same database with the times that callers give, also where another clock decides.
+    #[cfg(test)]
+    fn with_callers_clock(mut self) -> Self {
+        if let Database::Postgres(_, clock) = &mut self.database {
+            *clock = database::Clock::Caller;
+        }
+        self
+    }
+
+    async fn read(&self) -> Result<Connection, StoreError> {
+        self.database.read().await
+    }
+
+    async fn writer(&self) -> Result<Connection, StoreError> {
+        self.database.writer().await
+    }
+
+    /// Begins a transaction that is the only one of its area, so that nothing it has read changes before it writes.
+    async fn write(&self, area: Area) -> Result<Transaction, StoreError> {
+        let mut transaction = self.database.begin().await?;
+        transaction.lock(area).await?;
+        Ok(transaction)
     }
 }
 

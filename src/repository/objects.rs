@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{Sqlite, SqliteConnection};
 
+use super::database::Connection;
 use super::error::{count, inconsistent, time, to_json, us};
+use super::statement::{Statement, sql};
 use super::{Page, Store, StoreError};
 use crate::domain::backup::object::{BackupCheck, BackupObject, ObjectState};
 use crate::domain::backup::policy::Policy;
@@ -21,7 +22,7 @@ const SELECT: &str = "
         EXISTS (SELECT 1 FROM evidence_locks WHERE segment_id = backup_objects.segment_id) AS evidence
     FROM backup_objects WHERE destination_id = ";
 const TOTALS: &str = "
-    SELECT COUNT(*), COALESCE(SUM(size_bytes), 0), MIN(start_us), MAX(end_us)
+    SELECT COUNT(*), CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT), MIN(start_us), MAX(end_us)
     FROM backup_objects WHERE destination_id = ";
 const LONGEST: &str = "SELECT longest_object_us FROM destinations WHERE id = $1";
 const PATHS: &str = "
@@ -33,10 +34,10 @@ const NEWEST: &str = "
     ORDER BY start_us DESC LIMIT 1";
 /// A policy that was deleted may have left objects to one with the same id, which has no claim to them.
 const POLICY_BYTES: &str = "
-    SELECT COALESCE(SUM(size_bytes), 0) FROM backup_objects
+    SELECT CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM backup_objects
     WHERE destination_id = $1 AND policy_id = $2 AND create_time_us >= $3";
 const SENT_BY_JOB: &str = "
-    SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM backup_objects WHERE destination_id = $1 AND job_id = $2";
+    SELECT COUNT(*), CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM backup_objects WHERE destination_id = $1 AND job_id = $2";
 const UNWRITTEN: &str = " AND ledger_path = '' ORDER BY segment_id LIMIT ";
 
 #[derive(sqlx::FromRow)]
@@ -123,9 +124,9 @@ impl Store {
         filter: &ObjectFilter,
         page: &Page,
     ) -> Result<(Vec<BackupObject>, Option<(i64, String)>), StoreError> {
-        let mut connection = self.readers.acquire().await?;
+        let mut connection = self.read().await?;
         let longest = longest_object_us(&mut connection, destination_id).await?;
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(SELECT);
+        let mut query = sql(SELECT);
         query.push_bind(destination_id);
         push_selection(&mut query, &filter.selection, longest);
         if let Some(segment_id) = &filter.segment_id {
@@ -138,7 +139,7 @@ impl Store {
             query.push(" AND state = ").push_bind(state.as_str());
         }
         page.end_by(&mut query, "start_us", "segment_id");
-        let mut rows: Vec<ObjectRow> = query.build_query_as().fetch_all(&mut *connection).await?;
+        let mut rows: Vec<ObjectRow> = query.fetch_all(&mut connection).await?;
         let next = page.cut(&mut rows, |row| (row.start_us, row.segment_id.clone()));
         Ok((objects(rows)?, next))
     }
@@ -152,16 +153,16 @@ impl Store {
         after: Option<(DateTime<Utc>, &str)>,
         limit: u32,
     ) -> Result<Vec<BackupObject>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
+        let mut connection = self.read().await?;
         let longest = longest_object_us(&mut connection, destination_id).await?;
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(SELECT);
+        let mut query = sql(SELECT);
         query.push_bind(destination_id);
         push_selection(&mut query, selection, longest);
         push_after(&mut query, after);
         query
             .push(" ORDER BY start_us, segment_id LIMIT ")
             .push_bind(i64::from(limit));
-        objects(query.build_query_as().fetch_all(&mut *connection).await?)
+        objects(query.fetch_all(&mut connection).await?)
     }
 
     /// Sums over the objects of a selection.
@@ -170,13 +171,13 @@ impl Store {
         destination_id: &str,
         selection: &BackupSelection,
     ) -> Result<ObjectTotals, StoreError> {
-        let mut connection = self.readers.acquire().await?;
+        let mut connection = self.read().await?;
         let longest = longest_object_us(&mut connection, destination_id).await?;
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(TOTALS);
+        let mut query = sql(TOTALS);
         query.push_bind(destination_id);
         push_selection(&mut query, selection, longest);
         let (objects, bytes, first, last): (i64, i64, Option<i64>, Option<i64>) =
-            query.build_query_as().fetch_one(&mut *connection).await?;
+            query.fetch_one(&mut connection).await?;
         Ok(ObjectTotals {
             objects: count(TABLE, destination_id, objects)?,
             bytes: count(TABLE, destination_id, bytes)?,
@@ -190,10 +191,10 @@ impl Store {
         destination_id: &str,
         paths: &[String],
     ) -> Result<BTreeMap<String, String>, StoreError> {
-        let rows: Vec<(String, String)> = sqlx::query_as(PATHS)
+        let rows: Vec<(String, String)> = sql(PATHS)
             .bind(destination_id)
             .bind(to_json(&paths))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut self.read().await?)
             .await?;
         Ok(rows.into_iter().collect())
     }
@@ -204,12 +205,11 @@ impl Store {
         destination_id: &str,
         limit: u32,
     ) -> Result<Vec<BackupObject>, StoreError> {
-        let rows: Vec<ObjectRow> = sqlx::QueryBuilder::<Sqlite>::new(SELECT)
+        let rows: Vec<ObjectRow> = sql(SELECT)
             .push_bind(destination_id)
             .push(UNWRITTEN)
             .push_bind(i64::from(limit))
-            .build_query_as()
-            .fetch_all(&self.readers)
+            .fetch_all(&mut self.read().await?)
             .await?;
         objects(rows)
     }
@@ -225,7 +225,7 @@ impl Store {
         after: Option<(DateTime<Utc>, &str)>,
         limit: u32,
     ) -> Result<Vec<BackupObject>, StoreError> {
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(SELECT);
+        let mut query = sql(SELECT);
         query.push_bind(&policy.destination_id);
         if let Some(ended_by) = ended_by {
             query
@@ -245,8 +245,7 @@ impl Store {
             .push(" AND NOT EXISTS (SELECT 1 FROM evidence_locks WHERE segment_id = backup_objects.segment_id)")
             .push(" ORDER BY start_us, segment_id LIMIT ")
             .push_bind(i64::from(limit))
-            .build_query_as()
-            .fetch_all(&self.readers)
+            .fetch_all(&mut self.read().await?)
             .await?;
         objects(rows)
     }
@@ -254,11 +253,11 @@ impl Store {
     /// Bytes of the objects that a policy sent. It reads the whole ledger of the destination: ask only when the
     /// destination's `stored_bytes`, which are at least as many, are above the policy's limit.
     pub async fn policy_stored_bytes(&self, policy: &Policy) -> Result<u64, StoreError> {
-        let bytes: i64 = sqlx::query_scalar(POLICY_BYTES)
+        let bytes: i64 = sql(POLICY_BYTES)
             .bind(&policy.destination_id)
             .bind(&policy.id)
             .bind(us(policy.create_time))
-            .fetch_one(&self.readers)
+            .fetch_value(&mut self.read().await?)
             .await?;
         count(TABLE, &policy.id, bytes)
     }
@@ -269,10 +268,10 @@ impl Store {
         destination_id: &str,
         job_id: &str,
     ) -> Result<ObjectTotals, StoreError> {
-        let (objects, bytes): (i64, i64) = sqlx::query_as(SENT_BY_JOB)
+        let (objects, bytes): (i64, i64) = sql(SENT_BY_JOB)
             .bind(destination_id)
             .bind(job_id)
-            .fetch_one(&self.readers)
+            .fetch_one(&mut self.read().await?)
             .await?;
         Ok(ObjectTotals {
             objects: count(TABLE, destination_id, objects)?,
@@ -288,12 +287,12 @@ impl Store {
         camera_ids: impl IntoIterator<Item = &CameraId>,
     ) -> Result<BTreeMap<CameraId, DateTime<Utc>>, StoreError> {
         let mut newest = BTreeMap::new();
-        let mut connection = self.readers.acquire().await?;
+        let mut connection = self.read().await?;
         for camera_id in camera_ids {
-            let end_us: Option<i64> = sqlx::query_scalar(NEWEST)
+            let end_us: Option<i64> = sql(NEWEST)
                 .bind(destination_id)
                 .bind(camera_id.as_str())
-                .fetch_optional(&mut *connection)
+                .fetch_optional_value(&mut connection)
                 .await?;
             if let Some(end_us) = end_us {
                 newest.insert(camera_id.clone(), time(TABLE, destination_id, end_us)?);
@@ -304,22 +303,18 @@ impl Store {
 }
 
 async fn longest_object_us(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     destination_id: &str,
 ) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar(LONGEST)
+    Ok(sql(LONGEST)
         .bind(destination_id)
-        .fetch_optional(connection)
+        .fetch_optional_value(connection)
         .await?
         .unwrap_or_default())
 }
 
 /// Adds the condition that an object's footage is in a selection.
-fn push_selection(
-    query: &mut sqlx::QueryBuilder<Sqlite>,
-    selection: &BackupSelection,
-    longest_us: i64,
-) {
+fn push_selection(query: &mut Statement, selection: &BackupSelection, longest_us: i64) {
     push_window(query, selection, longest_us);
     if selection.evidence_only {
         query.push(" AND segment_id IN (SELECT segment_id FROM evidence_locks)");
@@ -327,11 +322,7 @@ fn push_selection(
 }
 
 /// Adds the conditions of a selection that segments and objects have columns of the same name for.
-pub(super) fn push_window(
-    query: &mut sqlx::QueryBuilder<Sqlite>,
-    selection: &BackupSelection,
-    longest_us: i64,
-) {
+pub(super) fn push_window(query: &mut Statement, selection: &BackupSelection, longest_us: i64) {
     if let Some(start) = selection.start {
         query
             .push(" AND start_us > ")
@@ -351,7 +342,7 @@ pub(super) fn push_window(
     }
 }
 
-fn push_after(query: &mut sqlx::QueryBuilder<Sqlite>, after: Option<(DateTime<Utc>, &str)>) {
+fn push_after(query: &mut Statement, after: Option<(DateTime<Utc>, &str)>) {
     if let Some((start, segment_id)) = after {
         query
             .push(" AND (start_us, segment_id) > (")

@@ -1,6 +1,6 @@
 //! Pages of lists: newest first, continued after the last row of the page before.
 
-use sqlx::{QueryBuilder, Sqlite};
+use super::statement::Statement;
 
 /// Which page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,14 +14,14 @@ pub struct Page {
 
 impl Page {
     /// Ends a query of rows that pass its conditions: those of this page, newest first by `time_column` and id.
-    pub(super) fn end(&self, query: &mut QueryBuilder<Sqlite>, time_column: &'static str) {
+    pub(super) fn end(&self, query: &mut Statement, time_column: &'static str) {
         self.end_by(query, time_column, "id");
     }
 
     /// The same for rows whose id has another name.
     pub(super) fn end_by(
         &self,
-        query: &mut QueryBuilder<Sqlite>,
+        query: &mut Statement,
         time_column: &'static str,
         id_column: &'static str,
     ) {

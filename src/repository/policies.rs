@@ -1,11 +1,12 @@
 //! Policies: kept, due, claimed for a run, overdue.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Sqlite, SqliteConnection};
 
+use super::database::{Area, Connection};
 use super::error::{inconsistent, stored, to_json, us};
 use super::jobs::{InsertedJob, Queue, write_job};
 use super::policy_rows::{PolicyRow, SELECT, TABLE, details};
+use super::statement::sql;
 use super::{Page, Store, StoreError};
 use crate::domain::backup::policy::Policy;
 use crate::domain::job::{NewJob, RequestKey};
@@ -34,7 +35,7 @@ const DUE_AFTER: &str = "WHERE next_run_us > ";
 const MOVE_NEXT_RUN: &str =
     "UPDATE policies SET next_run_us = $3 WHERE id = $1 AND next_run_us = $2";
 const IS_DUE: &str =
-    "SELECT EXISTS (SELECT 1 FROM policies WHERE id = $1 AND enabled = 1 AND next_run_us = $2)";
+    "SELECT EXISTS (SELECT 1 FROM policies WHERE id = $1 AND enabled = TRUE AND next_run_us = $2)";
 const NOTE_RUN: &str = "UPDATE policies SET last_run_us = $2, last_job_id = $3 WHERE id = $1";
 const NOTE_COMPLETE: &str = "
     UPDATE policies SET last_success_us = $3, overdue_since_us = NULL, files_unsent = $4, bytes_unsent = $5,
@@ -45,7 +46,7 @@ const NOTE_INCOMPLETE: &str = "
         files_at_risk = $6
     WHERE id = $1 AND last_job_id = $2";
 const NOTE_OVERDUE: &str = "
-    UPDATE policies SET overdue_since_us = COALESCE(overdue_since_us, $2) WHERE id = $1 AND enabled = 1";
+    UPDATE policies SET overdue_since_us = COALESCE(overdue_since_us, $2) WHERE id = $1 AND enabled = TRUE";
 
 /// How writing a new policy ended.
 #[derive(Clone, Debug)]
@@ -132,13 +133,12 @@ impl Store {
         new: &Policy,
         request: Option<&RequestKey>,
     ) -> Result<InsertedPolicy, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Backups).await?;
         if let Some(request) = request {
-            let earlier: Option<PolicyRow> = sqlx::QueryBuilder::<Sqlite>::new(SELECT)
+            let earlier: Option<PolicyRow> = sql(SELECT)
                 .push("WHERE request_id = ")
                 .push_bind(&request.request_id)
-                .build_query_as()
-                .fetch_optional(&mut *transaction)
+                .fetch_optional(&mut transaction)
                 .await?;
             if let Some(earlier) = earlier {
                 let same = earlier.request_digest == request.digest;
@@ -152,14 +152,14 @@ impl Store {
         if get(&mut transaction, &new.id).await?.is_some() {
             return Ok(InsertedPolicy::IdTaken);
         }
-        let has_destination: bool = sqlx::query_scalar(HAS_DESTINATION)
+        let has_destination: bool = sql(HAS_DESTINATION)
             .bind(&new.destination_id)
-            .fetch_one(&mut *transaction)
+            .fetch_value(&mut transaction)
             .await?;
         if !has_destination {
             return Ok(InsertedPolicy::NoDestination);
         }
-        sqlx::query(INSERT)
+        sql(INSERT)
             .bind(&new.id)
             .bind(&new.destination_id)
             .bind(&new.display_name)
@@ -170,7 +170,7 @@ impl Store {
             .bind(us(new.create_time))
             .bind(request.map(|request| request.request_id.clone()))
             .bind(request.map_or("", |request| request.digest.as_str()))
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         let written = written(&mut transaction, &new.id).await?;
         transaction.commit().await?;
@@ -179,7 +179,7 @@ impl Store {
 
     /// The policy with this id.
     pub async fn policy(&self, id: &str) -> Result<Option<Policy>, StoreError> {
-        get(&mut *self.readers.acquire().await?, id).await
+        get(&mut self.read().await?, id).await
     }
 
     /// A page of policies, newest first, and where the next page begins.
@@ -188,7 +188,7 @@ impl Store {
         filter: &PolicyFilter,
         page: &Page,
     ) -> Result<(Vec<Policy>, Option<(i64, String)>), StoreError> {
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(SELECT);
+        let mut query = sql(SELECT);
         query.push("WHERE 1 = 1");
         if let Some(destination_id) = &filter.destination_id {
             query
@@ -202,7 +202,7 @@ impl Store {
                 .push(")");
         }
         page.end(&mut query, "create_time_us");
-        let mut rows: Vec<PolicyRow> = query.build_query_as().fetch_all(&self.readers).await?;
+        let mut rows: Vec<PolicyRow> = query.fetch_all(&mut self.read().await?).await?;
         let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));
         Ok((
             rows.into_iter()
@@ -214,12 +214,11 @@ impl Store {
 
     /// All policies of a destination, the oldest first.
     pub async fn policies_of(&self, destination_id: &str) -> Result<Vec<Policy>, StoreError> {
-        let rows: Vec<PolicyRow> = sqlx::QueryBuilder::<Sqlite>::new(SELECT)
+        let rows: Vec<PolicyRow> = sql(SELECT)
             .push("WHERE destination_id = ")
             .push_bind(destination_id)
             .push(" ORDER BY create_time_us, id")
-            .build_query_as()
-            .fetch_all(&self.readers)
+            .fetch_all(&mut self.read().await?)
             .await?;
         rows.into_iter().map(Policy::try_from).collect()
     }
@@ -231,7 +230,7 @@ impl Store {
         next_run: NextRun,
         now: DateTime<Utc>,
     ) -> Result<UpdatedPolicy, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Backups).await?;
         let before = match get(&mut transaction, &new.id).await? {
             None => return Ok(UpdatedPolicy::NotFound),
             Some(before) if before.revision != new.revision => return Ok(UpdatedPolicy::Stale),
@@ -240,28 +239,28 @@ impl Store {
         if before.retention != new.retention {
             forget_removed(&mut transaction, &new.id).await?;
         }
-        sqlx::query(UPDATE)
+        sql(UPDATE)
             .bind(&new.id)
             .bind(&new.display_name)
             .bind(new.enabled)
             .bind(details(new))
             .bind(to_json(&new.labels))
             .bind(us(now))
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         match next_run {
             NextRun::Keep => {}
             NextRun::At(time) => {
-                sqlx::query(SET_NEXT_RUN)
+                sql(SET_NEXT_RUN)
                     .bind(&new.id)
                     .bind(us(time))
-                    .execute(&mut *transaction)
+                    .execute(&mut transaction)
                     .await?;
             }
             NextRun::Never => {
-                sqlx::query(STOP_RUNS)
+                sql(STOP_RUNS)
                     .bind(&new.id)
-                    .execute(&mut *transaction)
+                    .execute(&mut transaction)
                     .await?;
             }
         }
@@ -277,17 +276,14 @@ impl Store {
         id: &str,
         revision: Option<u64>,
     ) -> Result<DeletedPolicy, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Backups).await?;
         let Some(policy) = get(&mut transaction, id).await? else {
             return Ok(DeletedPolicy::NotFound);
         };
         if revision.is_some_and(|revision| revision != policy.revision) {
             return Ok(DeletedPolicy::Stale);
         }
-        sqlx::query(DELETE)
-            .bind(id)
-            .execute(&mut *transaction)
-            .await?;
+        sql(DELETE).bind(id).execute(&mut transaction).await?;
         forget_removed(&mut transaction, id).await?;
         transaction.commit().await?;
         Ok(DeletedPolicy::Deleted)
@@ -299,24 +295,22 @@ impl Store {
         now: DateTime<Utc>,
         limit: u32,
     ) -> Result<Vec<Policy>, StoreError> {
-        let rows: Vec<PolicyRow> = sqlx::QueryBuilder::<Sqlite>::new(SELECT)
+        let rows: Vec<PolicyRow> = sql(SELECT)
             .push(DUE_BEFORE)
             .push_bind(us(now))
             .push(NOT_RUNNING)
             .push_bind(i64::from(limit))
-            .build_query_as()
-            .fetch_all(&self.readers)
+            .fetch_all(&mut self.read().await?)
             .await?;
         rows.into_iter().map(Policy::try_from).collect()
     }
 
     /// Policies whose next run is not due yet.
     pub async fn policies_due_after(&self, now: DateTime<Utc>) -> Result<Vec<Policy>, StoreError> {
-        let rows: Vec<PolicyRow> = sqlx::QueryBuilder::<Sqlite>::new(SELECT)
+        let rows: Vec<PolicyRow> = sql(SELECT)
             .push(DUE_AFTER)
             .push_bind(us(now))
-            .build_query_as()
-            .fetch_all(&self.readers)
+            .fetch_all(&mut self.read().await?)
             .await?;
         rows.into_iter().map(Policy::try_from).collect()
     }
@@ -328,13 +322,13 @@ impl Store {
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let moved = sqlx::query(MOVE_NEXT_RUN)
+        let moved = sql(MOVE_NEXT_RUN)
             .bind(policy_id)
             .bind(us(from))
             .bind(us(to))
-            .execute(&self.writer)
+            .execute(&mut self.writer().await?)
             .await?;
-        Ok(moved.rows_affected() > 0)
+        Ok(moved > 0)
     }
 
     /// Writes the job of the run that is due at `due` and moves the policy on to `next_run`, both or neither. `None`
@@ -349,11 +343,12 @@ impl Store {
         queue_limit: u64,
         now: DateTime<Utc>,
     ) -> Result<Option<InsertedJob>, StoreError> {
-        let mut transaction = self.write().await?;
-        let is_due: bool = sqlx::query_scalar(IS_DUE)
+        let mut transaction = self.write(Area::Backups).await?;
+        transaction.lock(Area::Admission).await?;
+        let is_due: bool = sql(IS_DUE)
             .bind(policy_id)
             .bind(us(due))
-            .fetch_one(&mut *transaction)
+            .fetch_value(&mut transaction)
             .await?;
         if !is_due {
             return Ok(None);
@@ -361,10 +356,10 @@ impl Store {
         let mut queue = Queue::of(&mut transaction, queue_limit).await?;
         let inserted = write_job(&mut transaction, new_job, &mut queue, now).await?;
         if matches!(inserted, InsertedJob::New(_)) {
-            sqlx::query(SET_NEXT_RUN)
+            sql(SET_NEXT_RUN)
                 .bind(policy_id)
                 .bind(next_run.map(us))
-                .execute(&mut *transaction)
+                .execute(&mut transaction)
                 .await?;
             transaction.commit().await?;
         }
@@ -374,12 +369,12 @@ impl Store {
     /// Writes down how a run of a policy ended, unless another run has begun since.
     pub async fn note_run_end(&self, policy_id: &str, end: &RunEnd) -> Result<(), StoreError> {
         let note = if end.is_complete {
-            sqlx::query(NOTE_COMPLETE)
+            sql(NOTE_COMPLETE)
                 .bind(policy_id)
                 .bind(&end.job_id)
                 .bind(us(end.end_time))
         } else {
-            sqlx::query(NOTE_INCOMPLETE)
+            sql(NOTE_INCOMPLETE)
                 .bind(policy_id)
                 .bind(&end.job_id)
                 .bind(end.due_time.map(us))
@@ -387,7 +382,7 @@ impl Store {
         note.bind(stored(end.files_unsent))
             .bind(stored(end.bytes_unsent))
             .bind(stored(end.files_at_risk))
-            .execute(&self.writer)
+            .execute(&mut self.writer().await?)
             .await?;
         Ok(())
     }
@@ -395,11 +390,11 @@ impl Store {
 
 /// Writes down that the run that was due at `due` did not send everything.
 pub(super) async fn note_overdue(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     policy_id: &str,
     due: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    sqlx::query(NOTE_OVERDUE)
+    sql(NOTE_OVERDUE)
         .bind(policy_id)
         .bind(us(due))
         .execute(connection)
@@ -409,12 +404,12 @@ pub(super) async fn note_overdue(
 
 /// Writes down that a run has begun.
 pub(super) async fn note_run(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     policy_id: &str,
     job_id: &str,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    sqlx::query(NOTE_RUN)
+    sql(NOTE_RUN)
         .bind(policy_id)
         .bind(us(now))
         .bind(job_id)
@@ -424,25 +419,21 @@ pub(super) async fn note_run(
 }
 
 /// With another retention there may be room again for what an earlier one removed.
-async fn forget_removed(connection: &mut SqliteConnection, id: &str) -> Result<(), StoreError> {
-    sqlx::query(FORGET_REMOVED)
-        .bind(id)
-        .execute(connection)
-        .await?;
+async fn forget_removed(connection: &mut Connection, id: &str) -> Result<(), StoreError> {
+    sql(FORGET_REMOVED).bind(id).execute(connection).await?;
     Ok(())
 }
 
-async fn get(connection: &mut SqliteConnection, id: &str) -> Result<Option<Policy>, StoreError> {
-    let row: Option<PolicyRow> = sqlx::QueryBuilder::<Sqlite>::new(SELECT)
+async fn get(connection: &mut Connection, id: &str) -> Result<Option<Policy>, StoreError> {
+    let row: Option<PolicyRow> = sql(SELECT)
         .push("WHERE id = ")
         .push_bind(id)
-        .build_query_as()
         .fetch_optional(connection)
         .await?;
     row.map(Policy::try_from).transpose()
 }
 
-async fn written(connection: &mut SqliteConnection, id: &str) -> Result<Policy, StoreError> {
+async fn written(connection: &mut Connection, id: &str) -> Result<Policy, StoreError> {
     get(connection, id)
         .await?
         .ok_or_else(|| inconsistent(TABLE, id, "gone within the transaction that wrote it"))

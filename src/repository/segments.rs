@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{Sqlite, SqliteConnection};
 
+use super::database::{Area, Connection};
 use super::error::{count, duration_us, stored, time, us};
 use super::segment_rows::{SELECT, SegmentRow, key_frame_bytes};
+use super::statement::sql;
 use super::{Page, Store, StoreError, cameras, ledger, spans};
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::{NewSegment, Segment, SegmentState, Taken};
@@ -36,7 +37,7 @@ const MOVE_LOCKS: &str =
     "UPDATE evidence_locks SET camera_id = $2, start_us = $3, end_us = $4 WHERE segment_id = $1";
 const COUNT_IN: &str = "
     UPDATE cameras SET segment_count = segment_count + $2, size_bytes = size_bytes + $3,
-        longest_segment_us = MAX(longest_segment_us, $4) WHERE id = $1";
+        longest_segment_us = CASE WHEN longest_segment_us < $4 THEN $4 ELSE longest_segment_us END WHERE id = $1";
 const LONGEST: &str = "SELECT longest_segment_us FROM cameras WHERE id = $1";
 const SET_MISSING: &str =
     "UPDATE segments SET state = 'MISSING', missing_since_us = $2 WHERE id = $1";
@@ -109,14 +110,14 @@ impl Store {
         files: &[NewSegment],
         now: DateTime<Utc>,
     ) -> Result<Vec<Taken>, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Catalog).await?;
         let mut taken = Vec::with_capacity(files.len());
         let mut new_runs: BTreeMap<&str, Vec<(i64, i64)>> = BTreeMap::new();
         for file in files {
-            let present: Option<PresentRow> = sqlx::query_as(PRESENT)
+            let present: Option<PresentRow> = sql(PRESENT)
                 .bind(&file.source_id)
                 .bind(&file.path)
-                .fetch_optional(&mut *transaction)
+                .fetch_optional(&mut transaction)
                 .await?;
             match present {
                 Some(present) if present.holds(file) => taken.push(Taken::Unchanged),
@@ -155,27 +156,26 @@ impl Store {
         file: &NewSegment,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let mut transaction = self.write().await?;
-        let moved = sqlx::query(MOVE)
+        let mut transaction = self.write(Area::Catalog).await?;
+        let moved = sql(MOVE)
             .bind(id)
             .bind(&file.source_id)
             .bind(&file.path)
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected();
-        let is_known: bool = sqlx::query_scalar(IS_KNOWN)
+            .execute(&mut transaction)
+            .await?;
+        let is_known: bool = sql(IS_KNOWN)
             .bind(id)
             .bind(&file.source_id)
             .bind(&file.path)
-            .fetch_one(&mut *transaction)
+            .fetch_value(&mut transaction)
             .await?;
         if moved == 0 && is_known {
             return Ok(false);
         }
-        let present: Option<PresentRow> = sqlx::query_as(PRESENT)
+        let present: Option<PresentRow> = sql(PRESENT)
             .bind(&file.source_id)
             .bind(&file.path)
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut transaction)
             .await?;
         put(&mut transaction, id, present.as_ref(), file, now).await?;
         let run = (us(file.start_time), us(file.end_time()));
@@ -191,21 +191,21 @@ impl Store {
         paths: &[String],
         now: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write(Area::Catalog).await?;
         let mut marked = 0;
         for path in paths {
-            let present: Option<PresentRow> = sqlx::query_as(PRESENT)
+            let present: Option<PresentRow> = sql(PRESENT)
                 .bind(source_id)
                 .bind(path)
-                .fetch_optional(&mut *transaction)
+                .fetch_optional(&mut transaction)
                 .await?;
             let Some(present) = present.filter(PresentRow::is_available) else {
                 continue;
             };
-            sqlx::query(SET_MISSING)
+            sql(SET_MISSING)
                 .bind(&present.id)
                 .bind(us(now))
-                .execute(&mut *transaction)
+                .execute(&mut transaction)
                 .await?;
             take_out_of_spans(&mut transaction, &present).await?;
             marked += 1;
@@ -217,17 +217,14 @@ impl Store {
     /// Forgets segments whose file is gone since before `time`, at most `limit` of them; how many. What is held as
     /// evidence is never forgotten.
     pub async fn forget_missing(&self, time: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
-        let mut transaction = self.write().await?;
-        let long_gone: Vec<PresentRow> = sqlx::query_as(LONG_MISSING)
+        let mut transaction = self.write(Area::Catalog).await?;
+        let long_gone: Vec<PresentRow> = sql(LONG_MISSING)
             .bind(us(time))
             .bind(i64::from(limit))
-            .fetch_all(&mut *transaction)
+            .fetch_all(&mut transaction)
             .await?;
         for row in &long_gone {
-            sqlx::query(DELETE)
-                .bind(&row.id)
-                .execute(&mut *transaction)
-                .await?;
+            sql(DELETE).bind(&row.id).execute(&mut transaction).await?;
             uncount(&mut transaction, row).await?;
         }
         transaction.commit().await?;
@@ -240,11 +237,11 @@ impl Store {
         camera_id: &CameraId,
         time: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        Ok(sqlx::query_scalar(HAS_LATER)
+        sql(HAS_LATER)
             .bind(camera_id.as_str())
             .bind(us(time))
-            .fetch_one(&self.readers)
-            .await?)
+            .fetch_value(&mut self.read().await?)
+            .await
     }
 
     /// Files of a source that the catalog knows, in order of path, beginning after `after`.
@@ -254,11 +251,11 @@ impl Store {
         after: &str,
         limit: u32,
     ) -> Result<Vec<(String, KnownFile)>, StoreError> {
-        let rows: Vec<(String, i64, i64, String)> = sqlx::query_as(KNOWN)
+        let rows: Vec<(String, i64, i64, String)> = sql(KNOWN)
             .bind(source_id)
             .bind(after)
             .bind(i64::from(limit))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut self.read().await?)
             .await?;
         rows.into_iter()
             .map(|(path, size, modified, state)| {
@@ -274,10 +271,10 @@ impl Store {
         source_id: &str,
         path: &str,
     ) -> Result<Option<KnownFile>, StoreError> {
-        let present: Option<PresentRow> = sqlx::query_as(PRESENT)
+        let present: Option<PresentRow> = sql(PRESENT)
             .bind(source_id)
             .bind(path)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut self.read().await?)
             .await?;
         present
             .map(|row| known_file(path, row.size_bytes, row.modified_us, &row.state))
@@ -290,9 +287,9 @@ impl Store {
         camera_id: &CameraId,
         window: TimeRange,
     ) -> Result<Vec<Segment>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
+        let mut connection = self.read().await?;
         let longest = longest_segment_us(&mut connection, camera_id.as_str()).await?;
-        let rows: Vec<SegmentRow> = sqlx::QueryBuilder::<Sqlite>::new(SELECT)
+        let rows: Vec<SegmentRow> = sql(SELECT)
             .push("WHERE camera_id = ")
             .push_bind(camera_id.as_str())
             .push(" AND start_us < ")
@@ -302,8 +299,7 @@ impl Store {
             .push(" AND end_us > ")
             .push_bind(us(window.start()))
             .push(" ORDER BY start_us, id")
-            .build_query_as()
-            .fetch_all(&mut *connection)
+            .fetch_all(&mut connection)
             .await?;
         rows.into_iter().map(Segment::try_from).collect()
     }
@@ -313,13 +309,13 @@ impl Store {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(SELECT);
+        let mut query = sql(SELECT);
         // One bound value whatever the number of ids: databases limit how many there may be.
         query
             .push("WHERE id IN (SELECT value FROM json_each(")
             .push_bind(super::error::to_json(&ids))
             .push("))");
-        let rows: Vec<SegmentRow> = query.build_query_as().fetch_all(&self.readers).await?;
+        let rows: Vec<SegmentRow> = query.fetch_all(&mut self.read().await?).await?;
         rows.into_iter().map(Segment::try_from).collect()
     }
 
@@ -329,8 +325,8 @@ impl Store {
         filter: &SegmentFilter,
         page: &Page,
     ) -> Result<(Vec<Segment>, Option<(i64, String)>), StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(SELECT);
+        let mut connection = self.read().await?;
+        let mut query = sql(SELECT);
         query.push("WHERE 1 = 1");
         if let Some(camera_id) = &filter.camera_id {
             query
@@ -356,7 +352,7 @@ impl Store {
             query.push(" AND state = ").push_bind(state.as_str());
         }
         page.end(&mut query, "start_us");
-        let mut rows: Vec<SegmentRow> = query.build_query_as().fetch_all(&mut *connection).await?;
+        let mut rows: Vec<SegmentRow> = query.fetch_all(&mut connection).await?;
         let next = page.cut(&mut rows, |row| (row.start_us, row.id.clone()));
         Ok((
             rows.into_iter()
@@ -378,7 +374,7 @@ fn known_file(path: &str, size: i64, modified: i64, state: &str) -> Result<Known
 
 /// Writes a file's row, in place of the one that is `present`, and keeps what depends on it right but for spans.
 async fn put(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     id: &str,
     present: Option<&PresentRow>,
     file: &NewSegment,
@@ -388,12 +384,12 @@ async fn put(
     insert(connection, id, file, now).await?;
     if let Some(present) = present {
         uncount(connection, present).await?;
-        sqlx::query(MOVE_LOCKS)
+        sql(MOVE_LOCKS)
             .bind(&present.id)
             .bind(file.camera_id.as_str())
             .bind(us(file.start_time))
             .bind(us(file.end_time()))
-            .execute(&mut *connection)
+            .execute(connection)
             .await?;
         ledger::move_objects(connection, &present.id, file).await?;
     }
@@ -401,14 +397,14 @@ async fn put(
 }
 
 async fn insert(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     id: &str,
     file: &NewSegment,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let facts = &file.facts;
     let audio = facts.audio.as_ref();
-    sqlx::query(INSERT)
+    sql(INSERT)
         .bind(id)
         .bind(file.camera_id.as_str())
         .bind(&file.source_id)
@@ -437,8 +433,8 @@ async fn insert(
     Ok(())
 }
 
-async fn count_in(connection: &mut SqliteConnection, file: &NewSegment) -> Result<(), StoreError> {
-    sqlx::query(COUNT_IN)
+async fn count_in(connection: &mut Connection, file: &NewSegment) -> Result<(), StoreError> {
+    sql(COUNT_IN)
         .bind(file.camera_id.as_str())
         .bind(1)
         .bind(stored(file.size_bytes))
@@ -449,16 +445,13 @@ async fn count_in(connection: &mut SqliteConnection, file: &NewSegment) -> Resul
 }
 
 /// Takes a row that was replaced out of its camera's sums and spans.
-async fn uncount(
-    connection: &mut SqliteConnection,
-    present: &PresentRow,
-) -> Result<(), StoreError> {
-    sqlx::query(COUNT_IN)
+async fn uncount(connection: &mut Connection, present: &PresentRow) -> Result<(), StoreError> {
+    sql(COUNT_IN)
         .bind(&present.camera_id)
         .bind(-1)
         .bind(-present.size_bytes)
         .bind(0)
-        .execute(&mut *connection)
+        .execute(connection)
         .await?;
     if present.is_available() {
         take_out_of_spans(connection, present).await?;
@@ -467,7 +460,7 @@ async fn uncount(
 }
 
 async fn take_out_of_spans(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     present: &PresentRow,
 ) -> Result<(), StoreError> {
     let longest = longest_segment_us(connection, &present.camera_id).await?;
@@ -481,12 +474,12 @@ async fn take_out_of_spans(
 }
 
 pub(super) async fn longest_segment_us(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     camera_id: &str,
 ) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar(LONGEST)
+    Ok(sql(LONGEST)
         .bind(camera_id)
-        .fetch_optional(connection)
+        .fetch_optional_value(connection)
         .await?
         .unwrap_or_default())
 }

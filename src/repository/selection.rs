@@ -4,10 +4,11 @@
 //! compared; no row is looked up, so that a run over millions of segments which finds nothing new costs about a second.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{Connection as _, Sqlite, SqliteConnection};
 
+use super::database::Connection;
 use super::error::{count, inconsistent, time, us};
 use super::objects::{push_window, window};
+use super::statement::{Statement, sql};
 use super::{Store, StoreError};
 use crate::domain::backup::risk::Frontier;
 use crate::domain::backup::run::BackupSelection;
@@ -22,7 +23,8 @@ const NOT_REMOVED: &str = "
     AND (end_us > COALESCE((SELECT removed_until_us FROM removed_footage
         WHERE removed_footage.camera_id = segments.camera_id AND policy_id = ";
 const OR_EVIDENCE: &str = "), start_us) OR id IN (SELECT segment_id FROM evidence_locks))";
-const TOTALS: &str = "SELECT COUNT(*), COALESCE(SUM(size_bytes), 0), MIN(start_us), MAX(end_us)";
+const TOTALS: &str =
+    "SELECT COUNT(*), CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT), MIN(start_us), MAX(end_us)";
 const COMPARED: &str = "SELECT start_us, id, size_bytes, modified_us";
 const EXCEPT_PRESENT: &str = "
     EXCEPT SELECT start_us, segment_id, size_bytes, source_modified_us FROM backup_objects
@@ -30,7 +32,7 @@ const EXCEPT_PRESENT: &str = "
 const LONGEST: &str = "SELECT COALESCE(MAX(longest_segment_us), 0) FROM cameras";
 const FRONTIER: &str =
     "SELECT camera_id, MAX(end_us) FROM segments WHERE state = 'MISSING' GROUP BY camera_id";
-const UNSENT_TOTALS: &str = "SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM (";
+const UNSENT_TOTALS: &str = "SELECT COUNT(*), CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM (";
 const UNSENT: &str = "
     SELECT segments.id, camera_id, source_id, path, segments.start_us, end_us, segments.size_bytes, segments.modified_us,
         start_accuracy_us,
@@ -130,18 +132,16 @@ impl Store {
         destination_id: &str,
         selection: &BackupSelection,
     ) -> Result<SelectionTotals, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        let mut moment = connection.begin().await?;
+        let mut moment = self.database.moment().await?;
         let longest = longest_us(&mut moment).await?;
-        let mut totals = sqlx::QueryBuilder::<Sqlite>::new(TOTALS);
+        let mut totals = sql(TOTALS);
         push_available(&mut totals, selection, longest);
         let (selected, bytes, first, last): (i64, i64, Option<i64>, Option<i64>) =
-            totals.build_query_as().fetch_one(&mut *moment).await?;
-        let mut unsent = sqlx::QueryBuilder::<Sqlite>::new(UNSENT_TOTALS);
+            totals.fetch_one(&mut moment).await?;
+        let mut unsent = sql(UNSENT_TOTALS);
         push_unsent(&mut unsent, destination_id, selection, None, longest);
-        unsent.push(")");
-        let (files_unsent, bytes_unsent): (i64, i64) =
-            unsent.build_query_as().fetch_one(&mut *moment).await?;
+        unsent.push(") AS unsent");
+        let (files_unsent, bytes_unsent): (i64, i64) = unsent.fetch_one(&mut moment).await?;
         moment.commit().await?;
         Ok(SelectionTotals {
             files_selected: count(TABLE, destination_id, selected)?,
@@ -162,9 +162,9 @@ impl Store {
         after: Option<(DateTime<Utc>, &str)>,
         limit: u32,
     ) -> Result<Vec<UnsentSegment>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
+        let mut connection = self.read().await?;
         let longest = longest_us(&mut connection).await?;
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(UNSENT);
+        let mut query = sql(UNSENT);
         query
             .push_bind(destination_id)
             .push(") AS earlier_path FROM (");
@@ -174,7 +174,7 @@ impl Store {
             .push(" LIMIT ")
             .push_bind(i64::from(limit))
             .push(") AS unsent CROSS JOIN segments WHERE segments.id = unsent.id ORDER BY segments.start_us, segments.id");
-        let rows: Vec<UnsentRow> = query.build_query_as().fetch_all(&mut *connection).await?;
+        let rows: Vec<UnsentRow> = query.fetch_all(&mut connection).await?;
         rows.into_iter().map(UnsentSegment::try_from).collect()
     }
 }
@@ -182,7 +182,7 @@ impl Store {
 impl Store {
     /// How far recorders have deleted what they recorded: the end of the newest segment whose file is gone, by camera.
     pub async fn deletion_frontier(&self) -> Result<Frontier, StoreError> {
-        let rows: Vec<(String, i64)> = sqlx::query_as(FRONTIER).fetch_all(&self.readers).await?;
+        let rows: Vec<(String, i64)> = sql(FRONTIER).fetch_all(&mut self.read().await?).await?;
         rows.into_iter()
             .map(|(camera_id, end_us)| {
                 let id = CameraId::parse(&camera_id)
@@ -194,11 +194,7 @@ impl Store {
 }
 
 /// Adds what of a selection is there to be sent, after the columns of a query.
-fn push_available(
-    query: &mut sqlx::QueryBuilder<Sqlite>,
-    selection: &BackupSelection,
-    longest_us: i64,
-) {
+fn push_available(query: &mut Statement, selection: &BackupSelection, longest_us: i64) {
     query.push(AVAILABLE);
     push_window(query, selection, longest_us);
     if selection.evidence_only {
@@ -214,7 +210,7 @@ fn push_available(
 
 /// Adds a query of what of a selection is there to be sent, without what the destination has as it is, in order.
 pub(super) fn push_unsent(
-    query: &mut sqlx::QueryBuilder<Sqlite>,
+    query: &mut Statement,
     destination_id: &str,
     selection: &BackupSelection,
     after: Option<(DateTime<Utc>, &str)>,
@@ -252,6 +248,6 @@ pub(super) fn push_unsent(
     query.push(" ORDER BY start_us, id, size_bytes, modified_us");
 }
 
-async fn longest_us(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar(LONGEST).fetch_one(connection).await?)
+async fn longest_us(connection: &mut Connection) -> Result<i64, StoreError> {
+    sql(LONGEST).fetch_value(connection).await
 }

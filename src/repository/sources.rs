@@ -1,6 +1,8 @@
 //! Sources: the root folders below which recorders write.
 
+use super::database::Area;
 use super::error::{time, us};
+use super::statement::sql;
 use super::{Store, StoreError};
 use crate::domain::source::Source;
 
@@ -45,22 +47,22 @@ impl TryFrom<SourceRow> for Source {
 impl Store {
     /// Writes a source, or changes all but its id and age. The root must be UTF-8.
     pub async fn put_source(&self, source: &Source) -> Result<(), StoreError> {
-        let mut transaction = self.write().await?;
-        sqlx::query(READ_AGAIN)
+        let mut transaction = self.write(Area::Catalog).await?;
+        sql(READ_AGAIN)
             .bind(&source.id)
             .bind(&source.layout)
             .bind(&source.zone)
             .bind(source.root.to_string_lossy())
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
-        sqlx::query(UPSERT)
+        sql(UPSERT)
             .bind(&source.id)
             .bind(source.root.to_string_lossy())
             .bind(&source.layout)
             .bind(&source.zone)
             .bind(source.follow)
             .bind(us(source.create_time))
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         transaction.commit().await?;
         Ok(())
@@ -68,16 +70,16 @@ impl Store {
 
     /// The source with this id.
     pub async fn source(&self, id: &str) -> Result<Option<Source>, StoreError> {
-        let row: Option<SourceRow> = sqlx::query_as(GET)
+        let row: Option<SourceRow> = sql(GET)
             .bind(id)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut self.read().await?)
             .await?;
         row.map(Source::try_from).transpose()
     }
 
     /// All sources, by id.
     pub async fn sources(&self) -> Result<Vec<Source>, StoreError> {
-        let rows: Vec<SourceRow> = sqlx::query_as(LIST).fetch_all(&self.readers).await?;
+        let rows: Vec<SourceRow> = sql(LIST).fetch_all(&mut self.read().await?).await?;
         rows.into_iter().map(Source::try_from).collect()
     }
 }

@@ -4,9 +4,9 @@
 //! belongs to the run before it when it starts no more than the gap tolerance after that run's end. So a timeline
 //! reads as many rows as it shows, however many segments lie behind them.
 
-use sqlx::SqliteConnection;
-
 use super::StoreError;
+use super::database::Connection;
+use super::statement::sql;
 use crate::domain::coverage::GAP_TOLERANCE;
 
 const TOUCHING: &str = "
@@ -45,23 +45,23 @@ pub(super) fn merge(runs: impl IntoIterator<Item = Run>) -> Vec<Run> {
 
 /// Adds a run of new footage of a camera.
 pub(super) async fn add(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     camera_id: &str,
     run: Run,
 ) -> Result<(), StoreError> {
-    let touching: Vec<Run> = sqlx::query_as(TOUCHING)
+    let touching: Vec<Run> = sql(TOUCHING)
         .bind(camera_id)
         .bind(run.1.saturating_add(tolerance_us()))
         .bind(run.0.saturating_sub(tolerance_us()))
-        .fetch_all(&mut *connection)
+        .fetch_all(connection)
         .await?;
     let mut whole = run;
     for (start, end) in touching {
         whole = (whole.0.min(start), whole.1.max(end));
-        sqlx::query(DELETE)
+        sql(DELETE)
             .bind(camera_id)
             .bind(start)
-            .execute(&mut *connection)
+            .execute(connection)
             .await?;
     }
     insert(connection, camera_id, whole).await
@@ -73,18 +73,18 @@ pub(super) async fn add(
 /// longest segment (and a seam) before it, and everything that starts after it and a seam is still connected to
 /// something that starts before that.
 pub(super) async fn remove(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     camera_id: &str,
     removed: Run,
     longest_segment_us: i64,
 ) -> Result<(), StoreError> {
-    let containing: Option<Run> = sqlx::query_as(CONTAINING)
+    let containing: Option<Run> = sql(CONTAINING)
         .bind(camera_id)
         .bind(removed.0)
-        .fetch_optional(&mut *connection)
+        .fetch_optional(connection)
         .await?;
     let Some(old) = containing else { return Ok(()) };
-    let neighbours: Vec<Run> = sqlx::query_as(NEIGHBOURS)
+    let neighbours: Vec<Run> = sql(NEIGHBOURS)
         .bind(camera_id)
         .bind(
             removed
@@ -94,12 +94,12 @@ pub(super) async fn remove(
                 .max(old.0),
         )
         .bind(removed.1.saturating_add(tolerance_us()).min(old.1))
-        .fetch_all(&mut *connection)
+        .fetch_all(connection)
         .await?;
-    sqlx::query(DELETE)
+    sql(DELETE)
         .bind(camera_id)
         .bind(old.0)
-        .execute(&mut *connection)
+        .execute(connection)
         .await?;
     for run in without(old, removed, &neighbours) {
         insert(connection, camera_id, run).await?;
@@ -126,12 +126,8 @@ fn without(old: Run, removed: Run, neighbours: &[Run]) -> Vec<Run> {
     left
 }
 
-async fn insert(
-    connection: &mut SqliteConnection,
-    camera_id: &str,
-    run: Run,
-) -> Result<(), StoreError> {
-    sqlx::query(INSERT)
+async fn insert(connection: &mut Connection, camera_id: &str, run: Run) -> Result<(), StoreError> {
+    sql(INSERT)
         .bind(camera_id)
         .bind(run.0)
         .bind(run.1)

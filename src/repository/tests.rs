@@ -1,7 +1,10 @@
-//! The repository over a real database file.
+//! The repository over real databases. What holds for it is the same on both, so that each test runs on both, but for
+//! those that are about the one.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
+
+use postgres_server::Postgres;
 
 use super::*;
 use crate::domain::camera::CameraId;
@@ -16,8 +19,42 @@ mod destinations;
 mod job_life;
 mod jobs;
 mod ledger;
+mod nodes;
 mod policies;
+#[path = "../../tests/support/postgres.rs"]
+mod postgres_server;
 mod selection;
+
+/// Which database a test runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+tokio::task_local! {
+    static KIND: Kind;
+}
+
+/// Runs each of these functions as two tests, one on each database.
+macro_rules! on_both {
+    ($($test:ident,)+) => {
+        $(mod $test {
+            use super::super::{KIND, Kind};
+
+            #[tokio::test]
+            async fn sqlite() {
+                KIND.scope(Kind::Sqlite, super::$test()).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                KIND.scope(Kind::Postgres, super::$test()).await;
+            }
+        })+
+    };
+}
+use on_both;
 
 struct Database {
     store: Store,
@@ -25,25 +62,43 @@ struct Database {
 }
 
 impl Database {
+    /// An empty database of the kind that the test runs on, without one SQLite.
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&format!("sqlite://{}/test.db", folder.path().display()))
-            .await
-            .unwrap();
-        let source = Source {
-            id: "recordings".to_owned(),
-            root: folder.path().to_owned(),
-            layout: "heldar".to_owned(),
-            zone: "UTC".to_owned(),
-            follow: false,
-            create_time: at_ms(0),
-        };
-        store.put_source(&source).await.unwrap();
+        let store = match KIND.try_with(|kind| *kind).unwrap_or(Kind::Sqlite) {
+            Kind::Sqlite => {
+                Store::open(&format!("sqlite://{}/test.db", folder.path().display())).await
+            }
+            // The tests make time go by themselves.
+            Kind::Postgres => Store::open(&new_postgres_url().await)
+                .await
+                .map(Store::with_callers_clock),
+        }
+        .unwrap();
+        store.put_source(&recordings(&folder)).await.unwrap();
         Self {
             store,
             _folder: folder,
         }
     }
+}
+
+fn recordings(folder: &TempDir) -> Source {
+    Source {
+        id: "recordings".to_owned(),
+        root: folder.path().to_owned(),
+        layout: "heldar".to_owned(),
+        zone: "UTC".to_owned(),
+        follow: false,
+        create_time: at_ms(0),
+    }
+}
+
+/// The URL of an empty database on PostgreSQL.
+async fn new_postgres_url() -> String {
+    tokio::task::spawn_blocking(|| Postgres::shared().database())
+        .await
+        .unwrap()
 }
 
 fn at_ms(ms: i64) -> DateTime<Utc> {
@@ -98,7 +153,7 @@ async fn a_database_that_cannot_be_written_is_refused_with_its_name() {
         .unwrap_err();
     assert!(error.to_string().contains("not-a-database.db"), "{error}");
     assert!(matches!(
-        Store::open("postgres://localhost/x").await.unwrap_err(),
+        Store::open("mysql://localhost/x").await.unwrap_err(),
         OpenError::Unsupported
     ));
 }

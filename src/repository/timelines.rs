@@ -3,10 +3,10 @@
 //! The runs of each come as one text, not as a row each: a row costs allocations and the way from the database's
 //! thread to the caller's, which for a month of hourly gaps takes longer than all the rest of the call.
 
-use sqlx::SqliteConnection;
-
+use super::database::Connection;
 use super::error::{inconsistent, time, us};
 use super::spans::{self, Run};
+use super::statement::sql;
 use super::{Store, StoreError};
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::Timeline;
@@ -35,7 +35,7 @@ impl Store {
         camera_id: &CameraId,
         window: TimeRange,
     ) -> Result<Timeline, StoreError> {
-        let mut connection = self.readers.acquire().await?;
+        let mut connection = self.read().await?;
         let (recorded, missing) = recorded(&mut connection, camera_id, window).await?;
         let mut locks = Vec::new();
         for (incident_id, runs) in held(&mut connection, camera_id, window).await? {
@@ -56,11 +56,11 @@ impl Store {
 
 /// The camera's spans and its vanished segments that reach into `window`, each in order of start.
 async fn recorded(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     camera_id: &CameraId,
     window: TimeRange,
 ) -> Result<(Vec<Run>, Vec<Run>), StoreError> {
-    let (recorded, missing): (Option<String>, Option<String>) = sqlx::query_as(RECORDED)
+    let (recorded, missing): (Option<String>, Option<String>) = sql(RECORDED)
         .bind(camera_id.as_str())
         .bind(us(window.start()))
         .bind(us(window.end()))
@@ -74,11 +74,11 @@ async fn recorded(
 
 /// The locked segments of the camera that reach into `window`, in order of start, by incident.
 async fn held(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     camera_id: &CameraId,
     window: TimeRange,
 ) -> Result<Vec<(String, Vec<Run>)>, StoreError> {
-    let rows: Vec<(String, String)> = sqlx::query_as(HELD)
+    let rows: Vec<(String, String)> = sql(HELD)
         .bind(camera_id.as_str())
         .bind(us(window.start()))
         .bind(us(window.end()))

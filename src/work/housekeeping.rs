@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::archive::{ArchiveError, ArchiveWork};
+use super::attempt_of_temporary_name;
 use super::clip::{ClipError, ClipWork};
-use super::is_temporary_name;
 use super::output::remove_if_there;
 use crate::clock;
 use crate::domain::id;
@@ -45,7 +45,7 @@ pub struct Housekeeping {
 
 /// Names of files that were there before any job of this process ran, and whose rows were not seen yet. One without a row
 /// was left by a process that died between naming it and writing the row.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Inherited {
     clips: Vec<String>,
     archives: Vec<String>,
@@ -53,7 +53,8 @@ pub struct Inherited {
 
 /// Housekeeping could not be done.
 #[derive(Debug, thiserror::Error)]
-enum TidyError {
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum TidyError {
     #[error(transparent)]
     Clip(#[from] ClipError),
     #[error(transparent)]
@@ -65,18 +66,41 @@ enum TidyError {
 }
 
 impl Housekeeping {
-    /// Removes what attempts of a process that is gone left unfinished. Only before jobs run: a file that is being
-    /// written has such a name too.
-    pub fn sweep_unfinished(&self) -> std::io::Result<u64> {
+    /// Removes what attempts left unfinished whose worker is gone: the row of an attempt that goes on is its job's, with
+    /// its epoch, from before it makes a file.
+    pub async fn sweep_unfinished(&self) -> Result<u64, TidyError> {
         let mut swept = 0;
         for folder in [&self.clips_folder, &self.archive_folder] {
             for entry in std::fs::read_dir(folder)? {
                 let entry = entry?;
-                if entry.file_name().to_str().is_some_and(is_temporary_name) {
-                    std::fs::remove_file(entry.path())?;
-                    swept += 1;
+                let name = entry.file_name();
+                let Some((job_id, epoch)) = name.to_str().and_then(attempt_of_temporary_name)
+                else {
+                    continue;
+                };
+                let goes_on = self.store.job(job_id).await?.is_some_and(|job| {
+                    job.epoch == epoch && !job.owner.is_empty() && !job.state.is_terminal()
+                });
+                if goes_on {
+                    continue;
+                }
+                match std::fs::remove_file(entry.path()) {
+                    Ok(()) => swept += 1,
+                    // Its attempt has just ended, here or on another node.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error.into()),
                 }
             }
+        }
+        Ok(swept)
+    }
+
+    /// Removes what a process that is gone left unfinished. Only before jobs run.
+    pub async fn sweep_at_start(&self) -> Result<u64, TidyError> {
+        let swept = self.sweep_unfinished().await?;
+        // The names of restores do not tell whose they are: another node may be at work on them.
+        if self.store.is_shared() {
+            return Ok(swept);
         }
         Ok(swept + transfer::sweep_restored(&self.restore_folder)?)
     }
@@ -93,7 +117,7 @@ impl Housekeeping {
     }
 
     /// Runs until `cancel`.
-    pub async fn run(self, mut inherited: Inherited, cancel: CancellationToken) {
+    pub async fn run(&self, mut inherited: Inherited, cancel: CancellationToken) {
         let mut ticks = tokio::time::interval(EVERY);
         let mut tends = tokio::time::interval(TEND_EVERY);
         for ticks in [&mut ticks, &mut tends] {
@@ -126,6 +150,7 @@ impl Housekeeping {
             self.delete_inherited(inherited).await,
         );
         log("files without a row deleted", self.delete_orphans().await);
+        log("unfinished files deleted", self.sweep_unfinished().await);
     }
 
     async fn delete_inherited(&self, inherited: &mut Inherited) -> Result<u64, TidyError> {
@@ -176,25 +201,18 @@ impl Housekeeping {
             .await
     }
 
-    /// A process can die between naming a file and writing its row; the job is then done again, perhaps not here. A file
-    /// of which not even a job is known stays: the database may be an older copy of itself, or a new one.
+    /// A process can die between naming a file and writing its row; the job is then done again, perhaps not here.
     async fn delete_orphans(&self) -> Result<u64, TidyError> {
         let mut deleted = 0;
         for name in old_files(&self.clips_folder, is_clip_file_name).await? {
-            let id = clip_id(&name).unwrap_or_default();
-            if !self.store.is_clip_file(&name).await?
-                && self.store.is_output_of_ended_job(id).await?
-            {
-                remove_if_there(&self.clips_folder.join(&name))?;
+            if !self.store.is_clip_file(&name).await? {
+                std::fs::remove_file(self.clips_folder.join(&name))?;
                 deleted += 1;
             }
         }
         for name in old_files(&self.archive_folder, is_archive_file_name).await? {
-            let id = archive_id(&name).unwrap_or_default();
-            if !self.store.is_archive_file(&name).await?
-                && self.store.is_output_of_ended_job(id).await?
-            {
-                remove_if_there(&self.archive_folder.join(&name))?;
+            if !self.store.is_archive_file(&name).await? {
+                std::fs::remove_file(self.archive_folder.join(&name))?;
                 deleted += 1;
             }
         }

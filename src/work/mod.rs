@@ -70,9 +70,13 @@ impl Attempt {
     }
 }
 
-/// Whether a file of an output folder is one that an attempt left unfinished.
-pub fn is_temporary_name(name: &str) -> bool {
-    name.starts_with('.') && name.ends_with(".part")
+/// Job and epoch of the attempt whose unfinished file has this name; `None` for other names.
+pub fn attempt_of_temporary_name(name: &str) -> Option<(&str, i64)> {
+    let (job_id, epoch) = name
+        .strip_prefix('.')?
+        .strip_suffix(".part")?
+        .rsplit_once('-')?;
+    Some((job_id, epoch.parse().ok()?))
 }
 
 /// What an attempt made.

@@ -7,8 +7,9 @@ use crate::domain::job::{JobSpec, NewJob, PRIORITY_INTERACTIVE};
 use crate::domain::source::ImportSpec;
 
 async fn pages(store: &Store) -> i64 {
-    let count = sqlx::query_scalar("PRAGMA page_count");
-    count.fetch_one(&store.writer).await.unwrap()
+    let mut connection = store.writer().await.unwrap();
+    let count = sql("PRAGMA page_count").fetch_value(&mut connection).await;
+    count.unwrap()
 }
 
 #[tokio::test]

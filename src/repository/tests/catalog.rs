@@ -28,53 +28,93 @@ proptest! {
 
     #[test]
     fn a_timeline_is_always_the_merged_segments_that_are_there_and_those_that_are_gone(steps in steps()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let database = Database::new().await;
-            let mut there: Vec<(String, TimeRange)> = Vec::new();
-            let mut gone: Vec<TimeRange> = Vec::new();
-            for (number, step) in steps.into_iter().enumerate() {
-                match step {
-                    Step::Add { start_ms, length_ms } => {
-                        let path = format!("{number}.mp4");
-                        database.store.take_in(&[segment(&path, start_ms, length_ms)], at_ms(0)).await.unwrap();
-                        there.push((path, range(start_ms, start_ms + length_ms)));
-                    }
-                    Step::Vanish(which) if !there.is_empty() => {
-                        let (path, range) = there.swap_remove(which.index(there.len()));
-                        gone.push(range);
-                        database.store.mark_missing("recordings", &[path], at_ms(1)).await.unwrap();
-                    }
-                    Step::Vanish(_) => {}
-                }
-                let mut ranges: Vec<_> = there.iter().map(|(_, range)| *range).collect();
-                ranges.sort_by_key(|range| range.start());
-                gone.sort_by_key(|range| range.start());
-                let tolerance = GAP_TOLERANCE;
-                for window in [range(-1, 100_000), range(20_000, 30_000)] {
-                    let timeline = database.store.timeline(&gate(), window).await.unwrap();
-                    assert_eq!(
-                        gaps(window, timeline.spans.iter().copied(), tolerance),
-                        gaps(window, ranges.iter().copied(), tolerance),
-                    );
-                    assert_eq!(
-                        gaps(window, timeline.missing.iter().copied(), tolerance),
-                        gaps(window, gone.iter().copied(), tolerance),
-                    );
-                    for pair in timeline.spans.windows(2) {
-                        assert!(pair[1].start() - pair[0].end() > tolerance, "two spans that should be one");
-                    }
-                }
-                let last = ranges.iter().map(|range| range.end()).max();
-                let camera = database.store.camera(&gate()).await.unwrap();
-                let recorded = camera.and_then(|camera| camera.recorded);
-                assert_eq!(recorded.map(|range| range.end()), last);
-            }
-        });
+        run_on(Kind::Sqlite, check_timelines(steps));
     }
 }
 
-#[tokio::test]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_timeline_is_always_the_merged_segments_on_postgres_too(steps in steps()) {
+        run_on(Kind::Postgres, check_timelines(steps));
+    }
+}
+
+fn run_on(kind: Kind, test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(KIND.scope(kind, test));
+}
+
+async fn check_timelines(steps: Vec<Step>) {
+    let database = Database::new().await;
+    let mut there: Vec<(String, TimeRange)> = Vec::new();
+    let mut gone: Vec<TimeRange> = Vec::new();
+    for (number, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Add {
+                start_ms,
+                length_ms,
+            } => {
+                let path = format!("{number}.mp4");
+                database
+                    .store
+                    .take_in(&[segment(&path, start_ms, length_ms)], at_ms(0))
+                    .await
+                    .unwrap();
+                there.push((path, range(start_ms, start_ms + length_ms)));
+            }
+            Step::Vanish(which) if !there.is_empty() => {
+                let (path, range) = there.swap_remove(which.index(there.len()));
+                gone.push(range);
+                database
+                    .store
+                    .mark_missing("recordings", &[path], at_ms(1))
+                    .await
+                    .unwrap();
+            }
+            Step::Vanish(_) => {}
+        }
+        let mut ranges: Vec<_> = there.iter().map(|(_, range)| *range).collect();
+        ranges.sort_by_key(|range| range.start());
+        gone.sort_by_key(|range| range.start());
+        let tolerance = GAP_TOLERANCE;
+        for window in [range(-1, 100_000), range(20_000, 30_000)] {
+            let timeline = database.store.timeline(&gate(), window).await.unwrap();
+            assert_eq!(
+                gaps(window, timeline.spans.iter().copied(), tolerance),
+                gaps(window, ranges.iter().copied(), tolerance),
+            );
+            assert_eq!(
+                gaps(window, timeline.missing.iter().copied(), tolerance),
+                gaps(window, gone.iter().copied(), tolerance),
+            );
+            for pair in timeline.spans.windows(2) {
+                assert!(
+                    pair[1].start() - pair[0].end() > tolerance,
+                    "two spans that should be one"
+                );
+            }
+        }
+        let last = ranges.iter().map(|range| range.end()).max();
+        let camera = database.store.camera(&gate()).await.unwrap();
+        let recorded = camera.and_then(|camera| camera.recorded);
+        assert_eq!(recorded.map(|range| range.end()), last);
+    }
+}
+
+on_both! {
+    a_segment_that_is_taken_in_twice_is_unchanged_and_one_that_changed_is_updated,
+    a_window_finds_segments_that_began_long_before_it,
+    vanished_segments_stay_known_until_they_are_forgotten_and_never_while_held,
+    locks_of_different_incidents_come_and_go_on_their_own,
+    pages_neither_skip_nor_repeat_rows_while_others_are_added,
+    a_camera_is_deleted_only_when_nothing_of_it_is_held,
+}
+
 async fn a_segment_that_is_taken_in_twice_is_unchanged_and_one_that_changed_is_updated() {
     let Database { store, _folder } = Database::new().await;
     let first = segment("a.mp4", 0, 10_000);
@@ -105,7 +145,6 @@ async fn a_segment_that_is_taken_in_twice_is_unchanged_and_one_that_changed_is_u
     assert_eq!(camera.recorded, Some(range(0, 20_000)));
 }
 
-#[tokio::test]
 async fn a_window_finds_segments_that_began_long_before_it() {
     let Database { store, _folder } = Database::new().await;
     let hour = segment("hour.mp4", 0, 3_600_000);
@@ -129,7 +168,6 @@ async fn a_window_finds_segments_that_began_long_before_it() {
     );
 }
 
-#[tokio::test]
 async fn vanished_segments_stay_known_until_they_are_forgotten_and_never_while_held() {
     let Database { store, _folder } = Database::new().await;
     store
@@ -167,7 +205,6 @@ async fn vanished_segments_stay_known_until_they_are_forgotten_and_never_while_h
     );
 }
 
-#[tokio::test]
 async fn locks_of_different_incidents_come_and_go_on_their_own() {
     let Database { store, _folder } = Database::new().await;
     store
@@ -234,7 +271,6 @@ async fn locks_of_different_incidents_come_and_go_on_their_own() {
     );
 }
 
-#[tokio::test]
 async fn pages_neither_skip_nor_repeat_rows_while_others_are_added() {
     let Database { store, _folder } = Database::new().await;
     let new = |number: i64| segment(&format!("{number}.mp4"), number * 1_000, 500);
@@ -266,7 +302,6 @@ async fn pages_neither_skip_nor_repeat_rows_while_others_are_added() {
     assert_eq!(seen, expected);
 }
 
-#[tokio::test]
 async fn a_camera_is_deleted_only_when_nothing_of_it_is_held() {
     let Database { store, _folder } = Database::new().await;
     store

@@ -1,6 +1,7 @@
 //! Destinations and their secrets.
 
 use super::backup_sample::*;
+use super::statement::sql;
 use super::*;
 use crate::domain::backup::destination::{
     DestinationKind, DestinationSettings, MASK, Pause, PauseReason, Secret, SftpSettings,
@@ -50,7 +51,21 @@ fn seal_fault(error: StoreError) -> (String, SealError) {
     }
 }
 
-#[tokio::test]
+on_both! {
+    a_destination_reads_back_as_it_was_written_with_its_secrets_masked,
+    without_the_key_or_with_another_a_destination_can_be_shown_but_not_worked_with,
+    secrets_are_not_stored_without_a_key_and_nothing_is_left_of_the_try,
+    the_mask_keeps_a_secret_and_an_empty_one_takes_it_away,
+    the_same_request_makes_one_destination_and_another_with_its_id_is_refused,
+    an_update_of_what_was_read_before_another_update_is_stale,
+    a_change_of_the_settings_ends_a_pause_and_other_changes_do_not,
+    host_keys_of_the_first_connection_are_kept_once_and_for_the_host_that_was_asked,
+    what_is_used_is_not_deleted,
+    destinations_are_listed_newest_first_by_kind,
+    a_success_is_noted_and_never_goes_back,
+    changing_the_key_seals_everything_anew_or_nothing,
+}
+
 async fn a_destination_reads_back_as_it_was_written_with_its_secrets_masked() {
     let (store, _key, _folder) = with_key().await;
     let new = destination(NAS, sftp(CANARY, ""));
@@ -78,7 +93,6 @@ async fn no_byte_of_a_secret_is_in_the_database() {
     }
 }
 
-#[tokio::test]
 async fn without_the_key_or_with_another_a_destination_can_be_shown_but_not_worked_with() {
     let (store, _key, _folder) = with_key().await;
     insert(&store, NAS, sftp(CANARY, "")).await;
@@ -103,7 +117,6 @@ async fn without_the_key_or_with_another_a_destination_can_be_shown_but_not_work
     assert_eq!(sftp_of(&opened).password.reveal(), CANARY);
 }
 
-#[tokio::test]
 async fn secrets_are_not_stored_without_a_key_and_nothing_is_left_of_the_try() {
     let Database { store, _folder } = Database::new().await;
     let error = store
@@ -122,7 +135,6 @@ async fn secrets_are_not_stored_without_a_key_and_nothing_is_left_of_the_try() {
     assert!(store.destination_with_secrets(NAS).await.unwrap().is_some());
 }
 
-#[tokio::test]
 async fn the_mask_keeps_a_secret_and_an_empty_one_takes_it_away() {
     let (store, _key, _folder) = with_key().await;
     insert(&store, NAS, sftp(CANARY, "key")).await;
@@ -148,7 +160,6 @@ async fn the_mask_keeps_a_secret_and_an_empty_one_takes_it_away() {
     assert_eq!(change("", "").await, texts("", ""));
 }
 
-#[tokio::test]
 async fn the_same_request_makes_one_destination_and_another_with_its_id_is_refused() {
     let (store, _key, _folder) = with_key().await;
     let key = request("r", "digest of host, user and password");
@@ -176,14 +187,13 @@ async fn the_same_request_makes_one_destination_and_another_with_its_id_is_refus
         InsertedDestination::IdTaken
     ));
     // A plain digest would let whoever reads the database try passwords.
-    let stored: String = sqlx::query_scalar("SELECT request_digest FROM destinations")
-        .fetch_one(&store.readers)
+    let stored: String = sql("SELECT request_digest FROM destinations")
+        .fetch_value(&mut store.read().await.unwrap())
         .await
         .unwrap();
     assert!(stored.len() == 64 && stored != key.digest, "{stored}");
 }
 
-#[tokio::test]
 async fn an_update_of_what_was_read_before_another_update_is_stale() {
     let Database { store, _folder } = with_nas().await;
     let read = store.destination(NAS).await.unwrap().unwrap();
@@ -213,7 +223,6 @@ async fn an_update_of_what_was_read_before_another_update_is_stale() {
     ));
 }
 
-#[tokio::test]
 async fn a_change_of_the_settings_ends_a_pause_and_other_changes_do_not() {
     let (store, _key, _folder) = with_key().await;
     insert(&store, NAS, sftp("wrong", "")).await;
@@ -265,7 +274,6 @@ async fn a_change_of_the_settings_ends_a_pause_and_other_changes_do_not() {
     assert_eq!(ended.status.pause, None);
 }
 
-#[tokio::test]
 async fn host_keys_of_the_first_connection_are_kept_once_and_for_the_host_that_was_asked() {
     let (store, _key, _folder) = with_key().await;
     insert(&store, NAS, sftp(CANARY, "")).await;
@@ -292,7 +300,6 @@ async fn host_keys_of_the_first_connection_are_kept_once_and_for_the_host_that_w
     ));
 }
 
-#[tokio::test]
 async fn what_is_used_is_not_deleted() {
     let Database { store, _folder } = with_nas().await;
     store.insert_policy(&policy("bkp_1"), None).await.unwrap();
@@ -333,7 +340,6 @@ async fn what_is_used_is_not_deleted() {
     assert_eq!(send(&store, "", at_ms(2)).await, 1);
 }
 
-#[tokio::test]
 async fn destinations_are_listed_newest_first_by_kind() {
     let (store, _key, _folder) = with_key().await;
     for (age, id) in ["bkd_a", "bkd_b", "bkd_c"].into_iter().enumerate() {
@@ -374,7 +380,6 @@ async fn destinations_are_listed_newest_first_by_kind() {
     assert_eq!(sftp_only.len(), 1);
 }
 
-#[tokio::test]
 async fn a_success_is_noted_and_never_goes_back() {
     let Database { store, _folder } = with_nas().await;
     store.note_success(NAS, at_ms(9), Some(77)).await.unwrap();
@@ -392,7 +397,6 @@ async fn a_success_is_noted_and_never_goes_back() {
     );
 }
 
-#[tokio::test]
 async fn changing_the_key_seals_everything_anew_or_nothing() {
     let (store, old, _folder) = with_key().await;
     insert(&store, "bkd_a", sftp(CANARY, "")).await;
@@ -405,10 +409,10 @@ async fn changing_the_key_seals_everything_anew_or_nothing() {
     assert_eq!(sftp_of(&opened.unwrap()).password.reveal(), CANARY);
 
     // A row that was moved from another destination does not open: it is named, and the others stay as they are.
-    sqlx::query(
+    sql(
         "UPDATE destinations SET sealed = (SELECT sealed FROM destinations WHERE id = 'bkd_a') WHERE id = 'bkd_b'",
     )
-    .execute(&store.writer)
+    .execute(&mut store.writer().await.unwrap())
     .await
     .unwrap();
     let newest = SecretKey::generate().unwrap();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use sqlx::AssertSqlSafe;
 
+use super::statement::sql;
 use super::*;
 use crate::domain::catalog::ImportSummary;
 use crate::domain::job::{
@@ -57,7 +57,14 @@ fn fence(job: &Job) -> Fence {
     }
 }
 
-#[tokio::test]
+on_both! {
+    callers_take_turns_and_what_a_person_asked_for_comes_first,
+    who_comes_anew_is_next_and_then_takes_turns,
+    what_was_cancelled_before_it_ran_took_no_turn,
+    a_caller_who_fills_the_queue_leaves_room_for_others,
+    a_job_that_lives_is_not_taken_though_its_lease_ran_out,
+}
+
 async fn callers_take_turns_and_what_a_person_asked_for_comes_first() {
     let Database { store, _folder } = Database::new().await;
     let jobs = [
@@ -78,7 +85,6 @@ async fn callers_take_turns_and_what_a_person_asked_for_comes_first() {
     );
 }
 
-#[tokio::test]
 async fn who_comes_anew_is_next_and_then_takes_turns() {
     let Database { store, _folder } = Database::new().await;
     for (at, number) in (0..).zip(0..6) {
@@ -107,7 +113,6 @@ async fn who_comes_anew_is_next_and_then_takes_turns() {
     );
 }
 
-#[tokio::test]
 async fn what_was_cancelled_before_it_ran_took_no_turn() {
     let Database { store, _folder } = Database::new().await;
     for number in 0..6 {
@@ -126,7 +131,6 @@ async fn what_was_cancelled_before_it_ran_took_no_turn() {
     assert_eq!(claimed_ids(&store).await, ["b_0", "b_1", "a_new", "b_2"]);
 }
 
-#[tokio::test]
 async fn a_caller_who_fills_the_queue_leaves_room_for_others() {
     let Database { store, _folder } = Database::new().await;
     for number in 0..10 {
@@ -153,15 +157,15 @@ async fn a_caller_who_fills_the_queue_leaves_room_for_others() {
 #[tokio::test]
 async fn a_claim_reads_the_first_row_of_an_index() {
     let Database { store, _folder } = Database::new().await;
-    let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(AssertSqlSafe(format!(
+    let plan: Vec<(i64, i64, i64, String)> = sql(format!(
         "EXPLAIN QUERY PLAN {}",
         super::super::attempts::CLAIM
-    )))
+    ))
     .bind("IMPORT")
     .bind("me")
-    .bind(0)
-    .bind(0)
-    .fetch_all(&store.readers)
+    .bind(0_i64)
+    .bind(0_i64)
+    .fetch_all(&mut store.read().await.unwrap())
     .await
     .unwrap();
     let plan: Vec<String> = plan.into_iter().map(|(.., step)| step).collect();
@@ -176,7 +180,6 @@ async fn a_claim_reads_the_first_row_of_an_index() {
     );
 }
 
-#[tokio::test]
 async fn a_job_that_lives_is_not_taken_though_its_lease_ran_out() {
     let Database { store, _folder } = Database::new().await;
     insert(&store, &import("a", "", PRIORITY_INTERACTIVE), 100, 0).await;
@@ -226,10 +229,12 @@ proptest! {
 
     #[test]
     fn the_database_follows_the_rules_of_a_jobs_life(
-        events in prop::collection::vec(prop::sample::select(JobEvent::ALL.to_vec()), 1..30)
+        events in prop::collection::vec(prop::sample::select(JobEvent::ALL.to_vec()), 1..30),
+        // A database on a server takes longer to make than all the events.
+        kind in prop::sample::select(vec![Kind::Sqlite, Kind::Sqlite, Kind::Postgres]),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        runtime.block_on(KIND.scope(kind, async {
             let Database { store, _folder } = Database::new().await;
             insert(&store, &import("job", "", PRIORITY_INTERACTIVE), 100, 0).await;
             let mut life = Life::new(ATTEMPTS);
@@ -254,6 +259,6 @@ proptest! {
             }
             store.close().await;
             Ok(())
-        })?;
+        }))?;
     }
 }

@@ -47,7 +47,17 @@ async fn insert(store: &Store, new: &NewJob) -> crate::domain::job::Job {
     }
 }
 
-#[tokio::test]
+on_both! {
+    the_same_request_makes_one_job_and_another_with_its_id_is_refused,
+    an_output_id_is_taken_while_its_job_lives,
+    a_full_queue_refuses_jobs_until_one_is_claimed,
+    a_worker_that_lost_its_job_can_write_nothing_about_it,
+    a_job_whose_attempts_are_used_up_fails_and_an_interruption_costs_none,
+    a_cancelled_job_ends_cancelled_even_when_its_worker_fails_or_dies,
+    revisions_grow_with_every_change_and_never_fall_behind_what_watchers_saw,
+    jobs_are_listed_by_kind_state_camera_and_labels,
+}
+
 async fn the_same_request_makes_one_job_and_another_with_its_id_is_refused() {
     let Database { store, _folder } = Database::new().await;
     insert(&store, &clip_job("job_1", Some(("r", "one")))).await;
@@ -63,7 +73,6 @@ async fn the_same_request_makes_one_job_and_another_with_its_id_is_refused() {
     assert!(matches!(other, InsertedJob::RequestIdReused));
 }
 
-#[tokio::test]
 async fn an_output_id_is_taken_while_its_job_lives() {
     let Database { store, _folder } = Database::new().await;
     insert(&store, &clip_job("job_1", None)).await;
@@ -83,7 +92,6 @@ async fn an_output_id_is_taken_while_its_job_lives() {
     ));
 }
 
-#[tokio::test]
 async fn a_full_queue_refuses_jobs_until_one_is_claimed() {
     let Database { store, _folder } = Database::new().await;
     insert(&store, &clip_job("job_1", None)).await;
@@ -103,7 +111,6 @@ async fn a_full_queue_refuses_jobs_until_one_is_claimed() {
     ));
 }
 
-#[tokio::test]
 async fn a_worker_that_lost_its_job_can_write_nothing_about_it() {
     let Database { store, _folder } = Database::new().await;
     insert(&store, &clip_job("job_1", None)).await;
@@ -152,7 +159,6 @@ async fn a_worker_that_lost_its_job_can_write_nothing_about_it() {
     );
 }
 
-#[tokio::test]
 async fn a_job_whose_attempts_are_used_up_fails_and_an_interruption_costs_none() {
     let Database { store, _folder } = Database::new().await;
     insert(&store, &clip_job("job_1", None)).await;
@@ -199,7 +205,6 @@ async fn a_job_whose_attempts_are_used_up_fails_and_an_interruption_costs_none()
     );
 }
 
-#[tokio::test]
 async fn a_cancelled_job_ends_cancelled_even_when_its_worker_fails_or_dies() {
     let Database { store, _folder } = Database::new().await;
     for (id, finish) in [
@@ -248,7 +253,6 @@ async fn a_cancelled_job_ends_cancelled_even_when_its_worker_fails_or_dies() {
     }
 }
 
-#[tokio::test]
 async fn revisions_grow_with_every_change_and_never_fall_behind_what_watchers_saw() {
     let Database { store, _folder } = Database::new().await;
     let mut seen = insert(&store, &clip_job("job_1", None)).await.revision;
@@ -281,7 +285,6 @@ async fn revisions_grow_with_every_change_and_never_fall_behind_what_watchers_sa
     assert_eq!((ended.state, ended.revision), (JobState::Succeeded, 50));
 }
 
-#[tokio::test]
 async fn jobs_are_listed_by_kind_state_camera_and_labels() {
     let Database { store, _folder } = Database::new().await;
     insert(&store, &clip_job("job_1", None)).await;

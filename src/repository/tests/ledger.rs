@@ -38,7 +38,18 @@ async fn check_sums(store: &Store) -> (u64, u64) {
     sums
 }
 
-#[tokio::test]
+on_both! {
+    an_object_reads_back_as_it_was_written,
+    the_sums_of_a_destination_are_always_those_of_its_objects,
+    no_two_objects_share_a_path_and_a_batch_with_such_is_not_written_at_all,
+    objects_are_listed_newest_first_and_found_by_what_is_asked,
+    objects_are_read_in_order_piece_by_piece,
+    a_verification_changes_what_it_looked_at_and_nothing_that_was_sent_again,
+    each_change_of_an_object_is_written_to_the_copy_of_the_ledger_once,
+    retention_is_offered_what_the_policy_sent_and_nothing_that_is_held,
+    objects_follow_a_segment_whose_file_is_read_with_another_time,
+}
+
 async fn an_object_reads_back_as_it_was_written() {
     let Database { store, _folder } = with_objects().await;
     let mut object = all(&store).await.remove(0);
@@ -52,7 +63,6 @@ async fn an_object_reads_back_as_it_was_written() {
     assert_eq!(all(&store).await[0], object);
 }
 
-#[tokio::test]
 async fn the_sums_of_a_destination_are_always_those_of_its_objects() {
     let Database { store, _folder } = with_objects().await;
     assert_eq!(check_sums(&store).await, (3, 300));
@@ -75,7 +85,6 @@ async fn the_sums_of_a_destination_are_always_those_of_its_objects() {
     assert_eq!(check_sums(&store).await, (2, 200));
 }
 
-#[tokio::test]
 async fn no_two_objects_share_a_path_and_a_batch_with_such_is_not_written_at_all() {
     let Database { store, _folder } = with_objects().await;
     let first = all(&store).await.remove(0);
@@ -104,7 +113,6 @@ async fn no_two_objects_share_a_path_and_a_batch_with_such_is_not_written_at_all
     assert_eq!(taken, [(first.remote_path, first.segment_id)].into());
 }
 
-#[tokio::test]
 async fn objects_are_listed_newest_first_and_found_by_what_is_asked() {
     let Database { store, _folder } = with_objects().await;
     let found = async |filter: ObjectFilter| {
@@ -178,7 +186,6 @@ async fn objects_are_listed_newest_first_and_found_by_what_is_asked() {
     assert_eq!((second.len(), next), (1, None));
 }
 
-#[tokio::test]
 async fn objects_are_read_in_order_piece_by_piece() {
     let Database { store, _folder } = with_objects().await;
     let mut seen: Vec<BackupObject> = Vec::new();
@@ -199,7 +206,6 @@ async fn objects_are_read_in_order_piece_by_piece() {
     assert_eq!(seen.len(), 3);
 }
 
-#[tokio::test]
 async fn a_verification_changes_what_it_looked_at_and_nothing_that_was_sent_again() {
     let Database { store, _folder } = with_objects().await;
     let mut seen = all(&store).await;
@@ -236,7 +242,6 @@ async fn a_verification_changes_what_it_looked_at_and_nothing_that_was_sent_agai
     assert_eq!(check_sums(&store).await, (3, 300));
 }
 
-#[tokio::test]
 async fn each_change_of_an_object_is_written_to_the_copy_of_the_ledger_once() {
     let Database { store, _folder } = with_objects().await;
     let unwritten = async || store.unwritten_objects(NAS, 100).await.unwrap();
@@ -257,7 +262,6 @@ async fn each_change_of_an_object_is_written_to_the_copy_of_the_ledger_once() {
     assert!(unwritten().await.is_empty());
 }
 
-#[tokio::test]
 async fn retention_is_offered_what_the_policy_sent_and_nothing_that_is_held() {
     let Database { store, _folder } = with_objects().await;
     let policy = policy("bkp_1");
@@ -306,7 +310,6 @@ async fn retention_is_offered_what_the_policy_sent_and_nothing_that_is_held() {
     assert_eq!(newest, [(gate(), at_ms(30_000))].into());
 }
 
-#[tokio::test]
 async fn objects_follow_a_segment_whose_file_is_read_with_another_time() {
     let Database { store, _folder } = with_objects().await;
     let objects = all(&store).await;

@@ -52,7 +52,19 @@ async fn fail(store: &Store, job: &Job) {
         .unwrap();
 }
 
-#[tokio::test]
+on_both! {
+    a_policy_reads_back_as_it_was_written,
+    the_same_request_makes_one_policy_and_what_cannot_be_is_told_apart,
+    an_update_keeps_the_next_run_that_a_scheduler_moved_meanwhile,
+    of_many_schedulers_one_gets_a_due_run,
+    a_run_that_is_due_while_another_lives_stays_due_and_is_made_up_for_once,
+    a_claim_that_finds_the_queue_full_leaves_the_run_due,
+    a_policy_is_overdue_from_the_first_run_that_did_not_send_everything_until_one_did,
+    a_run_that_was_cancelled_before_it_began_leaves_its_policy_overdue,
+    an_id_of_a_job_is_taken_once,
+    policies_are_listed_by_destination,
+}
+
 async fn a_policy_reads_back_as_it_was_written() {
     let Database { store, _folder } = with_nas().await;
     let full = Policy {
@@ -84,7 +96,6 @@ async fn a_policy_reads_back_as_it_was_written() {
     assert_eq!((*written, get(&store).await), (full.clone(), full));
 }
 
-#[tokio::test]
 async fn the_same_request_makes_one_policy_and_what_cannot_be_is_told_apart() {
     let Database { store, _folder } = with_nas().await;
     let insert = async |policy: Policy, digest: &str| {
@@ -118,7 +129,6 @@ async fn the_same_request_makes_one_policy_and_what_cannot_be_is_told_apart() {
     ));
 }
 
-#[tokio::test]
 async fn an_update_keeps_the_next_run_that_a_scheduler_moved_meanwhile() {
     let Database { store, _folder } = with_policy().await;
     let read = get(&store).await;
@@ -175,7 +185,6 @@ async fn an_update_keeps_the_next_run_that_a_scheduler_moved_meanwhile() {
     );
 }
 
-#[tokio::test]
 async fn of_many_schedulers_one_gets_a_due_run() {
     let Database { store, _folder } = with_policy().await;
     let claims = (0..8).map(|number| {
@@ -202,7 +211,6 @@ async fn of_many_schedulers_one_gets_a_due_run() {
     assert_eq!(policy.status.last_job_id, jobs[0].id);
 }
 
-#[tokio::test]
 async fn a_run_that_is_due_while_another_lives_stays_due_and_is_made_up_for_once() {
     let Database { store, _folder } = with_policy().await;
     // By hand: the schedule does not move.
@@ -238,7 +246,6 @@ async fn a_run_that_is_due_while_another_lives_stays_due_and_is_made_up_for_once
     assert!(store.due_policies(at_ms(599), 10).await.unwrap().is_empty());
 }
 
-#[tokio::test]
 async fn a_claim_that_finds_the_queue_full_leaves_the_run_due() {
     let Database { store, _folder } = with_policy().await;
     let job = run("bkj_1", "bkp_1", Some(at_ms(0)));
@@ -254,7 +261,6 @@ async fn a_claim_that_finds_the_queue_full_leaves_the_run_due() {
     );
 }
 
-#[tokio::test]
 async fn a_policy_is_overdue_from_the_first_run_that_did_not_send_everything_until_one_did() {
     let Database { store, _folder } = with_policy().await;
     let overdue = async |at_ms_: i64| {
@@ -321,7 +327,6 @@ async fn a_policy_is_overdue_from_the_first_run_that_did_not_send_everything_unt
     assert!(!overdue(1).await);
 }
 
-#[tokio::test]
 async fn a_run_that_was_cancelled_before_it_began_leaves_its_policy_overdue() {
     let Database { store, _folder } = with_policy().await;
     claim(&store, "bkj_1", 0, 60).await.unwrap();
@@ -332,7 +337,6 @@ async fn a_run_that_was_cancelled_before_it_began_leaves_its_policy_overdue() {
     assert_eq!(get(&store).await.status.overdue_since_time, Some(at_ms(0)));
 }
 
-#[tokio::test]
 async fn an_id_of_a_job_is_taken_once() {
     let Database { store, _folder } = with_nas().await;
     let insert = async |job| store.insert_job(job, 10, at_ms(0)).await.unwrap();
@@ -349,7 +353,6 @@ async fn an_id_of_a_job_is_taken_once() {
     ));
 }
 
-#[tokio::test]
 async fn policies_are_listed_by_destination() {
     let Database { store, _folder } = with_policy().await;
     let filter = |id: &str| PolicyFilter {

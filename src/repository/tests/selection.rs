@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::backup_sample::*;
+use super::statement::sql;
 use super::*;
 use crate::domain::backup::run::BackupSelection;
 
@@ -20,7 +21,14 @@ async fn paths(store: &Store, selection: &BackupSelection) -> Vec<String> {
     unsent.into_iter().map(|segment| segment.path).collect()
 }
 
-#[tokio::test]
+on_both! {
+    a_run_sends_what_is_new_or_has_changed_and_a_second_one_nothing,
+    what_is_at_one_destination_is_not_at_another,
+    a_selection_holds_by_window_camera_and_evidence,
+    what_is_gone_or_waits_to_be_read_again_is_not_selected,
+    what_is_unsent_is_read_in_order_piece_by_piece,
+}
+
 async fn a_run_sends_what_is_new_or_has_changed_and_a_second_one_nothing() {
     let Database { store, _folder } = with_nas().await;
     let files = [0, 10, 20].map(|s| segment(&format!("{s}.mp4"), s * 1000, 10_000));
@@ -71,7 +79,6 @@ async fn a_run_sends_what_is_new_or_has_changed_and_a_second_one_nothing() {
     assert!(paths(&store, &everything).await.is_empty());
 }
 
-#[tokio::test]
 async fn what_is_at_one_destination_is_not_at_another() {
     let Database { store, _folder } = with_nas().await;
     store
@@ -86,7 +93,6 @@ async fn what_is_at_one_destination_is_not_at_another() {
     assert_eq!(other.len(), 1);
 }
 
-#[tokio::test]
 async fn a_selection_holds_by_window_camera_and_evidence() {
     let Database { store, _folder } = with_nas().await;
     let mut files: Vec<NewSegment> = [0, 10, 20]
@@ -134,7 +140,6 @@ async fn a_selection_holds_by_window_camera_and_evidence() {
     }
 }
 
-#[tokio::test]
 async fn what_is_gone_or_waits_to_be_read_again_is_not_selected() {
     let Database { store, _folder } = with_nas().await;
     let files = [0, 10].map(|s| segment(&format!("{s}.mp4"), s * 1000, 10_000));
@@ -153,7 +158,6 @@ async fn what_is_gone_or_waits_to_be_read_again_is_not_selected() {
     assert_eq!(paths(&store, &everything).await, ["10.mp4"]);
 }
 
-#[tokio::test]
 async fn what_is_unsent_is_read_in_order_piece_by_piece() {
     let Database { store, _folder } = with_nas().await;
     let files: Vec<NewSegment> = (0..7)
@@ -202,7 +206,7 @@ async fn with_a_million() -> Database {
          SELECT 'bkd_nas', id, camera_id, start_us, end_us, camera_id || '/2027-01-15/' || id || '.mp4', size_bytes,
             video_fingerprint, 'PRESENT', 'HASH', 0, 0, 'bkj_1', 'bkp_1', modified_us, 'ledger/1' FROM segments",
     ] {
-        sqlx::query(statement).execute(&store.writer).await.unwrap();
+        sql(statement).execute(&mut store.writer().await.unwrap()).await.unwrap();
     }
     database
 }
@@ -263,13 +267,11 @@ async fn a_run_reads_two_indexes_from_end_to_end_and_sorts_nothing() {
         without_removed_by: String::new(),
     };
     for selection in [everything, of_gate] {
-        let mut query =
-            sqlx::QueryBuilder::<sqlx::Sqlite>::new("EXPLAIN QUERY PLAN SELECT COUNT(*) FROM (");
+        let mut query = sql("EXPLAIN QUERY PLAN SELECT COUNT(*) FROM (");
         crate::repository::selection::push_unsent(&mut query, NAS, &selection, None, 0);
         query.push(")");
         let steps: Vec<(i64, i64, i64, String)> = query
-            .build_query_as()
-            .fetch_all(&store.readers)
+            .fetch_all(&mut store.read().await.unwrap())
             .await
             .unwrap();
         let plan: Vec<&str> = steps.iter().map(|(.., step)| step.as_str()).collect();

@@ -115,7 +115,7 @@ impl Webhook {
     }
 
     /// Reports how the alerts change, until `stop`. Those that are there at the beginning are raised.
-    pub async fn run(self, mut alerts: watch::Receiver<PresentAlerts>, stop: CancellationToken) {
+    pub async fn run(&self, mut alerts: watch::Receiver<PresentAlerts>, stop: CancellationToken) {
         let reporting = async {
             let mut told = PresentAlerts::default();
             loop {
