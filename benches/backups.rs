@@ -17,6 +17,8 @@ mod footage;
 mod hour;
 #[path = "backups/ledger.rs"]
 mod ledger;
+#[path = "../tests/support/postgres.rs"]
+mod postgres;
 #[path = "../tests/service/server.rs"]
 #[allow(dead_code, reason = "the tests use more of the harness")]
 mod server;

@@ -12,6 +12,8 @@
 #[path = "../tests/support/footage.rs"]
 #[allow(dead_code, reason = "only the harness uses it here")]
 mod footage;
+#[path = "../tests/support/postgres.rs"]
+mod postgres;
 #[path = "../tests/service/server.rs"]
 #[allow(dead_code, reason = "the tests use more of the harness")]
 mod server;

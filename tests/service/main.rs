@@ -21,6 +21,9 @@ mod hostile;
 mod http;
 mod jobs;
 mod kills;
+mod nodes;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod recorder;
 mod secret_key;
 mod server;

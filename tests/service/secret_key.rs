@@ -51,7 +51,7 @@ fn settings_say_whether_a_secret_is_set_and_do_not_show_it() {
 
 #[tokio::test]
 async fn the_key_is_changed_only_while_no_server_runs() {
-    let mut site = Site::new();
+    let mut site = Site::new().on_sqlite();
     let (old, new) = (new_key(&site), new_key(&site));
     let change = ["secret-key", "change"];
     let (code, _, said) = site.run(&change);

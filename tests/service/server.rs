@@ -12,6 +12,7 @@ use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use super::footage::{Recipe, Recording, epoch, ms};
+use super::postgres::Postgres;
 use heldar_footage::proto;
 use heldar_footage::proto::archive_service_client::ArchiveServiceClient;
 use heldar_footage::proto::backup_service_client::BackupServiceClient;
@@ -47,6 +48,10 @@ impl Site {
             variables: Vec::new(),
         };
         std::fs::create_dir(site.recordings()).unwrap();
+        // Every test of the service holds on either database, but for those that look into the file.
+        if std::env::var_os("HELDAR_TEST_POSTGRES").is_some() {
+            return site.with("HELDAR_DATABASE_URL", Postgres::shared().database());
+        }
         site
     }
 
@@ -60,6 +65,20 @@ impl Site {
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         self.variables.retain(|(known, _)| known != name);
         self.variables.push((name.to_owned(), value.into()));
+    }
+
+    /// On a file of its own, for tests that look into it, whatever the others run on.
+    #[must_use]
+    pub fn on_sqlite(mut self) -> Self {
+        self.variables
+            .retain(|(name, _)| name != "HELDAR_DATABASE_URL");
+        self
+    }
+
+    /// The value of a variable that was set.
+    pub fn variable(&self, name: &str) -> &str {
+        let set = self.variables.iter().find(|(known, _)| known == name);
+        &set.expect("the variable is set").1
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

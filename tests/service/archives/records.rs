@@ -54,7 +54,7 @@ fn for_a_case() -> proto::ArchiveSpec {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_leaves_the_service_is_on_record_with_who_took_which_part() {
-    let site = unfollowed();
+    let site = unfollowed().on_sqlite();
     let paths = lay(&site, CAMERA, &thirty_seconds().record());
     // A caller that does not read has only a part of it on its way.
     swell(&paths[0], 32 << 20);
@@ -177,7 +177,7 @@ async fn all_that_leaves_the_service_is_on_record_with_who_took_which_part() {
 
 #[tokio::test]
 async fn the_record_can_be_neither_changed_nor_emptied() {
-    let site = two_cameras();
+    let site = two_cameras().on_sqlite();
     let server = site.start().await;
     let (_, archive) = make(&server, ask(everything())).await;
     assert_eq!(server.stop(), 0);

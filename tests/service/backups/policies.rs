@@ -96,7 +96,7 @@ async fn a_policy_that_is_due_runs_by_itself_once_and_says_when_it_runs_next() {
 
 #[tokio::test]
 async fn a_run_that_a_clock_years_ahead_put_off_is_brought_forward() {
-    let site = scheduled(site());
+    let site = scheduled(site()).on_sqlite();
     let server = site.start().await;
     let id = local_destination(&site, &server).await;
     let made = create(&server, hourly(&id)).await;

@@ -166,7 +166,7 @@ async fn after_the_database_is_lost_the_destination_alone_is_enough() {
     assert_eq!(server.stop(), 0);
     let everything = expected(&site);
 
-    let other = super::asking::site();
+    let other = super::asking::site().on_sqlite();
     std::fs::remove_dir_all(other.recordings()).unwrap();
     std::fs::create_dir(other.recordings()).unwrap();
     std::fs::remove_dir_all(other.data()).unwrap();

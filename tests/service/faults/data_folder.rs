@@ -65,7 +65,7 @@ fn held_to_permissions(command: &Command) -> Command {
 
 #[tokio::test]
 async fn a_database_that_cannot_be_written_stops_the_start_with_a_message_that_names_the_file() {
-    let mut site = with_footage(Site::new());
+    let mut site = with_footage(Site::new().on_sqlite());
     let database = site.data().join("heldar.db");
     let allow = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap()
@@ -81,7 +81,7 @@ async fn a_database_that_cannot_be_written_stops_the_start_with_a_message_that_n
 
 #[tokio::test]
 async fn a_database_that_is_none_stops_the_start_and_is_left_as_it_is() {
-    let site = with_footage(Site::new());
+    let site = with_footage(Site::new().on_sqlite());
     let database = site.data().join("heldar.db");
     let rubbish = "this is no database; ".repeat(1_000);
     for suffix in ["-wal", "-shm"] {

@@ -1,0 +1,95 @@
+//! A proxy between a server and its database that can cut every connection, and swallow everything.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// What becomes of what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Passed,
+    /// Nothing comes through, and nobody is told.
+    Swallowed,
+    /// Connections that existed when the count was another one are ended.
+    Cut(u32),
+}
+
+pub struct Proxy {
+    port: u16,
+    mode: Arc<watch::Sender<Mode>>,
+}
+
+impl Proxy {
+    /// A proxy to a port of this machine.
+    pub async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let own = listener.local_addr().unwrap().port();
+        let mode = Arc::new(watch::Sender::new(Mode::Passed));
+        let modes = Arc::clone(&mode);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let mode = modes.subscribe();
+                tokio::spawn(async move {
+                    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
+                        return;
+                    };
+                    let ((from_client, to_client), (from_server, to_server)) =
+                        (client.into_split(), server.into_split());
+                    let begun = *mode.borrow();
+                    let mut cut = mode.clone();
+                    let ended = cut.wait_for(|now| matches!(now, Mode::Cut(_)) && *now != begun);
+                    tokio::select! {
+                        () = pass(from_client, to_server, mode.clone()) => {}
+                        () = pass(from_server, to_client, mode.clone()) => {}
+                        _ = ended => {}
+                    }
+                });
+            }
+        });
+        Self { port: own, mode }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends all connections; new ones are let through.
+    pub fn cut(&self) {
+        self.mode.send_modify(|mode| {
+            *mode = match *mode {
+                Mode::Cut(count) => Mode::Cut(count + 1),
+                _ => Mode::Cut(1),
+            }
+        });
+    }
+
+    /// Nothing comes through any more, on present and new connections.
+    pub fn swallow(&self) {
+        self.mode.send_replace(Mode::Swallowed);
+    }
+
+    /// Lets everything through again. What was swallowed comes late.
+    pub fn pass(&self) {
+        self.mode.send_replace(Mode::Passed);
+    }
+}
+
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
+    let mut bytes = vec![0; 64 << 10];
+    loop {
+        let Ok(count @ 1..) = from.read(&mut bytes).await else {
+            return;
+        };
+        if mode
+            .wait_for(|mode| *mode != Mode::Swallowed)
+            .await
+            .is_err()
+            || to.write_all(&bytes[..count]).await.is_err()
+        {
+            return;
+        }
+    }
+}
