@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 demo_needs := compiler ffmpeg rclone grpcurl
 test_needs := $(demo_needs) archive-tools backup-servers postgresql rust-lints buf cargo-deny
-bench_needs := compiler ffmpeg rclone backup-servers
+bench_needs := compiler ffmpeg rclone backup-servers postgresql
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

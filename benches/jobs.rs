@@ -1,8 +1,8 @@
 //! How fast jobs go through the queue, and how soon those who watch hear of it. Run it with `make bench`.
 //!
-//! The first two parts run the queue in this process with work that does nothing, on a database of its own with a commit
-//! on the disk for every step; the last runs the server and counts streams over TCP. `make bench ARGS=quick` makes less
-//! of everything.
+//! All parts but the last run the queue in this process with work that does nothing, on databases of their own in SQLite
+//! and PostgreSQL with a commit on the disk for every step; the last runs the server and counts streams over TCP.
+//! `make bench ARGS=quick` makes less of everything.
 
 #![allow(
     clippy::disallowed_methods,
@@ -40,6 +40,8 @@ use heldar_footage::repository::Store;
 use heldar_footage::work::{Attempt, Done, Work, WorkError};
 use tempfile::TempDir;
 
+use crate::postgres::Postgres;
+
 /// Callers who submit at the same time.
 const CALLERS: usize = 32;
 /// Jobs that run at the same time.
@@ -52,14 +54,41 @@ fn main() {
 }
 
 async fn run(part: usize) {
+    println!("{CALLERS} callers, {AT_ONCE} jobs at once, and a commit on the disk for every step");
+    let postgres = Postgres::start_durable();
+    for place in [Place::Sqlite, Place::Postgres(&postgres)] {
+        println!("\nJobs that do nothing on {place}");
+        queue(place, 10_000 / part).await;
+        claims(place, 5_000 / part).await;
+    }
+    for place in [Place::Sqlite, Place::Postgres(&postgres)] {
+        println!(
+            "\nFrom a change to a watcher in the same process on {place}, 50 jobs started a second"
+        );
+        delays(place, 500 / part.min(5)).await;
+    }
     println!(
-        "Jobs that do nothing (SQLite, synchronous=FULL; {CALLERS} callers, {AT_ONCE} at once)"
+        "\nFrom a change to a watcher of another node on PostgreSQL, 10 jobs started a second"
     );
-    queue(10_000 / part).await;
-    claims(5_000 / part).await;
-    println!("\nFrom a change to a watcher in the same process, 50 jobs started a second");
-    delays(500 / part.min(5)).await;
+    let database = postgres.database();
+    delays_between_nodes(&database, 200 / part.min(5)).await;
     watchers::measure(100, 10_000 / part).await;
+}
+
+/// Where a queue is.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Sqlite,
+    Postgres(&'a Postgres),
+}
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sqlite => "SQLite (synchronous=FULL)",
+            Self::Postgres(_) => "PostgreSQL (fsync=on)",
+        })
+    }
 }
 
 /// Work that is done at once.
@@ -84,10 +113,17 @@ struct Queue {
 }
 
 impl Queue {
-    async fn new() -> Self {
+    async fn new(place: Place<'_>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}/bench.db", folder.path().display());
-        let store = Store::open(&url).await.unwrap();
+        let url = match place {
+            Place::Sqlite => format!("sqlite://{}/bench.db", folder.path().display()),
+            Place::Postgres(server) => server.database(),
+        };
+        Self::at(&url, folder).await
+    }
+
+    async fn at(url: &str, folder: TempDir) -> Self {
+        let store = Store::open(url).await.unwrap();
         let settings = JobSettings {
             queue_limit: 1_000_000,
             ..JobSettings::default()
@@ -153,8 +189,8 @@ fn submission(number: usize) -> Submission {
 }
 
 /// Jobs a second: only accepted, only finished, and both at the same time.
-async fn queue(count: usize) {
-    let queue = Queue::new().await;
+async fn queue(place: Place<'_>, count: usize) {
+    let queue = Queue::new(place).await;
     let began = Instant::now();
     let (ids, times) = queue.submit(count).await;
     line("accepted, nothing runs", &times, began.elapsed());
@@ -164,7 +200,7 @@ async fn queue(count: usize) {
     rate("finished, nothing comes", count, began.elapsed());
     queue.end(Some(running)).await;
 
-    let queue = Queue::new().await;
+    let queue = Queue::new(place).await;
     let running = queue.start();
     let began = Instant::now();
     let (ids, times) = queue.submit(count).await;
@@ -175,8 +211,8 @@ async fn queue(count: usize) {
 }
 
 /// What one claim takes, with as many jobs waiting.
-async fn claims(count: usize) {
-    let queue = Queue::new().await;
+async fn claims(place: Place<'_>, count: usize) {
+    let queue = Queue::new(place).await;
     queue.submit(count).await;
     let began = Instant::now();
     let mut times = Vec::new();
@@ -191,10 +227,30 @@ async fn claims(count: usize) {
 }
 
 /// How long after a job's end was written down its watcher has it.
-async fn delays(count: usize) {
-    let queue = Arc::new(Queue::new().await);
+async fn delays(place: Place<'_>, count: usize) {
+    let queue = Arc::new(Queue::new(place).await);
     let running = queue.start();
-    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    delays_of(Arc::clone(&queue), Duration::from_millis(20), count).await;
+    let queue = Arc::into_inner(queue).expect("every watcher is done");
+    queue.end(Some(running)).await;
+}
+
+/// The same for jobs that run on another node than the one that is asked.
+async fn delays_between_nodes(database: &str, count: usize) {
+    let works = Queue::at(database, tempfile::tempdir().unwrap()).await;
+    let asked = Arc::new(Queue::at(database, tempfile::tempdir().unwrap()).await);
+    let working = works.start();
+    // It does no work itself, but hears what others do.
+    let hearing =
+        tokio::spawn(Runner::new(&asked.jobs, Registry::default()).run(Duration::from_secs(5)));
+    delays_of(Arc::clone(&asked), Duration::from_millis(100), count).await;
+    let asked = Arc::into_inner(asked).expect("every watcher is done");
+    asked.end(Some(hearing)).await;
+    works.end(Some(working)).await;
+}
+
+async fn delays_of(queue: Arc<Queue>, every: Duration, count: usize) {
+    let mut pace = tokio::time::interval(every);
     let mut watching = tokio::task::JoinSet::new();
     for number in 0..count {
         pace.tick().await;
@@ -219,8 +275,6 @@ async fn delays(count: usize) {
         "",
         middle_and_worst(&times)
     );
-    let queue = Arc::into_inner(queue).expect("every watcher is done");
-    queue.end(Some(running)).await;
 }
 
 fn rate(name: &str, count: usize, wall: Duration) {

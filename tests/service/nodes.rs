@@ -15,35 +15,35 @@ use crate::server::{
 };
 use crate::stand_in::Gate;
 
-/// Two servers' folders, with what they share: database, recordings, and what they make.
-struct Cluster {
-    sites: [Site; 2],
+/// Folders of several servers, with what they share: database, recordings, and what they make.
+struct Cluster<const COUNT: usize> {
+    sites: [Site; COUNT],
 }
 
-impl Cluster {
+impl<const COUNT: usize> Cluster<COUNT> {
     /// Servers on an empty database of `postgres`, each of which makes one clip at a time.
     fn on(postgres: &Postgres) -> Self {
         let url = postgres.database();
-        let first = Site::new();
-        first.record("gate", &twelve_seconds());
-        let second = Site::new().with("HELDAR_RECORDINGS_DIR", shown(&first.recordings()));
+        let mut sites: [Site; COUNT] = std::array::from_fn(|_| Site::new());
+        sites[0].record("gate", &twelve_seconds());
+        let recordings = shown(&sites[0].recordings());
+        for site in &mut sites[1..] {
+            site.set("HELDAR_RECORDINGS_DIR", recordings.as_str());
+        }
         let folders = [
             ("HELDAR_CLIPS_DIR", "shared/clips"),
             ("HELDAR_ARCHIVE_DIR", "shared/archives"),
             ("HELDAR_RESTORE_DIR", "shared/restores"),
         ]
-        .map(|(name, folder)| (name, shown(&first.path(folder))));
-        let [first, second] = [first, second].map(|mut site| {
+        .map(|(name, folder)| (name, shown(&sites[0].path(folder))));
+        for site in &mut sites {
             site.set("HELDAR_DATABASE_URL", url.as_str());
             site.set("HELDAR_MEDIA_JOB_CONCURRENCY", "1");
             for (name, folder) in &folders {
                 site.set(name, folder.as_str());
             }
-            site
-        });
-        Self {
-            sites: [first, second],
         }
+        Self { sites }
     }
 
     fn set(&mut self, name: &str, value: &str) {
@@ -53,15 +53,19 @@ impl Cluster {
     }
 
     /// ffmpegs that wait, one for each server; before that they run the shell text `before`.
-    fn gates(&mut self, before: &str) -> [Gate; 2] {
+    fn gates(&mut self, before: &str) -> [Gate; COUNT] {
         self.sites.each_mut().map(|site| Gate::before(site, before))
     }
 
-    /// Starts both; the recordings are in the catalog.
-    async fn start(&self) -> [Server; 2] {
+    /// Starts all; the recordings are in the catalog.
+    async fn start(&self) -> [Server; COUNT] {
         let first = self.sites[0].start().await;
         assert_eq!(first.imported("recordings", 1).await.segments_added, 3);
-        [first, self.sites[1].start().await]
+        let mut servers = vec![first];
+        for site in &self.sites[1..] {
+            servers.push(site.start().await);
+        }
+        servers.try_into().ok().unwrap()
     }
 }
 
@@ -127,16 +131,17 @@ async fn ended(server: &Server, id: &str) -> proto::Job {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_share_the_work_and_each_shows_all_of_it() {
-    let mut cluster = Cluster::on(Postgres::shared());
+async fn three_servers_share_the_work_and_each_shows_all_of_it() {
+    let mut cluster = Cluster::<3>::on(Postgres::shared());
     let mut gates = cluster.gates("");
     let servers = cluster.start().await;
     let made = [
         create(&servers[0], 0, 2_000).await,
         create(&servers[0], 2_000, 4_000).await,
+        create(&servers[1], 4_000, 6_000).await,
     ];
-    // Each server makes one clip at a time, so that both are at work.
-    eventually("both servers run a job", || {
+    // Each server makes one clip at a time, so that all are at work.
+    eventually("every server runs a job", || {
         gates.iter().all(|gate| gate.arrived() == 1)
     });
     for server in &servers {
@@ -145,16 +150,16 @@ async fn servers_share_the_work_and_each_shows_all_of_it() {
         }
     }
     // Whoever waits for a job need not ask the server that runs it.
-    let mut clips = servers[1].clips();
-    let third = proto::CreateClipRequest {
+    let mut clips = servers[2].clips();
+    let last = proto::CreateClipRequest {
         wait: seconds(60),
-        ..clip_request("gate", 4_000, 6_000)
+        ..clip_request("gate", 6_000, 8_000)
     };
-    let waiting = tokio::spawn(async move { clips.create_clip(third).await.unwrap().into_inner() });
+    let waiting = tokio::spawn(async move { clips.create_clip(last).await.unwrap().into_inner() });
     gates.iter_mut().for_each(Gate::open);
-    let third = waiting.await.unwrap();
+    let last = waiting.await.unwrap();
     let mut ids: Vec<String> = made.iter().map(|job| job.id.clone()).collect();
-    ids.push(third.id);
+    ids.push(last.id);
     for server in &servers {
         for id in &ids {
             let ended = ended(server, id).await;
@@ -178,7 +183,7 @@ const PROGRESS: &str = "i=0; while [ $i -lt 160 ]; do i=$((i+1)); \
 
 #[tokio::test(flavor = "multi_thread")]
 async fn progress_reaches_watchers_of_another_server_within_half_a_second() {
-    let mut cluster = Cluster::on(Postgres::shared());
+    let mut cluster = Cluster::<2>::on(Postgres::shared());
     let mut gates = cluster.gates(PROGRESS);
     gates.iter_mut().for_each(Gate::open);
     let servers = cluster.start().await;
@@ -224,7 +229,7 @@ async fn progress_reaches_watchers_of_another_server_within_half_a_second() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_cancelled_from_a_server_that_does_not_run_it() {
-    let mut cluster = Cluster::on(Postgres::shared());
+    let mut cluster = Cluster::<2>::on(Postgres::shared());
     let gates = cluster.gates("");
     let servers = cluster.start().await;
     let made = create(&servers[0], 1_000, 9_000).await;

@@ -16,13 +16,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Runs the server in the folder `$2` with the programs of `$1` at the port `$3` until its input ends.
+/// Runs the server in the folder `$2` with the programs of `$1` at the port `$3` until its input ends. `$4`: whether it waits
+/// for the disk.
 const LOOK_AFTER: &str = r#"
 set -u
 cd "$2" || exit 1
 "$1/initdb" -D data -U footage -A trust -E UTF8 --no-locale --no-sync >initdb.log 2>&1 || { cat initdb.log >&2; exit 1; }
 start() {
-  "$1/postgres" -D data -c listen_addresses=127.0.0.1 -c port="$3" -c unix_socket_directories= -c fsync=off \
+  "$1/postgres" -D data -c listen_addresses=127.0.0.1 -c port="$3" -c unix_socket_directories= -c fsync="$4" \
     -c max_connections=300 -c logging_collector=off >server.log 2>&1 &
   pid=$!
 }
@@ -50,8 +51,17 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts a server with an empty data folder.
+    /// Starts a server with an empty data folder, which never waits for the disk.
     pub fn start() -> Self {
+        Self::start_with("off")
+    }
+
+    /// Starts one that waits for the disk with every commit, as servers do that are not there for tests.
+    pub fn start_durable() -> Self {
+        Self::start_with("on")
+    }
+
+    fn start_with(fsync: &str) -> Self {
         let programs = programs().expect("PostgreSQL is installed: make tools");
         let folder = tempfile::Builder::new()
             .prefix("footage-postgres-")
@@ -80,6 +90,7 @@ impl Postgres {
             .arg(&programs)
             .arg(&folder)
             .arg(port.to_string())
+            .arg(fsync)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .stdin(Stdio::piped())

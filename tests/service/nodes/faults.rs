@@ -11,7 +11,7 @@ const LEASE_S: &str = "4";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_job_and_the_duties_of_a_killed_server_go_to_another() {
-    let mut cluster = Cluster::on(Postgres::shared());
+    let mut cluster = Cluster::<2>::on(Postgres::shared());
     cluster.set("HELDAR_LEASE_S", LEASE_S);
     let mut gates = cluster.gates("");
     let servers = cluster.start().await;
@@ -51,7 +51,7 @@ async fn the_job_and_the_duties_of_a_killed_server_go_to_another() {
     }
 }
 
-fn database_of(cluster: &Cluster) -> &str {
+fn database_of(cluster: &Cluster<2>) -> &str {
     cluster.sites[0]
         .variable("HELDAR_DATABASE_URL")
         .rsplit('/')
@@ -61,7 +61,7 @@ fn database_of(cluster: &Cluster) -> &str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_was_frozen_past_its_lease_writes_nothing_about_the_job_it_had() {
-    let mut cluster = Cluster::on(Postgres::shared());
+    let mut cluster = Cluster::<2>::on(Postgres::shared());
     cluster.set("HELDAR_LEASE_S", LEASE_S);
     let mut gates = cluster.gates("");
     let servers = cluster.start().await;
@@ -96,7 +96,7 @@ async fn a_server_that_was_frozen_past_its_lease_writes_nothing_about_the_job_it
 async fn a_server_that_hears_nothing_of_the_database_stops_its_job_before_another_has_it() {
     let postgres = Postgres::shared();
     let proxy = Proxy::to(postgres.port()).await;
-    let mut cluster = Cluster::on(postgres);
+    let mut cluster = Cluster::<2>::on(postgres);
     cluster.set("HELDAR_LEASE_S", LEASE_S);
     let direct = cluster.sites[0].variable("HELDAR_DATABASE_URL").to_owned();
     let through = direct.replace(
@@ -183,7 +183,7 @@ async fn once_it_answers(server: &Server) -> &Server {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_the_database_in_the_middle_of_jobs_costs_nothing() {
     let mut postgres = Postgres::start();
-    let mut cluster = Cluster::on(&postgres);
+    let mut cluster = Cluster::<2>::on(&postgres);
     let mut gates = cluster.gates("");
     let servers = cluster.start().await;
     let made = [
