@@ -227,9 +227,17 @@ impl Store {
             keep_until,
             now,
         };
-        let ended = end_attempt(&mut transaction, &job, finish, &end).await?;
-        transaction.commit().await?;
-        Ok(Some(ended))
+        match end_attempt(&mut transaction, &job, finish, &end).await {
+            Ok(ended) => {
+                transaction.commit().await?;
+                Ok(Some(ended))
+            }
+            Err(error) => {
+                // The row must be free again when the caller hears of it: a rescue passes over rows that are locked.
+                transaction.rollback().await?;
+                Err(error)
+            }
+        }
     }
 
     /// Takes jobs from workers that are gone: those whose lease ran out, and those of `dead_owner`, but none that

@@ -198,6 +198,13 @@ impl Link {
         Ok(())
     }
 
+    async fn rollback(mut self) -> Result<(), StoreError> {
+        let done = tokio::time::timeout(ROLLBACK_PATIENCE, self.get().execute("ROLLBACK")).await;
+        self.settle(done)?;
+        self.in_transaction = false;
+        Ok(())
+    }
+
     /// How long a statement may take on this connection.
     pub(super) fn patience(&self) -> Duration {
         self.patience
@@ -255,12 +262,13 @@ impl Drop for Link {
 pub(super) struct Transaction(Connection);
 
 impl Transaction {
-    /// Takes all of it back.
+    /// Takes all of it back, and returns when nothing of it is held any more. When it is dropped instead, that comes a
+    /// little later.
     pub(super) async fn rollback(self) -> Result<(), StoreError> {
         match self.0 {
             Connection::SqliteTransaction(transaction) => Ok(transaction.rollback().await?),
-            // Dropping it does the same.
-            Connection::Postgres(_) | Connection::Sqlite(_) => Ok(()),
+            Connection::Postgres(link) => link.rollback().await,
+            Connection::Sqlite(_) => Ok(()),
         }
     }
 
