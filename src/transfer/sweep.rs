@@ -1,11 +1,13 @@
 //! What transfers of a process that is gone left unfinished on this machine.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, openat, unlinkat};
+use rustix::io::Errno;
 use walkdir::WalkDir;
 
 use super::paths::is_unfinished;
@@ -34,6 +36,33 @@ pub fn sweep_restored(folder: &Path) -> io::Result<u64> {
     Ok(swept)
 }
 
+/// Removes from a folder what fetches into it that were killed left there: folders that nobody holds locked.
+pub(super) fn sweep_fetches(parent: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(parent)? {
+        let entry = entry?;
+        let is_staging =
+            entry.file_name().to_str().is_some_and(is_unfinished) && entry.file_type()?.is_dir();
+        if is_staging && let Some(_lock) = lock_folder(&entry.path())? {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Locks a folder; `None` when somebody else has it, or it is gone.
+pub(super) fn lock_folder(folder: &Path) -> io::Result<Option<File>> {
+    let open = match File::open(folder) {
+        Ok(open) => open,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match flock(&open, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(open)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Removes from a folder of a destination the unfinished files that no living transfer holds locked. They are of no use to
 /// anybody, so that one which cannot be removed is left.
 pub(super) fn sweep_destination(folder: &Arc<OwnedFd>) {
@@ -59,8 +88,6 @@ pub(super) fn sweep_destination(folder: &Arc<OwnedFd>) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
     use rustix::fs::CWD;
 
     use super::*;

@@ -1,7 +1,6 @@
 //! Several servers on one PostgreSQL database: work is shared, and whatever runs on one is seen and ended from another.
 
 mod faults;
-mod proxy;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::super::arrival::{settle, sync_folder};
 use super::super::paths::{is_plain, random_name};
+use super::super::sweep::{lock_folder, sweep_fetches};
 use super::super::{BatchProgress, FileFault, TransferError, Wanted};
 use super::Remote;
 use super::classify::Cause;
@@ -253,22 +252,16 @@ struct Staging {
     _lock: File,
 }
 
-const STAGING_PREFIX: &str = ".fetch.";
-const STAGING_SUFFIX: &str = ".part";
-
 impl Staging {
     fn beside(target: &Path) -> io::Result<Self> {
         let target = std::path::absolute(target)?;
         let parent = target.parent().unwrap_or(Path::new("/"));
-        sweep(parent)?;
+        sweep_fetches(parent)?;
         loop {
-            let folder = parent.join(format!(
-                "{STAGING_PREFIX}{}{STAGING_SUFFIX}",
-                random_name()?
-            ));
+            let folder = parent.join(format!(".fetch.{}.part", random_name()?));
             std::fs::create_dir(&folder)?;
             // Another process may take it for one that was left in the moment before it is locked.
-            if let Some(lock) = lock(&folder)?
+            if let Some(lock) = lock_folder(&folder)?
                 && folder.try_exists()?
             {
                 return Ok(Self {
@@ -278,36 +271,6 @@ impl Staging {
             }
         }
     }
-}
-
-/// Locks a folder; `None` when somebody else has it.
-fn lock(folder: &Path) -> io::Result<Option<File>> {
-    let open = match File::open(folder) {
-        Ok(open) => open,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    match flock(&open, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(open)),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Removes what fetches that were killed left in a folder.
-fn sweep(parent: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(parent)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let is_staging = name
-            .to_str()
-            .is_some_and(|name| name.starts_with(STAGING_PREFIX) && name.ends_with(STAGING_SUFFIX))
-            && entry.file_type()?.is_dir();
-        if is_staging && let Some(_lock) = lock(&entry.path())? {
-            std::fs::remove_dir_all(entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 impl Drop for Staging {

@@ -2,9 +2,9 @@
 
 use rustix::process::Signal;
 
-use super::proxy::Proxy;
 use super::*;
 use crate::server::children_of;
+use crate::servers::Proxy;
 
 /// How long a job stays with a server that is not heard of, in these tests.
 const LEASE_S: &str = "4";

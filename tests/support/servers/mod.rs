@@ -12,9 +12,9 @@
 
 mod contract;
 mod ftp;
+mod proxy;
 mod s3;
 mod sftp;
-mod wire;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{TcpListener, TcpStream};
@@ -25,9 +25,9 @@ use std::time::{Duration, Instant};
 
 pub use contract::{ftp_destination, s3_destination, sftp_destination};
 pub use ftp::ProFtpd;
+pub use proxy::Proxy;
 pub use s3::RcloneS3;
 pub use sftp::{OpenSsh, RcloneSftp};
-pub use wire::Wire;
 
 /// Every printable ASCII character, a space included.
 pub fn every_printable() -> String {

@@ -10,7 +10,7 @@ use super::{
     under_way,
 };
 use crate::server::{Server, becomes, ended};
-use crate::servers::{OpenSsh, RcloneS3, Wire, descendants, s3_destination, sftp_destination};
+use crate::servers::{OpenSsh, Proxy, RcloneS3, descendants, s3_destination, sftp_destination};
 
 /// So slow that a run takes far longer than whatever disturbs it.
 const SLOW: i64 = 512 << 10;
@@ -57,14 +57,14 @@ async fn a_run_whose_server_goes_and_comes_back_completes_by_itself() {
 
 /// Cuts the way to a server in mid-file, without a word to either side, until what it was at is given up. Then the same job
 /// completes.
-async fn cut_off(wire: Wire, settings: proto::Destination, files: &Path) {
+async fn cut_off(proxy: Proxy, settings: proto::Destination, files: &Path) {
     let site = long_site().with("HELDAR_BACKUP_STALL_S", "5");
     let server = site.start().await;
     let id = stored(&server, limited(settings, SLOW)).await;
     let job_id = under_way(&server, &id).await;
-    wire.cut_until_given_up().await;
+    proxy.swallow_until_given_up().await;
     lift_limit(&server, &id).await;
-    wire.mend();
+    proxy.pass();
     let (_, run) = finished(&server, &job_id).await;
     everything_is_there_once(&site, &server, &id, &run, files).await;
     server.stop_with(&site, &[]);
@@ -74,19 +74,19 @@ async fn cut_off(wire: Wire, settings: proto::Destination, files: &Path) {
 async fn a_run_by_sftp_that_is_cut_off_completes_when_the_network_is_back() {
     let ssh = OpenSsh::start();
     let mut settings = ssh.settings();
-    let wire = Wire::to(settings.port).await;
-    settings.port = wire.port;
-    cut_off(wire, sftp_destination(&settings), &ssh.files).await;
+    let proxy = Proxy::to(settings.port).await;
+    settings.port = proxy.port();
+    cut_off(proxy, sftp_destination(&settings), &ssh.files).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_to_s3_that_is_cut_off_completes_when_the_network_is_back() {
     let s3 = RcloneS3::start("secret");
     let mut settings = s3.settings();
-    let wire = Wire::to(s3.port).await;
-    settings.endpoint = format!("http://127.0.0.1:{}", wire.port);
+    let proxy = Proxy::to(s3.port).await;
+    settings.endpoint = format!("http://127.0.0.1:{}", proxy.port());
     let files = s3.files.join(&settings.prefix);
-    cut_off(wire, s3_destination(&settings), &files).await;
+    cut_off(proxy, s3_destination(&settings), &files).await;
 }
 
 /// Kills the service in mid-run and starts it again: the same job completes.

@@ -1,11 +1,14 @@
-//! A proxy between a server and its database that can cut every connection, and swallow everything.
+//! A proxy in front of a server of this machine that can cut every connection, and swallow everything.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(60);
 
 /// What becomes of what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,8 @@ enum Mode {
 pub struct Proxy {
     port: u16,
     mode: Arc<watch::Sender<Mode>>,
+    /// Connections so far.
+    count: watch::Receiver<usize>,
 }
 
 impl Proxy {
@@ -29,9 +34,11 @@ impl Proxy {
         let own = listener.local_addr().unwrap().port();
         let mode = Arc::new(watch::Sender::new(Mode::Passed));
         let modes = Arc::clone(&mode);
+        let (counted, count) = watch::channel(0);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let mode = modes.subscribe();
+                counted.send_modify(|count| *count += 1);
                 tokio::spawn(async move {
                     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
                         return;
@@ -49,7 +56,11 @@ impl Proxy {
                 });
             }
         });
-        Self { port: own, mode }
+        Self {
+            port: own,
+            mode,
+            count,
+        }
     }
 
     pub fn port(&self) -> u16 {
@@ -69,6 +80,18 @@ impl Proxy {
     /// Nothing comes through any more, on present and new connections.
     pub fn swallow(&self) {
         self.mode.send_replace(Mode::Swallowed);
+    }
+
+    /// The same, as when a cable is pulled; returns when somebody has given up a silent connection and tries another one.
+    pub async fn swallow_until_given_up(&self) {
+        self.swallow();
+        let mut count = self.count.clone();
+        let before = *count.borrow_and_update();
+        let tried = count.wait_for(|count| *count > before);
+        tokio::time::timeout(GIVEN_UP_WITHIN, tried)
+            .await
+            .expect("a silent connection is given up")
+            .unwrap();
     }
 
     /// Lets everything through again. What was swallowed comes late.
