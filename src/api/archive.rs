@@ -185,6 +185,7 @@ impl ArchiveService for Services {
             .map_err(ApiError::from)?;
         let header = proto::FileHeader {
             total_size_bytes: int64(archive.size_bytes),
+            etag: archive.sha256.clone(),
             sha256: archive.sha256,
             media_type: MEDIA_TYPE.to_owned(),
             file_name: archive.file_name,

@@ -11,8 +11,8 @@ use super::fields::Fields;
 use super::job::request_key;
 use super::page::{Tokens, fit, page_size};
 use super::status::ApiError;
-use super::{Services, download};
-use crate::domain::clip::{Clip, ClipSpec, WindowError, clip_window};
+use super::{Services, download, read_clip};
+use crate::domain::clip::{Clip, ClipEngine, ClipSpec, GapMode, WindowError, clip_window};
 use crate::domain::id;
 use crate::domain::job::JobSpec;
 use crate::jobs::{PRIORITY_INTERACTIVE, Submission};
@@ -37,11 +37,21 @@ impl ClipService for Services {
         let keep_for_s = fields.keep_for_s(asked.keep_for, self.clips.default_keep_for_s());
         let labels = fields.labels("labels", asked.labels.clone());
         let created_by = fields.text("created_by", asked.created_by.clone());
+        let choices = read_clip::choices(&mut fields, &asked);
         fields.check()?;
         let (Some(camera_id), Some(start), Some(end)) = (camera_id, start, end) else {
             return Err(unchecked("window").into());
         };
         let window = clip_window(start, end).map_err(ApiError::from)?;
+        if choices.engine == ClipEngine::Render {
+            return Err(ApiError::NotInThisVersion("CLIP_ENGINE_RENDER").into());
+        }
+        if choices.gap_mode == GapMode::Keep {
+            return Err(ApiError::NotInThisVersion("GAP_MODE_KEEP").into());
+        }
+        if choices.is_virtual {
+            return Err(ApiError::NotInThisVersion("a virtual clip").into());
+        }
 
         if asked.validate_only {
             return Ok(Response::new(
@@ -68,6 +78,11 @@ impl ClipService for Services {
             keep_for_s,
             created_by: created_by.clone(),
             labels: labels.clone(),
+            engine: choices.engine,
+            gap_mode: choices.gap_mode,
+            render: choices.render,
+            is_virtual: choices.is_virtual,
+            hold_sources: choices.hold_sources,
         };
         let submission = Submission {
             job_id: None,
@@ -79,6 +94,13 @@ impl ClipService for Services {
             request,
         };
         self.submit(submission, wait).await
+    }
+
+    async fn materialize_clip(
+        &self,
+        _request: Request<proto::MaterializeClipRequest>,
+    ) -> Result<Response<proto::Job>, Status> {
+        Err(ApiError::NotInThisVersion("MaterializeClip").into())
     }
 
     async fn get_clip(
@@ -161,6 +183,7 @@ impl ClipService for Services {
             .await
             .map_err(|error| ApiError::from(error).about(&clip.id))?;
         let part = part.within(clip.size_bytes)?;
+        let etag = clip.sha256.clone();
         let header = proto::FileHeader {
             total_size_bytes: int64(clip.size_bytes),
             sha256: clip.sha256,
@@ -168,6 +191,7 @@ impl ClipService for Services {
             file_name: clip.file_name,
             offset_bytes: int64(part.start),
             length_bytes: int64(part.end - part.start),
+            etag,
         };
         let message = |content| proto::DownloadClipResponse {
             content: Some(content),
@@ -223,6 +247,8 @@ impl Services {
                 .map(proto::Segment::from)
                 .collect(),
             expected_bytes: int64(preview.expected_bytes),
+            engine: proto::ClipEngine::Unspecified.into(),
+            engine_reason: String::new(),
         };
         Ok(proto::Job {
             kind: proto::JobKind::Clip.into(),

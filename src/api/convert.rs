@@ -7,7 +7,7 @@ use super::status::notice_status;
 use crate::domain::catalog::{
     AudioFormat, Camera, Container, ImportSummary, Segment, SegmentState, Timeline, VideoFormat,
 };
-use crate::domain::clip::Clip;
+use crate::domain::clip::{Clip, ClipEngine, GapMode, RenderOptions};
 use crate::domain::coverage::{self, Gap, GapReason};
 use crate::domain::job::{Job, JobKind, JobResult, JobState, Progress};
 use crate::domain::time::TimeRange;
@@ -223,6 +223,40 @@ impl From<Clip> for proto::Clip {
             labels: clip.labels.into_iter().collect(),
             create_time: Some(timestamp(clip.create_time)),
             expire_time: clip.expire_time.map(timestamp),
+            engine_used: clip_engine(clip.engine_used).into(),
+            engine_reason: clip.engine_reason,
+            gap_mode: match clip.gap_mode {
+                GapMode::Close => proto::GapMode::Close,
+                GapMode::Keep => proto::GapMode::Keep,
+            }
+            .into(),
+            render: clip.render.map(proto::RenderOptions::from),
+            r#virtual: clip.is_virtual,
+            holds_sources: clip.holds_sources,
+        }
+    }
+}
+
+pub(super) fn clip_engine(engine: ClipEngine) -> proto::ClipEngine {
+    match engine {
+        ClipEngine::Auto => proto::ClipEngine::Auto,
+        ClipEngine::Native => proto::ClipEngine::Native,
+        ClipEngine::Ffmpeg => proto::ClipEngine::Ffmpeg,
+        ClipEngine::Render => proto::ClipEngine::Render,
+    }
+}
+
+impl From<RenderOptions> for proto::RenderOptions {
+    fn from(options: RenderOptions) -> Self {
+        Self {
+            width: int32(options.width.unwrap_or_default()),
+            height: int32(options.height.unwrap_or_default()),
+            speed: f64::from(options.speed_milli) / 1000.0,
+            burn_in_camera_name: options.burn_in_camera_name,
+            burn_in_time: options.burn_in_time,
+            time_zone: options.time_zone,
+            audio_off: options.audio_off,
+            crf: int32(options.crf),
         }
     }
 }

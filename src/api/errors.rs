@@ -145,6 +145,11 @@ impl From<ClipError> for ApiError {
                     message,
                 }
             }
+            ClipError::Cut(CutError::Unsuitable { .. }) => Self::Precondition {
+                reason: ErrorReason::EngineUnsuitable,
+                subject: "engine".to_owned(),
+                message,
+            },
             ClipError::DiskFull { .. } | ClipError::Cut(CutError::DiskFull) => Self::Exhausted {
                 reason: ErrorReason::DiskFull,
                 subject: "disk",

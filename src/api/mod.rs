@@ -18,6 +18,7 @@ mod fields;
 mod job;
 mod media;
 mod page;
+mod read_clip;
 mod server;
 mod status;
 mod update_mask;

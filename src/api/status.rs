@@ -74,6 +74,8 @@ pub(super) enum ApiError {
         name: String,
         message: String,
     },
+    /// The contract has it, this version does not.
+    NotInThisVersion(&'static str),
     /// A fault of the service.
     Internal { cause: String },
 }
@@ -196,6 +198,10 @@ impl ApiError {
             Self::PastEnd { message } => (Code::OutOfRange, message.clone()),
             Self::Unavailable { message, .. } => (Code::Unavailable, (*message).to_owned()),
             Self::Corrupted { message, .. } => (Code::DataLoss, message.clone()),
+            Self::NotInThisVersion(what) => (
+                Code::Unimplemented,
+                format!("{what} comes with a later version"),
+            ),
             Self::Internal { .. } => (
                 Code::Internal,
                 "internal error; the server's log has the cause".to_owned(),
@@ -215,6 +221,7 @@ impl ApiError {
             Self::PolicyRunning { .. } => ErrorReason::PolicyRunning,
             Self::Stale { .. } => ErrorReason::EtagStale,
             Self::PastEnd { .. } => ErrorReason::OffsetPastEnd,
+            Self::NotInThisVersion(_) => ErrorReason::NotInThisVersion,
             Self::Internal { .. } => ErrorReason::Internal,
         }
     }
@@ -295,7 +302,7 @@ impl From<ApiError> for Status {
                 error!(request_id, cause, "a call failed");
                 details.set_request_info(request_id, "");
             }
-            ApiError::Stale { .. } | ApiError::PastEnd { .. } => {}
+            ApiError::Stale { .. } | ApiError::PastEnd { .. } | ApiError::NotInThisVersion(_) => {}
         }
         Self::with_error_details(code, message, details)
     }
@@ -331,6 +338,9 @@ pub(super) fn notice_status(notice: Notice) -> tonic_types::pb::Status {
         Reason::FilesNotSent => (ErrorReason::FilesNotSent, Code::DataLoss),
         Reason::FilesNotRestored => (ErrorReason::FilesNotRestored, Code::DataLoss),
         Reason::IdTaken => (ErrorReason::IdTaken, Code::AlreadyExists),
+        Reason::EngineUnsuitable => (ErrorReason::EngineUnsuitable, Code::FailedPrecondition),
+        Reason::HoldUnsupported => (ErrorReason::HoldUnsupported, Code::FailedPrecondition),
+        Reason::SourcesGone => (ErrorReason::SourcesGone, Code::DataLoss),
         Reason::FfmpegUnavailable => (ErrorReason::FfmpegUnavailable, Code::FailedPrecondition),
         Reason::FfmpegFailed => (ErrorReason::FfmpegFailed, Code::Internal),
         Reason::TimedOut => (ErrorReason::TimedOut, Code::DeadlineExceeded),

@@ -12,8 +12,8 @@ use heldar_footage::proto::{
     DownloadArchiveResponse, DownloadClipRequest, DownloadClipResponse, FileHeader,
     GetArchiveRequest, GetClipRequest, GetJobRequest, Job, ListArchivesRequest,
     ListArchivesResponse, ListClipsRequest, ListClipsResponse, ListJobsRequest, ListJobsResponse,
-    RetryJobRequest, StreamArchiveRequest, StreamArchiveResponse, VerifyArchiveRequest,
-    WatchJobRequest, WatchJobResponse, WatchJobsRequest, WatchJobsResponse,
+    MaterializeClipRequest, RetryJobRequest, StreamArchiveRequest, StreamArchiveResponse,
+    VerifyArchiveRequest, WatchJobRequest, WatchJobResponse, WatchJobsRequest, WatchJobsResponse,
     download_archive_response, download_clip_response, stream_archive_response, watch_job_response,
 };
 use tokio_stream::wrappers::TcpListenerStream;
@@ -121,6 +121,9 @@ impl ClipService for Script {
         not_scripted()
     }
     async fn delete_clip(&self, _: Request<DeleteClipRequest>) -> Answer<DeleteClipResponse> {
+        not_scripted()
+    }
+    async fn materialize_clip(&self, _: Request<MaterializeClipRequest>) -> Answer<Job> {
         not_scripted()
     }
 }

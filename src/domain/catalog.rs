@@ -44,6 +44,16 @@ impl Container {
     /// Every container.
     pub const ALL: [Self; 4] = [Self::Mp4, Self::FragmentedMp4, Self::MpegTs, Self::Matroska];
 
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mp4 => "MP4",
+            Self::FragmentedMp4 => "fragmented MP4",
+            Self::MpegTs => "an MPEG transport stream",
+            Self::Matroska => "Matroska",
+        }
+    }
+
     /// The container's name in the database.
     pub fn as_str(self) -> &'static str {
         match self {

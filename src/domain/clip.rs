@@ -37,6 +37,68 @@ pub fn clip_window(start: DateTime<Utc>, end: DateTime<Utc>) -> Result<TimeRange
     Ok(window)
 }
 
+/// What makes a clip's file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(
+    missing_docs,
+    reason = "clip_resources.proto documents every engine, and the names are the same"
+)]
+pub enum ClipEngine {
+    #[default]
+    Auto,
+    Native,
+    Ffmpeg,
+    Render,
+}
+
+/// What becomes of stretches without footage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum GapMode {
+    /// The clip goes on with what comes next.
+    #[default]
+    Close,
+    /// Time goes on: the last picture before a gap stays for as long as the gap.
+    Keep,
+}
+
+/// How a rendered clip is encoded. The defaults of the contract are filled in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenderOptions {
+    /// Width in pixels; `None` as recorded, or from the height in proportion.
+    pub width: Option<u32>,
+    /// Height in pixels; `None` as recorded, or from the width in proportion.
+    pub height: Option<u32>,
+    /// How many times faster than it happened, in thousandths.
+    pub speed_milli: u32,
+    /// Write the camera's name into the picture.
+    pub burn_in_camera_name: bool,
+    /// Write the wall-clock time into the picture.
+    pub burn_in_time: bool,
+    /// IANA name of the zone of the burnt-in time.
+    pub time_zone: String,
+    /// Leave the sound out.
+    pub audio_off: bool,
+    /// Constant rate factor of x264.
+    pub crf: u32,
+}
+
+impl Default for RenderOptions {
+    fn default() -> Self {
+        Self {
+            width: None,
+            height: None,
+            speed_milli: 1000,
+            burn_in_camera_name: false,
+            burn_in_time: false,
+            time_zone: "UTC".to_owned(),
+            audio_off: false,
+            crf: 23,
+        }
+    }
+}
+
 /// The work of a clip job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClipSpec {
@@ -54,6 +116,21 @@ pub struct ClipSpec {
     pub created_by: String,
     /// Free pairs of the caller.
     pub labels: BTreeMap<String, String>,
+    /// What shall make the file. Rows of before there was a choice have none.
+    #[serde(default)]
+    pub engine: ClipEngine,
+    /// What becomes of gaps.
+    #[serde(default)]
+    pub gap_mode: GapMode,
+    /// How to encode, with [`ClipEngine::Render`].
+    #[serde(default)]
+    pub render: Option<RenderOptions>,
+    /// Make no file.
+    #[serde(default)]
+    pub is_virtual: bool,
+    /// Keep the recordings of a virtual clip as long as the clip.
+    #[serde(default)]
+    pub hold_sources: bool,
 }
 
 impl ClipSpec {
@@ -92,6 +169,19 @@ pub struct Clip {
     pub audio: Option<AudioFormat>,
     pub hidden_lead_us: i64,
     pub engine: String,
+    /// Rows of before there was a choice were cut by ffmpeg.
+    #[serde(default = "by_ffmpeg")]
+    pub engine_used: ClipEngine,
+    #[serde(default)]
+    pub engine_reason: String,
+    #[serde(default)]
+    pub gap_mode: GapMode,
+    #[serde(default)]
+    pub render: Option<RenderOptions>,
+    #[serde(default)]
+    pub is_virtual: bool,
+    #[serde(default)]
+    pub holds_sources: bool,
     pub job_id: String,
     pub created_by: String,
     pub labels: BTreeMap<String, String>,
@@ -99,6 +189,10 @@ pub struct Clip {
     pub create_time: DateTime<Utc>,
     #[serde(with = "optional_time_us")]
     pub expire_time: Option<DateTime<Utc>>,
+}
+
+fn by_ffmpeg() -> ClipEngine {
+    ClipEngine::Ffmpeg
 }
 
 #[cfg(test)]

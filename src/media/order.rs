@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::ffmpeg::Format;
 use super::plan::{CutWarning, PlanError};
 use crate::domain::catalog::{AudioFormat, VideoFormat};
+use crate::domain::clip::GapMode;
 use crate::domain::coverage::{Gap, GapReason};
 use crate::domain::time::TimeRange;
 
@@ -38,6 +39,8 @@ pub enum EngineChoice {
     /// This service itself where it can, else ffmpeg. It can for MP4 sources, fragmented or not, whose picture is H.264
     /// or H.265 and whose sound is AAC, or that have none.
     Auto,
+    /// This service itself, or [`CutError::Unsuitable`].
+    Native,
     /// ffmpeg.
     Ffmpeg,
 }
@@ -58,6 +61,8 @@ pub struct CutOrder {
     pub title: String,
     /// What copies the samples.
     pub engine: EngineChoice,
+    /// What becomes of gaps.
+    pub gap_mode: GapMode,
     /// How long copying may take.
     pub deadline: Duration,
     /// Whether the clip must survive a loss of power. One that is only made to be packed need not.
@@ -108,6 +113,10 @@ pub struct CutOutcome {
     pub audio: Option<AudioFormat>,
     /// How ffmpeg was called, with OUTPUT for the path; or this program and its version, where ffmpeg was not.
     pub engine: String,
+    /// Whether this program copied the samples by itself.
+    pub is_native: bool,
+    /// Why [`EngineChoice::Auto`] did not.
+    pub not_native: Option<String>,
 }
 
 /// Why there is no clip.
@@ -116,6 +125,12 @@ pub enum CutError {
     /// Nothing of the window can be shown.
     #[error(transparent)]
     NoFootage(#[from] PlanError),
+    /// [`EngineChoice::Native`] cannot cut this footage.
+    #[error("the footage cannot be cut without ffmpeg: {reason}")]
+    Unsuitable {
+        /// What of it is in the way.
+        reason: String,
+    },
     /// ffmpeg is not installed.
     #[error("ffmpeg binary `{program}` is not available; install ffmpeg or set HELDAR_FFMPEG_BIN")]
     FfmpegMissing {

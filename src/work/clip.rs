@@ -21,7 +21,7 @@ use super::{Attempt, Done, Work, WorkError};
 use crate::clock;
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::{Segment, SegmentState};
-use crate::domain::clip::{Clip, ClipSpec};
+use crate::domain::clip::{Clip, ClipEngine, ClipSpec};
 use crate::domain::coverage::{GAP_TOLERANCE, Gap};
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::domain::time::TimeRange;
@@ -298,7 +298,8 @@ impl ClipWork {
             gap_tolerance: GAP_TOLERANCE,
             output: part.clone(),
             title: spec.camera_id.to_string(),
-            engine: EngineChoice::Ffmpeg,
+            engine: copying_engine(spec.engine)?,
+            gap_mode: spec.gap_mode,
             deadline: self.settings.timeout,
             is_durable: true,
         };
@@ -356,7 +357,21 @@ impl ClipWork {
             video: outcome.video,
             audio: outcome.audio,
             hidden_lead_us: microseconds(outcome.hidden_lead),
-            engine,
+            engine: if outcome.is_native {
+                outcome.engine
+            } else {
+                engine
+            },
+            engine_used: if outcome.is_native {
+                ClipEngine::Native
+            } else {
+                ClipEngine::Ffmpeg
+            },
+            engine_reason: outcome.not_native.unwrap_or_default(),
+            gap_mode: spec.gap_mode,
+            render: None,
+            is_virtual: false,
+            holds_sources: false,
             job_id: job_id.to_owned(),
             created_by: spec.created_by.clone(),
             labels: spec.labels.clone(),
@@ -380,6 +395,16 @@ impl ClipWork {
 impl Work for Arc<ClipWork> {
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<Done, WorkError>> {
         self.cut(attempt).boxed()
+    }
+}
+
+/// What copies the samples of a clip that is not rendered.
+fn copying_engine(engine: ClipEngine) -> Result<EngineChoice, WorkError> {
+    match engine {
+        ClipEngine::Auto => Ok(EngineChoice::Auto),
+        ClipEngine::Native => Ok(EngineChoice::Native),
+        ClipEngine::Ffmpeg => Ok(EngineChoice::Ffmpeg),
+        ClipEngine::Render => Err(internal("a clip that is rendered is not copied")),
     }
 }
 
@@ -452,6 +477,9 @@ fn work_error(error: ClipError) -> WorkError {
         }
         ClipError::Ffmpeg(_) | ClipError::Cut(CutError::FfmpegMissing { .. }) => {
             WorkError::Failed(Notice::new(Reason::FfmpegUnavailable, message))
+        }
+        ClipError::Cut(CutError::Unsuitable { .. }) => {
+            WorkError::Failed(Notice::new(Reason::EngineUnsuitable, message))
         }
         ClipError::DiskFull { .. } | ClipError::Cut(CutError::DiskFull) => {
             WorkError::Failed(Notice::new(Reason::DiskFull, message))

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use footage::{Frame, Layout, Recipe, Recording, decode, epoch, ms, run};
+use heldar_footage::domain::clip::GapMode;
 use heldar_footage::domain::coverage::GapReason;
 use heldar_footage::domain::time::TimeRange;
 use heldar_footage::media::plan::WarningKind;
@@ -52,6 +53,7 @@ fn order(sources: Vec<Source>, from: TimeDelta, to: TimeDelta) -> CutOrder {
         output: PathBuf::new(),
         title: "gate_a_01".to_owned(),
         engine: EngineChoice::Ffmpeg,
+        gap_mode: GapMode::Close,
         deadline: Duration::from_secs(60),
         is_durable: true,
     }

@@ -90,6 +90,7 @@ impl Attempt<'_> {
             finished,
             format,
             engine,
+            is_native: false,
         })
     }
 

@@ -131,17 +131,32 @@ pub async fn cut(
             deadline: order.deadline,
             is_durable: order.is_durable,
         };
+        let suits = attempt.can_copy();
         let made = if let Some(segment) = attempt.overstated() {
             Err(Failure::BrokenSource { segment })
-        } else if order.engine == EngineChoice::Auto && attempt.can_copy() {
-            attempt.by_copy(cancel, &mut on_progress).await
         } else {
-            attempt.by_ffmpeg(cancel, &mut on_progress).await
+            match (order.engine, &suits) {
+                (EngineChoice::Auto | EngineChoice::Native, Ok(())) => {
+                    attempt.by_copy(cancel, &mut on_progress).await
+                }
+                (EngineChoice::Native, Err(reason)) => {
+                    return Err(CutError::Unsuitable {
+                        reason: reason.clone(),
+                    });
+                }
+                (EngineChoice::Auto, Err(_)) | (EngineChoice::Ffmpeg, _) => {
+                    attempt.by_ffmpeg(cancel, &mut on_progress).await
+                }
+            }
         };
         match made {
             Ok(finished) => {
                 draft.keep = true;
-                return Ok(outcome(&prepared, &plan, with_sound, finished));
+                let not_native = match order.engine {
+                    EngineChoice::Auto => suits.err(),
+                    EngineChoice::Native | EngineChoice::Ffmpeg => None,
+                };
+                return Ok(outcome(&prepared, &plan, with_sound, finished, not_native));
             }
             Err(Failure::BrokenSource { segment }) => {
                 prepared.segments[segment].footage = Footage::Unusable(GapReason::FileDamaged);
@@ -227,6 +242,7 @@ struct Made {
     finished: Finished,
     format: Format,
     engine: String,
+    is_native: bool,
 }
 
 impl Attempt<'_> {
@@ -351,7 +367,13 @@ fn format_of(plan: &Plan, with_sound: bool) -> Format {
     if fits { Format::Mp4 } else { Format::QuickTime }
 }
 
-fn outcome(prepared: &Prepared, plan: &Plan, with_sound: bool, made: Made) -> CutOutcome {
+fn outcome(
+    prepared: &Prepared,
+    plan: &Plan,
+    with_sound: bool,
+    made: Made,
+    not_native: Option<String>,
+) -> CutOutcome {
     let mut warnings = plan.warnings.clone();
     if !with_sound && plan.sound.is_some() {
         warnings.push(CutWarning {
@@ -394,6 +416,8 @@ fn outcome(prepared: &Prepared, plan: &Plan, with_sound: bool, made: Made) -> Cu
                 channels: u32::from(track.entry.channels),
             }),
         engine: made.engine,
+        is_native: made.is_native,
+        not_native,
     }
 }
 

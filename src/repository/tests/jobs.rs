@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::domain::clip::ClipSpec;
+use crate::domain::clip::{ClipEngine, ClipSpec, GapMode};
 use crate::domain::job::{
     JobKind, JobResult, JobSpec, JobState, LEASE, NewJob, Notice, Reason, RequestKey,
 };
@@ -19,6 +19,11 @@ fn clip_job(id: &str, request: Option<(&str, &str)>) -> NewJob {
             keep_for_s: 0,
             created_by: String::new(),
             labels: BTreeMap::new(),
+            engine: ClipEngine::Auto,
+            gap_mode: GapMode::Close,
+            render: None,
+            is_virtual: false,
+            hold_sources: false,
         }),
         priority: 10,
         max_attempts: 2,

@@ -8,7 +8,7 @@ use tokio::sync::Barrier;
 
 use super::backup_sample::{NAS, destination, fence, folder, policy, run};
 use super::*;
-use crate::domain::clip::ClipSpec;
+use crate::domain::clip::{ClipEngine, ClipSpec, GapMode};
 use crate::domain::job::{JobKind, JobSpec, NewJob, Notice, Reason};
 
 fn clip_job(number: usize) -> NewJob {
@@ -22,6 +22,11 @@ fn clip_job(number: usize) -> NewJob {
             keep_for_s: 0,
             created_by: String::new(),
             labels: BTreeMap::new(),
+            engine: ClipEngine::Auto,
+            gap_mode: GapMode::Close,
+            render: None,
+            is_virtual: false,
+            hold_sources: false,
         }),
         priority: 10,
         max_attempts: 2,

@@ -19,7 +19,7 @@ use super::ArchiveError;
 use super::hold::Finding;
 use super::outline::{Part, Role, role_in};
 use crate::domain::archive::{ArchiveContent, ArchiveFaultKind, ArchiveSegment};
-use crate::domain::clip::LONGEST_CLIP;
+use crate::domain::clip::{GapMode, LONGEST_CLIP};
 use crate::domain::coverage::{GAP_TOLERANCE, Gap, GapReason};
 use crate::domain::time::TimeRange;
 use crate::media::plan::PlanError;
@@ -320,6 +320,7 @@ impl Cutter<'_> {
             output: output.clone(),
             title: order.title.clone(),
             engine: order.engine(),
+            gap_mode: GapMode::Close,
             is_durable: false,
             deadline: self
                 .timeout

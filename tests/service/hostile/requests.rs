@@ -371,6 +371,11 @@ async fn all_bad_fields_of_a_clip_are_named_at_once() {
         labels: [("a\nb".to_owned(), "x".repeat(256))].into(),
         created_by: "\u{1b}[2J".to_owned(),
         validate_only: false,
+        engine: 99,
+        gap_mode: -1,
+        render: Some(proto::RenderOptions::default()),
+        r#virtual: false,
+        hold_sources: true,
     };
     let status = server.clips().create_clip(request).await.unwrap_err();
     assert_eq!(
@@ -387,11 +392,15 @@ async fn all_bad_fields_of_a_clip_are_named_at_once() {
             "clip_id",
             "created_by",
             "end_time",
+            "engine",
+            "gap_mode",
+            "hold_sources",
             "keep_for",
             "labels",
+            "render",
             "request_id",
             "start_time",
-            "wait"
+            "wait",
         ]
     );
     assert!(
