@@ -103,6 +103,8 @@ pub struct CutOutcome {
     pub format: Format,
     /// How long the clip plays.
     pub duration_shown: TimeDelta,
+    /// How much of that is footage: all, but for gaps that are kept.
+    pub footage_shown: TimeDelta,
     /// Footage in front of the first frame that players do not show.
     pub hidden_lead: TimeDelta,
     /// Ids of the segments that contribute, in order.

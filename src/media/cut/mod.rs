@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::BrokenSource;
@@ -20,10 +20,10 @@ use super::ffmpeg::Format;
 use super::movie::Label;
 use super::open::{Engine, OpenError, OpenFootage, open_footage};
 use super::order::{CutError, CutOrder, CutOutcome, CutProgress, EngineChoice, Source};
-use super::plan::{CutWarning, Footage, Plan, PlanError, Segment, WarningKind, plan};
+use super::plan::{CutWarning, Footage, Plan, PlanError, Segment, Wanted, WarningKind, plan};
+use super::suitable;
 use crate::domain::catalog::{AudioFormat, VideoFormat};
 use crate::domain::coverage::GapReason;
-use crate::domain::time::TimeRange;
 use crate::process::ProcessError;
 
 /// Footage opened and placed in time.
@@ -95,8 +95,19 @@ impl Prepared {
     ///
     /// # Errors
     /// [`PlanError::NoFootage`].
-    pub fn plan(&self, requested: TimeRange, gap_tolerance: TimeDelta) -> Result<Plan, PlanError> {
-        plan(&self.segments, requested, gap_tolerance)
+    pub fn plan(&self, wanted: &Wanted) -> Result<Plan, PlanError> {
+        plan(&self.segments, wanted)
+    }
+
+    /// Why a plan of this footage cannot be cut without ffmpeg; `None` when it can.
+    pub fn obstacle(&self, plan: &Plan) -> Option<String> {
+        suitable::obstacle(plan, true, self.opened_of(plan))
+    }
+
+    /// What each piece was opened as. A piece has samples, so its segment was opened.
+    fn opened_of(&self, plan: &Plan) -> impl Iterator<Item = &OpenFootage> {
+        let pieces = plan.pieces.iter();
+        pieces.filter_map(|piece| self.opened[piece.segment].as_ref())
     }
 }
 
@@ -118,8 +129,13 @@ pub async fn cut(
     let mut draft = Draft::create(output)?;
     let mut with_sound = true;
     let mut header_room = None;
+    let wanted = Wanted {
+        requested: order.requested,
+        gap_tolerance: order.gap_tolerance,
+        gap_mode: order.gap_mode,
+    };
     loop {
-        let plan = Arc::new(prepared.plan(order.requested, order.gap_tolerance)?);
+        let plan = Arc::new(prepared.plan(&wanted)?);
         let attempt = Attempt {
             engine,
             prepared: &prepared,
@@ -131,20 +147,20 @@ pub async fn cut(
             deadline: order.deadline,
             is_durable: order.is_durable,
         };
-        let suits = attempt.can_copy();
+        let obstacle = suitable::obstacle(&plan, attempt.with_sound, attempt.opened());
         let made = if let Some(segment) = attempt.overstated() {
             Err(Failure::BrokenSource { segment })
         } else {
-            match (order.engine, &suits) {
-                (EngineChoice::Auto | EngineChoice::Native, Ok(())) => {
+            match (order.engine, &obstacle) {
+                (EngineChoice::Auto | EngineChoice::Native, None) => {
                     attempt.by_copy(cancel, &mut on_progress).await
                 }
-                (EngineChoice::Native, Err(reason)) => {
+                (EngineChoice::Native, Some(reason)) => {
                     return Err(CutError::Unsuitable {
                         reason: reason.clone(),
                     });
                 }
-                (EngineChoice::Auto, Err(_)) | (EngineChoice::Ffmpeg, _) => {
+                (EngineChoice::Auto, Some(_)) | (EngineChoice::Ffmpeg, _) => {
                     attempt.by_ffmpeg(cancel, &mut on_progress).await
                 }
             }
@@ -153,7 +169,7 @@ pub async fn cut(
             Ok(finished) => {
                 draft.keep = true;
                 let not_native = match order.engine {
-                    EngineChoice::Auto => suits.err(),
+                    EngineChoice::Auto => obstacle,
                     EngineChoice::Native | EngineChoice::Ffmpeg => None,
                 };
                 return Ok(outcome(&prepared, &plan, with_sound, finished, not_native));
@@ -253,10 +269,8 @@ impl Attempt<'_> {
             .collect()
     }
 
-    /// What each piece was opened as. A piece has samples, so its segment was opened.
     fn opened(&self) -> impl Iterator<Item = &OpenFootage> {
-        let pieces = self.plan.pieces.iter();
-        pieces.filter_map(|piece| self.prepared.opened[piece.segment].as_ref())
+        self.prepared.opened_of(self.plan)
     }
 
     /// A segment of which more would be copied than its file has: its tables name the same bytes again and again, and a
@@ -394,6 +408,7 @@ fn outcome(
         sha256: made.finished.sha256,
         format: made.format,
         duration_shown: plan.duration_shown,
+        footage_shown: plan.footage_shown,
         hidden_lead: plan.hidden_lead,
         segment_ids: plan
             .pieces
@@ -424,7 +439,7 @@ fn outcome(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::plan::tests::{plain, window};
+    use crate::media::plan::tests::{plain, wanted};
 
     /// The segment of which more is planned than its file has, when the second of two files has so many bytes.
     fn overstated_in(size_bytes: u64) -> Option<usize> {
@@ -447,7 +462,7 @@ mod tests {
             })
             .collect();
         let prepared = Prepared { segments, opened };
-        let plan = prepared.plan(window(0, 20_000), TimeDelta::seconds(1));
+        let plan = prepared.plan(&wanted(0, 20_000));
         let attempt = Attempt {
             engine: &Engine {
                 ffmpeg: "ffmpeg".into(),

@@ -24,6 +24,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 pub(crate) use times::FrameTimes;
 
 use super::mp4::{Display, Fingerprint, SampleEntry, SourceIndex};
+use crate::domain::clip::GapMode;
 use crate::domain::coverage::{Gap, GapReason};
 use crate::domain::time::TimeRange;
 
@@ -98,6 +99,17 @@ pub enum PlanError {
     },
 }
 
+/// What is wanted of the footage.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The window.
+    pub requested: TimeRange,
+    /// Gaps up to this long are none.
+    pub gap_tolerance: TimeDelta,
+    /// What becomes of gaps.
+    pub gap_mode: GapMode,
+}
+
 /// A run of samples of one segment that goes into the clip.
 #[derive(Clone, Debug)]
 pub struct Piece {
@@ -128,6 +140,8 @@ pub struct Plan {
     pub video_fingerprint: Fingerprint,
     /// How long the clip plays.
     pub duration_shown: TimeDelta,
+    /// How much of that is footage: all, but for gaps that are kept.
+    pub footage_shown: TimeDelta,
     /// Frames that a player shows.
     pub frame_count: u64,
     /// Footage carried in front of the first frame shown, because decoding begins at a key frame. Players
@@ -175,17 +189,13 @@ pub(crate) struct OutputEdit {
     pub(crate) duration: u64,
 }
 
-/// Works out the clip that the window `requested` gives. `segments` are in order of start and belong to one
-/// camera; pass the one before the window too where there is one, it can hold the key frame that the first
-/// frames need. Gaps up to `gap_tolerance` are none.
+/// Works out the clip that a window gives. `segments` are in order of start and belong to one camera; pass the one
+/// before the window too where there is one, it can hold the key frame that the first frames need.
 ///
 /// # Errors
 /// [`PlanError::NoFootage`] when nothing in the window can be shown.
-pub fn plan(
-    segments: &[Segment],
-    requested: TimeRange,
-    gap_tolerance: TimeDelta,
-) -> Result<Plan, PlanError> {
+pub fn plan(segments: &[Segment], wanted: &Wanted) -> Result<Plan, PlanError> {
+    let requested = wanted.requested;
     let footage: Vec<Option<times::FrameTimes>> = segments
         .iter()
         .map(|segment| match &segment.footage {
@@ -194,7 +204,7 @@ pub fn plan(
         })
         .collect();
     let placed = chains::place(segments, &footage, requested);
-    let walked = walk::walk(segments, &footage, &placed, requested, gap_tolerance);
+    let walked = walk::walk(segments, &footage, &placed, wanted);
     let Some(first) = walked.first_shown_ns else {
         return Err(PlanError::NoFootage {
             gaps: walked.gaps,
@@ -202,7 +212,7 @@ pub fn plan(
         });
     };
     let mut warnings = walked.warnings;
-    let clock = video::Clock::for_pieces(segments, &walked.pieces);
+    let clock = video::Clock::for_pieces(segments, &walked.pieces, walked.longest_kept_ns);
     let Some(video) = video::build(
         segments,
         &footage,
@@ -250,6 +260,7 @@ pub fn plan(
             .collect(),
         video_fingerprint: video.track.entry.fingerprint,
         duration_shown: delta(ticks_to_nanos(video.length, video.track.timescale)),
+        footage_shown: delta(ticks_to_nanos(video.length, video.track.timescale) - walked.kept_ns),
         frame_count: video.frame_count,
         hidden_lead: delta(video.hidden_lead_ns),
         expected_bytes,

@@ -12,21 +12,32 @@ pub(super) struct Clock(u32);
 
 /// A finer clock than this gains nothing: it divides the microsecond.
 const FINEST_CLOCK: u64 = 10_000_000;
-/// For clocks without a useful common multiple.
-const COMMON_CLOCK: u32 = 1_000_000;
+/// For clocks without a useful common multiple, the finest that suits first.
+const COMMON_CLOCKS: [u32; 4] = [1_000_000, 540_000, 90_000, 1_000];
 
 impl Clock {
-    pub(super) fn for_pieces(segments: &[Segment], pieces: &[WalkedPiece]) -> Self {
+    /// A picture that stays for `longest_kept_ns` must fit in what readers take as the length of one sample.
+    pub(super) fn for_pieces(
+        segments: &[Segment],
+        pieces: &[WalkedPiece],
+        longest_kept_ns: Nanos,
+    ) -> Self {
+        let seconds = u64::try_from(longest_kept_ns / 1_000_000_000).unwrap_or(u64::MAX);
+        let finest = (i32::MAX as u64 / seconds.saturating_add(2)).min(FINEST_CLOCK);
+        let otherwise = COMMON_CLOCKS
+            .into_iter()
+            .find(|clock| u64::from(*clock) <= finest)
+            .unwrap_or(1);
         let mut common: u64 = 1;
         for piece in pieces {
             if let Footage::Indexed(index) = &segments[piece.segment].footage {
                 common = least_common_multiple(common, u64::from(index.video.timescale));
             }
-            if common > FINEST_CLOCK {
-                return Self(COMMON_CLOCK);
+            if common > finest {
+                return Self(otherwise);
             }
         }
-        Self(u32::try_from(common).unwrap_or(COMMON_CLOCK))
+        Self(u32::try_from(common).unwrap_or(otherwise))
     }
 }
 

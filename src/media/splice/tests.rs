@@ -3,14 +3,15 @@
 use std::cell::Cell;
 use std::sync::OnceLock;
 
-use chrono::{DateTime, TimeDelta};
+use chrono::DateTime;
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::clip::GapMode;
 use crate::media::interleave::sound_of;
 use crate::media::mp4::{EditList, Fingerprint, Sample, SampleEntry, SourceIndex, Track};
-use crate::media::plan::tests::{Made, any_segments, plain, window};
-use crate::media::plan::{Footage, OutputTrack, Segment, plan};
+use crate::media::plan::tests::{Made, any_segments, plain, wanted};
+use crate::media::plan::{Footage, OutputTrack, Segment, Wanted, plan};
 
 /// Bytes of the file that holds the samples of all segments; each segment has a million.
 const SOURCE_BYTES: usize = 6_200_000;
@@ -109,7 +110,7 @@ fn spliced(plan: &Plan, with_sound: bool, out: &File) -> Result<Spliced, SpliceE
 /// A minute of picture with sound, and everything of it wanted.
 fn minute() -> Plan {
     let segments = segments(&[plain(0, 60)], true);
-    plan(&segments, window(0, 60_000), TimeDelta::seconds(1)).expect("footage")
+    plan(&segments, &wanted(0, 60_000)).expect("footage")
 }
 
 fn check_track(planned: &OutputTrack, found: &Track, bytes: &[u8]) -> Result<(), TestCaseError> {
@@ -145,10 +146,11 @@ proptest! {
         from_ms in 0i64..12_000,
         length_ms in 1i64..15_000,
         with_sound in any::<bool>(),
+        gap_mode in prop_oneof![Just(GapMode::Close), Just(GapMode::Keep)],
     ) {
         let segments = segments(&made, with_sound);
-        let requested = window(from_ms, from_ms + length_ms);
-        let Ok(plan) = plan(&segments, requested, TimeDelta::seconds(1)) else {
+        let wanted = Wanted { gap_mode, ..wanted(from_ms, from_ms + length_ms) };
+        let Ok(plan) = plan(&segments, &wanted) else {
             return Ok(());
         };
         let out = tempfile::tempfile().expect("a temporary file");

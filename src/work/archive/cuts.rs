@@ -22,7 +22,7 @@ use crate::domain::archive::{ArchiveContent, ArchiveFaultKind, ArchiveSegment};
 use crate::domain::clip::{GapMode, LONGEST_CLIP};
 use crate::domain::coverage::{GAP_TOLERANCE, Gap, GapReason};
 use crate::domain::time::TimeRange;
-use crate::media::plan::PlanError;
+use crate::media::plan::{PlanError, Wanted};
 use crate::media::{
     self, CUT_PREFIX, CutError, CutOrder, CutOutcome, Engine, EngineChoice, Prepared, Source,
 };
@@ -180,7 +180,7 @@ impl Cutter<'_> {
             let prepared = Prepared::open(self.engine, sources, self.cancel).await?;
             let plan = tokio::task::spawn_blocking(move || {
                 let ids = prepared.segment_ids();
-                prepared.plan(edge, GAP_TOLERANCE).map(|plan| {
+                prepared.plan(&closed_up(edge)).map(|plan| {
                     plan.pieces
                         .iter()
                         .map(|piece| (ids[piece.segment].clone(), piece.effective_start))
@@ -319,7 +319,7 @@ impl Cutter<'_> {
             gap_tolerance: GAP_TOLERANCE,
             output: output.clone(),
             title: order.title.clone(),
-            engine: order.engine(),
+            engine: EngineChoice::Auto,
             gap_mode: GapMode::Close,
             is_durable: false,
             deadline: self
@@ -336,14 +336,6 @@ impl Cutter<'_> {
 }
 
 impl Order {
-    fn engine(&self) -> EngineChoice {
-        match self.piece {
-            Some(_) => EngineChoice::Auto,
-            // As CreateClip cuts it.
-            None => EngineChoice::Ffmpeg,
-        }
-    }
-
     /// One file has one set of parameters; what the others cover becomes clips of its own. Each of these windows is
     /// shorter than this one, so there is an end to them.
     fn others(&self, outcome: &CutOutcome) -> Vec<Self> {
@@ -391,6 +383,15 @@ impl Progress<'_> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The footage of a window, without its gaps.
+fn closed_up(window: TimeRange) -> Wanted {
+    Wanted {
+        requested: window,
+        gap_tolerance: GAP_TOLERANCE,
+        gap_mode: GapMode::Close,
+    }
 }
 
 /// A window, and as much on both sides as a clip of it looks at.
