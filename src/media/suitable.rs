@@ -1,6 +1,9 @@
-//! Which footage is cut without ffmpeg, and what is in the way with other footage, in words for people.
+//! Which footage is cut without ffmpeg, what is in the way with other footage, in words for people, and which format a
+//! clip has.
 
+use super::ffmpeg::Format;
 use super::interleave::sound_of;
+use super::mp4::SampleEntry;
 use super::open::OpenFootage;
 use super::plan::Plan;
 use crate::domain::catalog::Container;
@@ -24,7 +27,7 @@ pub fn picture_obstacle(codec: &str) -> Option<String> {
 
 /// What is in the way when the sound has this codec, in ffmpeg's spelling.
 pub fn sound_obstacle(codec: &str) -> Option<String> {
-    let is_known = codec == "aac";
+    let is_known = matches!(codec, "aac" | "pcm_alaw" | "pcm_mulaw");
     (!is_known).then(|| format!("the sound is {}", spoken(codec)))
 }
 
@@ -38,17 +41,37 @@ pub(super) fn obstacle<'a>(
     if let Some(obstacle) = containers.find_map(container_obstacle) {
         return Some(obstacle);
     }
-    let picture = &plan.video.entry;
-    if !PICTURES.contains(&&picture.four_cc) || picture.nal_length_bytes.is_none() {
-        return Some(format!("the picture is {}", spoken(&picture.codec)));
+    let is_known = |entry: &&SampleEntry| {
+        PICTURES.contains(&&entry.four_cc) && entry.nal_length_bytes.is_some()
+    };
+    let mut pictures = std::iter::once(&plan.video.entry).chain(&plan.video.more_entries);
+    if let Some(other) = pictures.find(|entry| !is_known(entry)) {
+        return Some(format!("the picture is {}", spoken(&other.codec)));
     }
     let sound = sound_of(plan, with_sound)?;
     sound_obstacle(&sound.entry.codec).or_else(|| {
-        let is_as_in_mp4 = &sound.entry.four_cc == b"mp4a"
-            && sound.unit_bytes.is_none()
-            && !sound.entry.quicktime_sound;
-        (!is_as_in_mp4).then(|| "the sound is stored as QuickTime does".to_owned())
+        // AAC comes in samples, G.711 as a stream of bytes that all have the same length.
+        let is_known = match (&sound.entry.four_cc, sound.unit_bytes) {
+            (b"mp4a", None) => !sound.entry.quicktime_sound,
+            (b"alaw" | b"ulaw", Some(_)) => true,
+            _ => false,
+        };
+        (!is_known).then(|| "the sound is stored in an unusual way".to_owned())
     })
+}
+
+/// MP4 wherever its registry (mp4ra.org) has the codecs.
+pub(super) fn format_of(plan: &Plan, with_sound: bool) -> Format {
+    const VIDEO: [&[u8; 4]; 9] = [
+        b"avc1", b"avc3", b"hvc1", b"hev1", b"av01", b"vp08", b"vp09", b"mp4v", b"dvh1",
+    ];
+    const SOUND: [&[u8; 4]; 5] = [b"mp4a", b"Opus", b"fLaC", b"ac-3", b"ec-3"];
+    let sound = sound_of(plan, with_sound);
+    let fits = VIDEO.contains(&&plan.video.entry.four_cc)
+        && sound.is_none_or(|track| {
+            SOUND.contains(&&track.entry.four_cc) && !track.entry.quicktime_sound
+        });
+    if fits { Format::Mp4 } else { Format::QuickTime }
 }
 
 /// A codec as people call it.

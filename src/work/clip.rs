@@ -27,7 +27,7 @@ use crate::domain::clip::{Clip, ClipEngine, ClipSpec, GapMode};
 use crate::domain::coverage::{GAP_TOLERANCE, Gap};
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::domain::time::TimeRange;
-use crate::media::plan::{CutWarning, PlanError, Wanted, WarningKind};
+use crate::media::plan::{CutWarning, Parameters, PlanError, Wanted, WarningKind};
 use crate::media::{
     self, CutError, CutOrder, CutOutcome, CutProgress, Engine, EngineChoice, Prepared,
 };
@@ -173,14 +173,10 @@ impl ClipWork {
         let around = self.around(camera_id, window).await?;
         let sources = self.open_sources(&around).await?;
         let prepared = Prepared::open(&self.engine, sources, &CancellationToken::new()).await?;
-        let wanted = Wanted {
-            requested: window,
-            gap_tolerance: GAP_TOLERANCE,
-            gap_mode,
-        };
-        let preview = match prepared.plan(&wanted) {
-            Ok(plan) => {
-                let (engine, engine_reason) = match (engine, prepared.obstacle(&plan)) {
+        let choice = copying_engine(engine).unwrap_or(EngineChoice::Ffmpeg);
+        let preview = match prepared.plan_for(choice, &wanted(window, gap_mode), true) {
+            Ok((plan, obstacle)) => {
+                let (engine, engine_reason) = match (engine, obstacle) {
                     (ClipEngine::Native, Some(reason)) => {
                         return Err(CutError::Unsuitable { reason }.into());
                     }
@@ -344,12 +340,10 @@ impl ClipWork {
         remove_if_there(&part).map_err(|error| work_error(ClipError::Folder(error)))?;
         let order = CutOrder {
             sources,
-            requested: window,
-            gap_tolerance: GAP_TOLERANCE,
+            wanted: wanted(window, spec.gap_mode),
             output: part.clone(),
             title: spec.camera_id.to_string(),
             engine: copying_engine(spec.engine)?,
-            gap_mode: spec.gap_mode,
             deadline: self.settings.timeout,
             is_durable: true,
         };
@@ -450,6 +444,16 @@ fn copying_engine(engine: ClipEngine) -> Result<EngineChoice, WorkError> {
         ClipEngine::Native => Ok(EngineChoice::Native),
         ClipEngine::Ffmpeg => Ok(EngineChoice::Ffmpeg),
         ClipEngine::Render => Err(internal("a clip that is rendered is not copied")),
+    }
+}
+
+/// The footage of a window.
+fn wanted(requested: TimeRange, gap_mode: GapMode) -> Wanted {
+    Wanted {
+        requested,
+        gap_tolerance: GAP_TOLERANCE,
+        gap_mode,
+        parameters: Parameters::Several,
     }
 }
 

@@ -229,6 +229,8 @@ pub fn decode(path: &Path) -> Vec<Frame> {
         "passthrough",
         "-enc_time_base",
         "-1",
+        "-autoscale",
+        "0",
         "-f",
         "framemd5",
         "-",

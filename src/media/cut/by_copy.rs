@@ -7,10 +7,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Attempt, Failure, Finished, Made, mismatch, write_error};
-use crate::media::ffmpeg::Format;
 use crate::media::finish::FinishError;
+use crate::media::follow::{Stop, sync_growing};
 use crate::media::order::{CutError, CutProgress};
 use crate::media::splice::{Copied, SpliceError, Spliced, splice};
+use crate::media::suitable::format_of;
 
 /// What a clip that was cut without ffmpeg names as its engine.
 const ENGINE: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
@@ -36,13 +37,22 @@ impl Attempt<'_> {
             let on_copied = |copied| {
                 sender.send_replace(copied);
             };
-            let spliced = splice(
-                &file, &plan, with_sound, &label, &files, must_stop, on_copied,
-            )?;
-            if is_durable {
-                file.sync_data().map_err(SpliceError::Write)?;
-            }
-            Ok(spliced)
+            let is_written = Stop::default();
+            std::thread::scope(|threads| {
+                if is_durable {
+                    threads.spawn(|| sync_growing(&file, &is_written));
+                }
+                let _set = is_written.set_in_the_end();
+                splice(
+                    &file, &plan, with_sound, &label, &files, must_stop, on_copied,
+                )
+            })
+            .and_then(|spliced| {
+                if is_durable {
+                    file.sync_data().map_err(SpliceError::Write)?;
+                }
+                Ok(spliced)
+            })
         });
         let deadline = tokio::time::sleep(self.deadline);
         tokio::pin!(deadline);
@@ -63,7 +73,7 @@ impl Attempt<'_> {
         on_progress(self.all_done());
         Ok(Made {
             finished: Finished { size_bytes, sha256 },
-            format: Format::Mp4,
+            format: format_of(self.plan, self.with_sound),
             engine: ENGINE.to_owned(),
             is_native: true,
         })

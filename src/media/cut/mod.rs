@@ -20,7 +20,9 @@ use super::ffmpeg::Format;
 use super::movie::Label;
 use super::open::{Engine, OpenError, OpenFootage, open_footage};
 use super::order::{CutError, CutOrder, CutOutcome, CutProgress, EngineChoice, Source};
-use super::plan::{CutWarning, Footage, Plan, PlanError, Segment, Wanted, WarningKind, plan};
+use super::plan::{
+    CutWarning, Footage, Parameters, Plan, PlanError, Segment, Wanted, WarningKind, plan,
+};
 use super::suitable;
 use crate::domain::catalog::{AudioFormat, VideoFormat};
 use crate::domain::coverage::GapReason;
@@ -99,9 +101,30 @@ impl Prepared {
         plan(&self.segments, wanted)
     }
 
-    /// Why a plan of this footage cannot be cut without ffmpeg; `None` when it can.
-    pub fn obstacle(&self, plan: &Plan) -> Option<String> {
-        suitable::obstacle(plan, true, self.opened_of(plan))
+    /// The plan for an engine, and what keeps it from being cut without ffmpeg. ffmpeg is given one set of codec
+    /// parameters, whatever is wanted.
+    ///
+    /// # Errors
+    /// [`PlanError::NoFootage`].
+    pub fn plan_for(
+        &self,
+        engine: EngineChoice,
+        wanted: &Wanted,
+        with_sound: bool,
+    ) -> Result<(Plan, Option<String>), PlanError> {
+        let for_ffmpeg = Wanted {
+            parameters: Parameters::One,
+            ..*wanted
+        };
+        if engine == EngineChoice::Ffmpeg {
+            return Ok((self.plan(&for_ffmpeg)?, None));
+        }
+        let plan = self.plan(wanted)?;
+        let obstacle = suitable::obstacle(&plan, with_sound, self.opened_of(&plan));
+        match (engine, &obstacle) {
+            (EngineChoice::Auto, Some(_)) => Ok((self.plan(&for_ffmpeg)?, obstacle)),
+            _ => Ok((plan, obstacle)),
+        }
     }
 
     /// What each piece was opened as. A piece has samples, so its segment was opened.
@@ -129,13 +152,9 @@ pub async fn cut(
     let mut draft = Draft::create(output)?;
     let mut with_sound = true;
     let mut header_room = None;
-    let wanted = Wanted {
-        requested: order.requested,
-        gap_tolerance: order.gap_tolerance,
-        gap_mode: order.gap_mode,
-    };
     loop {
-        let plan = Arc::new(prepared.plan(&wanted)?);
+        let (plan, obstacle) = prepared.plan_for(order.engine, &order.wanted, with_sound)?;
+        let plan = Arc::new(plan);
         let attempt = Attempt {
             engine,
             prepared: &prepared,
@@ -147,7 +166,6 @@ pub async fn cut(
             deadline: order.deadline,
             is_durable: order.is_durable,
         };
-        let obstacle = suitable::obstacle(&plan, attempt.with_sound, attempt.opened());
         let made = if let Some(segment) = attempt.overstated() {
             Err(Failure::BrokenSource { segment })
         } else {
@@ -365,20 +383,6 @@ fn process_error(error: ProcessError, output: &Path) -> CutError {
             CutError::Write(source)
         }
     }
-}
-
-/// MP4 wherever its registry (mp4ra.org) has the codecs.
-fn format_of(plan: &Plan, with_sound: bool) -> Format {
-    const VIDEO: [&[u8; 4]; 9] = [
-        b"avc1", b"avc3", b"hvc1", b"hev1", b"av01", b"vp08", b"vp09", b"mp4v", b"dvh1",
-    ];
-    const SOUND: [&[u8; 4]; 5] = [b"mp4a", b"Opus", b"fLaC", b"ac-3", b"ec-3"];
-    let sound = plan.sound.as_ref().filter(|_| with_sound);
-    let fits = VIDEO.contains(&&plan.video.entry.four_cc)
-        && sound.is_none_or(|track| {
-            SOUND.contains(&&track.entry.four_cc) && !track.entry.quicktime_sound
-        });
-    if fits { Format::Mp4 } else { Format::QuickTime }
 }
 
 fn outcome(

@@ -108,6 +108,18 @@ pub struct Wanted {
     pub gap_tolerance: TimeDelta,
     /// What becomes of gaps.
     pub gap_mode: GapMode,
+    /// Which codec parameters the clip may have.
+    pub parameters: Parameters,
+}
+
+/// Which codec parameters the video of a clip may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameters {
+    /// One set: those that cover most of the window. All else becomes a gap.
+    One,
+    /// Any number of sets, each with a sample entry of its own, as long as they are of one kind of sample entry: that
+    /// which covers most of the window.
+    Several,
 }
 
 /// A run of samples of one segment that goes into the clip.
@@ -158,6 +170,8 @@ pub struct Plan {
 pub(crate) struct OutputTrack {
     pub(crate) timescale: u32,
     pub(crate) entry: SampleEntry,
+    /// Sample entries 2 and so on.
+    pub(crate) more_entries: Vec<SampleEntry>,
     pub(crate) display: Display,
     pub(crate) unit_bytes: Option<u32>,
     /// In decode order.
@@ -174,6 +188,8 @@ pub(crate) struct OutputSample {
     pub(crate) offset: u64,
     pub(crate) size: u32,
     pub(crate) sync: bool,
+    /// Which sample entry of the track it needs, from 1.
+    pub(crate) entry: u16,
     pub(crate) dts: i64,
     pub(crate) pts: i64,
     /// When in the clip the sample is first needed; rises strictly. Orders the samples in the file.
@@ -199,11 +215,13 @@ pub fn plan(segments: &[Segment], wanted: &Wanted) -> Result<Plan, PlanError> {
     let footage: Vec<Option<times::FrameTimes>> = segments
         .iter()
         .map(|segment| match &segment.footage {
-            Footage::Indexed(index) => times::FrameTimes::of(&index.video),
+            Footage::Indexed(index) => {
+                times::FrameTimes::of_front(&index.video, chains::usable(&index.video, wanted))
+            }
             Footage::Unusable(_) => None,
         })
         .collect();
-    let placed = chains::place(segments, &footage, requested);
+    let placed = chains::place(segments, &footage, wanted);
     let walked = walk::walk(segments, &footage, &placed, wanted);
     let Some(first) = walked.first_shown_ns else {
         return Err(PlanError::NoFootage {

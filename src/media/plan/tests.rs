@@ -39,6 +39,7 @@ pub(in crate::media) fn wanted(from_ms: i64, to_ms: i64) -> Wanted {
         requested: window(from_ms, to_ms),
         gap_tolerance: TimeDelta::seconds(1),
         gap_mode: GapMode::Close,
+        parameters: Parameters::One,
     }
 }
 
@@ -85,6 +86,7 @@ impl Made {
             id: 1,
             timescale: self.timescale,
             entry: entry(),
+            more_entries: Vec::new(),
             whole_samples: samples.len(),
             samples,
             edits: EditList::default(),

@@ -4,7 +4,7 @@ use super::{
     Footage, Nanos, OutputEdit, OutputSample, OutputTrack, Segment, nanos_to_ticks, rescale,
     ticks_to_nanos, times::FrameTimes, walk::WalkedPiece,
 };
-use crate::media::mp4::Sample;
+use crate::media::mp4::{Sample, SampleEntry, Track};
 
 /// Ticks a second of the clip's video, chosen so that the times of every piece are whole ticks.
 #[derive(Clone, Copy)]
@@ -78,6 +78,7 @@ pub(super) fn build(
     let Clock(timescale) = clock;
     let length = nanos_to_ticks(clip_end, timescale).max(1);
     let mut layout = Layout::default();
+    let mut entries = Entries::default();
     let mut first = None;
     for (number, piece) in pieces.iter().enumerate() {
         let (Footage::Indexed(index), Some(times)) =
@@ -87,11 +88,15 @@ pub(super) fn build(
         };
         first.get_or_insert(&index.video);
         let source = &index.video.samples[piece.first_sample..][..piece.frames.len()];
+        let entries: Vec<u16> = source
+            .iter()
+            .map(|sample| entries.number_of(&index.video, sample))
+            .collect();
         layout.add(
             number as u32,
             piece,
             times,
-            source,
+            (source, &entries),
             |wall| nanos_to_ticks(wall - first_shown - piece.closed_up_ns, timescale),
             timescale,
         );
@@ -118,13 +123,15 @@ pub(super) fn build(
         .collect();
     let hidden = laid.iter().map(|laid| laid.clip).min().unwrap_or(0).min(0);
     let first = first?;
+    let mut entries = entries.0.into_iter();
     Some(Video {
         frame_count: laid.iter().filter(|laid| laid.shown).count() as u64,
         hidden_lead_ns: ticks_to_nanos(-hidden, timescale),
         length,
         track: OutputTrack {
             timescale,
-            entry: first.entry.clone(),
+            entry: entries.next()?,
+            more_entries: entries.collect(),
             display: first.display,
             unit_bytes: None,
             samples,
@@ -132,6 +139,26 @@ pub(super) fn build(
             edits,
         },
     })
+}
+
+/// The sample entries of the track as they are come across.
+#[derive(Default)]
+struct Entries(Vec<SampleEntry>);
+
+impl Entries {
+    /// The number of the entry with the parameters of that sample, from 1.
+    fn number_of(&mut self, track: &Track, sample: &Sample) -> u16 {
+        let entry = track.entry_of(sample).unwrap_or(&track.entry);
+        let known = self
+            .0
+            .iter()
+            .position(|known| known.fingerprint == entry.fingerprint);
+        let at = known.unwrap_or_else(|| {
+            self.0.push(entry.clone());
+            self.0.len() - 1
+        });
+        u16::try_from(at + 1).unwrap_or(u16::MAX)
+    }
 }
 
 /// The media timeline as it grows. Shown frames stand on it as in the clip, moved by `shift`; frames that
@@ -157,7 +184,7 @@ impl Layout {
         number: u32,
         piece: &WalkedPiece,
         times: &FrameTimes,
-        source: &[Sample],
+        (source, entries): (&[Sample], &[u16]),
         clip_time: impl Fn(Nanos) -> i64,
         timescale: u32,
     ) {
@@ -190,7 +217,7 @@ impl Layout {
         }
         let mut last_shown = i64::MIN;
         let mut last_hidden = i64::MIN;
-        for (frame, sample) in piece.frames.iter().zip(source) {
+        for ((frame, sample), entry) in piece.frames.iter().zip(source).zip(entries) {
             let clip = clip_at(frame.at);
             let last = if frame.shown {
                 &mut last_shown
@@ -212,6 +239,7 @@ impl Layout {
                 offset: sample.offset,
                 size: sample.size,
                 sync: sample.sync,
+                entry: *entry,
                 dts: 0,
                 pts: 0,
                 needed_at: 0,

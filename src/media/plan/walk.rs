@@ -154,7 +154,7 @@ impl Walker<'_> {
         let Footage::Indexed(index) = &self.segments[segment].footage else {
             return;
         };
-        let samples = &index.video.samples[..index.video.whole_samples];
+        let samples = &index.video.samples[..times.shown_at.len()];
         self.excuse_damage(segment, start, times);
         let follows_piece = before.is_some()
             && self
@@ -240,7 +240,7 @@ impl Walker<'_> {
         ) else {
             return false;
         };
-        let samples = &index.video.samples[..index.video.whole_samples];
+        let samples = &index.video.samples[..times.shown_at.len()];
         let Some(begin) = samples.iter().rposition(|sample| sample.sync) else {
             return false;
         };
@@ -268,17 +268,23 @@ impl Walker<'_> {
             .is_some_and(|times| piece.first_sample + piece.frames.len() == times.shown_at.len())
     }
 
-    /// A file that ends before its tables or the catalog say is damaged from there on.
+    /// A file that ends before its tables or the catalog say is damaged from there on, unless its parameters change.
     fn excuse_damage(&mut self, segment: usize, start: Nanos, times: &FrameTimes) {
         let expected = self.segments[segment].expected_end.map_or(0, |end| {
             to_nanos(end) - to_nanos(self.segments[segment].start)
         });
         let promised = times.promised_end_ns.max(expected);
+        let has_more = matches!(&self.segments[segment].footage, Footage::Indexed(index)
+            if index.video.whole_samples > times.shown_at.len());
         if promised > times.end_ns {
             self.excuses.push(Excuse {
                 from: start + times.end_ns,
                 to: start + promised,
-                reason: GapReason::FileDamaged,
+                reason: if has_more {
+                    GapReason::CodecChange
+                } else {
+                    GapReason::FileDamaged
+                },
                 segment,
             });
         }

@@ -22,7 +22,7 @@ use crate::domain::archive::{ArchiveContent, ArchiveFaultKind, ArchiveSegment};
 use crate::domain::clip::{GapMode, LONGEST_CLIP};
 use crate::domain::coverage::{GAP_TOLERANCE, Gap, GapReason};
 use crate::domain::time::TimeRange;
-use crate::media::plan::{PlanError, Wanted};
+use crate::media::plan::{Parameters, PlanError, Wanted};
 use crate::media::{
     self, CUT_PREFIX, CutError, CutOrder, CutOutcome, Engine, EngineChoice, Prepared, Source,
 };
@@ -315,12 +315,10 @@ impl Cutter<'_> {
         let hours = order.window.duration().num_hours().unsigned_abs() + 1;
         let order = CutOrder {
             sources: order.sources.clone(),
-            requested: order.window,
-            gap_tolerance: GAP_TOLERANCE,
+            wanted: closed_up(order.window),
             output: output.clone(),
             title: order.title.clone(),
             engine: EngineChoice::Auto,
-            gap_mode: GapMode::Close,
             is_durable: false,
             deadline: self
                 .timeout
@@ -385,12 +383,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The footage of a window, without its gaps.
+/// The footage of a window, without its gaps, in files that play everywhere: each has one set of codec parameters.
 fn closed_up(window: TimeRange) -> Wanted {
     Wanted {
         requested: window,
         gap_tolerance: GAP_TOLERANCE,
         gap_mode: GapMode::Close,
+        parameters: Parameters::One,
     }
 }
 
