@@ -6,13 +6,13 @@ use futures::Stream;
 use tonic::{Request, Response, Status};
 
 use super::catalog::{range, unchecked};
-use super::convert::{duration, int64, window};
+use super::convert::{clip_engine, duration, int64, window};
 use super::fields::Fields;
 use super::job::request_key;
 use super::page::{Tokens, fit, page_size};
 use super::status::ApiError;
 use super::{Services, download, read_clip};
-use crate::domain::clip::{Clip, ClipEngine, ClipSpec, GapMode, WindowError, clip_window};
+use crate::domain::clip::{Clip, ClipEngine, ClipSpec, WindowError, clip_window};
 use crate::domain::id;
 use crate::domain::job::JobSpec;
 use crate::jobs::{PRIORITY_INTERACTIVE, Submission};
@@ -46,16 +46,14 @@ impl ClipService for Services {
         if choices.engine == ClipEngine::Render {
             return Err(ApiError::NotInThisVersion("CLIP_ENGINE_RENDER").into());
         }
-        if choices.gap_mode == GapMode::Keep {
-            return Err(ApiError::NotInThisVersion("GAP_MODE_KEEP").into());
-        }
         if choices.is_virtual {
             return Err(ApiError::NotInThisVersion("a virtual clip").into());
         }
 
         if asked.validate_only {
             return Ok(Response::new(
-                self.clip_plan(&camera_id, window, &asked.clip_id).await?,
+                self.clip_plan(&camera_id, window, &choices, &asked.clip_id)
+                    .await?,
             ));
         }
         let request = request_key(request_id, &asked);
@@ -63,7 +61,7 @@ impl ClipService for Services {
             return Ok(earlier);
         }
         self.clips
-            .admit(&camera_id, window)
+            .admit(&camera_id, window, choices.engine)
             .await
             .map_err(ApiError::from)?;
         let spec = ClipSpec {
@@ -226,9 +224,13 @@ impl Services {
         &self,
         camera_id: &crate::domain::camera::CameraId,
         asked: crate::domain::time::TimeRange,
+        choices: &read_clip::Choices,
         clip_id: &str,
     ) -> Result<proto::Job, ApiError> {
-        let preview = self.clips.preview(camera_id, asked).await?;
+        let preview = self
+            .clips
+            .preview(camera_id, asked, choices.engine, choices.gap_mode)
+            .await?;
         if !clip_id.is_empty() && self.store.is_output_taken(clip_id).await? {
             return Err(ApiError::Taken {
                 kind: "clip",
@@ -247,8 +249,8 @@ impl Services {
                 .map(proto::Segment::from)
                 .collect(),
             expected_bytes: int64(preview.expected_bytes),
-            engine: proto::ClipEngine::Unspecified.into(),
-            engine_reason: String::new(),
+            engine: clip_engine(preview.engine).into(),
+            engine_reason: preview.engine_reason,
         };
         Ok(proto::Job {
             kind: proto::JobKind::Clip.into(),

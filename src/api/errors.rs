@@ -192,11 +192,13 @@ impl From<ArchiveError> for ApiError {
                 subject: "spec.all_or_nothing".to_owned(),
                 message,
             },
-            ArchiveError::Ffmpeg(_) => Self::Precondition {
-                reason: ErrorReason::FfmpegUnavailable,
-                subject: "ffmpeg".to_owned(),
-                message,
-            },
+            ArchiveError::Ffmpeg(_) | ArchiveError::Cut(CutError::FfmpegMissing { .. }) => {
+                Self::Precondition {
+                    reason: ErrorReason::FfmpegUnavailable,
+                    subject: "ffmpeg".to_owned(),
+                    message,
+                }
+            }
             ArchiveError::DiskFull { .. }
             | ArchiveError::FolderFull { .. }
             | ArchiveError::NoSpace => Self::Exhausted {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use heldar_footage::proto::CreateClipRequest;
+use heldar_footage::proto::{self, CreateClipRequest};
 
 use super::connection::asking;
 use super::delivery::{Delivery, DeliveryArgs};
@@ -23,6 +23,7 @@ and waits for the end; Ctrl-C cancels the job. Times need a zone: 2026-11-22T10:
 Examples:
   footage clip gate_a_01 --from 2026-11-22T10:00:00Z --to 2026-11-22T10:01:00Z
   footage clip gate_a_01 --last 1m --output gate.mp4
+  footage clip gate_a_01 --last 1h --gaps keep
   footage clip gate_a_01 --last 1h --plan")]
 pub struct ClipArgs {
     /// Id of the camera; `footage cameras` lists them
@@ -36,8 +37,50 @@ pub struct ClipArgs {
     /// This long, up to the end of the newest footage: 90s, 1m, 1h
     #[arg(long, value_name = "LENGTH", value_parser = time_argument::length, conflicts_with_all = ["from", "to"])]
     last: Option<Duration>,
+    /// What makes the clip: the service itself where the footage allows and ffmpeg else, or one of the two
+    #[arg(long, value_enum, default_value_t)]
+    engine: Engine,
+    /// What becomes of stretches without footage: the clip goes on with what comes next, or the last picture stays
+    #[arg(long, value_enum, default_value_t)]
+    gaps: Gaps,
     #[command(flatten)]
     delivery: DeliveryArgs,
+}
+
+/// The words of `--engine`.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Engine {
+    #[default]
+    Auto,
+    Native,
+    Ffmpeg,
+}
+
+impl From<Engine> for proto::ClipEngine {
+    fn from(engine: Engine) -> Self {
+        match engine {
+            Engine::Auto => Self::Auto,
+            Engine::Native => Self::Native,
+            Engine::Ffmpeg => Self::Ffmpeg,
+        }
+    }
+}
+
+/// The words of `--gaps`.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Gaps {
+    #[default]
+    Close,
+    Keep,
+}
+
+impl From<Gaps> for proto::GapMode {
+    fn from(gaps: Gaps) -> Self {
+        match gaps {
+            Gaps::Close => Self::Close,
+            Gaps::Keep => Self::Keep,
+        }
+    }
 }
 
 /// Runs the command.
@@ -54,6 +97,8 @@ pub async fn run(args: ClipArgs) -> Result<(), CliError> {
         camera_id: args.camera.clone(),
         start_time: start.map(time_argument::timestamp),
         end_time: end.map(time_argument::timestamp),
+        engine: proto::ClipEngine::from(args.engine).into(),
+        gap_mode: proto::GapMode::from(args.gaps).into(),
         validate_only: args.delivery.plan,
         created_by: args.delivery.created_by.clone(),
         keep_for: args.delivery.keep_for(),

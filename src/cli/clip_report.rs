@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use heldar_footage::proto::{Clip, ClipPlan, TimeWindow};
+use heldar_footage::proto::{Clip, ClipEngine, ClipPlan, TimeWindow};
 
 use super::description::{covered, file_row, gap_lines, row, size_row};
 use super::words;
@@ -21,6 +21,7 @@ pub fn clip_plan_lines(plan: &ClipPlan) -> Vec<String> {
         ),
     ];
     lines.extend(gap_lines(&plan.gaps));
+    lines.extend(engine_row(plan.engine(), &plan.engine_reason));
     lines.push(row("Size, about", &words::bytes(plan.expected_bytes)));
     lines.push(row(
         "Segments",
@@ -63,6 +64,7 @@ pub fn clip_lines(clip: &Clip, url: &str, file: Option<&Path>) -> Vec<String> {
         ),
     ]);
     lines.extend(gap_lines(&clip.gaps));
+    lines.extend(engine_row(clip.engine_used(), &clip.engine_reason));
     lines.push(size_row(clip.size_bytes));
     lines.push(row("SHA-256", &words::plain(&clip.sha256)));
     if clip.expire_time.is_some() {
@@ -71,9 +73,25 @@ pub fn clip_lines(clip: &Clip, url: &str, file: Option<&Path>) -> Vec<String> {
     lines
 }
 
+/// What makes a clip and, where that was not a matter of course, why. Older servers do not say.
+fn engine_row(engine: ClipEngine, reason: &str) -> Option<String> {
+    let made = match engine {
+        ClipEngine::Unspecified | ClipEngine::Auto => return None,
+        ClipEngine::Native => "copied by the service itself",
+        ClipEngine::Ffmpeg => "copied by ffmpeg",
+        ClipEngine::Render => "encoded anew by ffmpeg",
+    };
+    let why = if reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", words::plain(reason))
+    };
+    Some(row("Engine", &format!("{made}{why}")))
+}
+
 #[cfg(test)]
 mod tests {
-    use heldar_footage::proto::{Clip, Gap, GapReason, TimeWindow};
+    use heldar_footage::proto::{Clip, ClipEngine, Gap, GapReason, TimeWindow};
 
     use super::clip_lines;
 
@@ -112,6 +130,8 @@ mod tests {
             gaps: vec![gap],
             size_bytes: 1_234_567,
             sha256: "ab".into(),
+            engine_used: ClipEngine::Ffmpeg.into(),
+            engine_reason: "the sound is Opus".into(),
             ..Clip::default()
         };
         assert_eq!(
@@ -126,6 +146,7 @@ mod tests {
                 "Covered       30.000 s of 60.000 s",
                 "Gaps          1",
                 "  2026-11-22T10:00:20Z to 2026-11-22T10:00:50Z (30 s): not recorded; at 20.000 s of the clip",
+                "Engine        copied by ffmpeg: the sound is Opus",
                 "Size          1.23 MB (1,234,567 bytes)",
                 "SHA-256       ab",
             ]

@@ -17,7 +17,7 @@ use std::time::Duration;
 use ring::digest::{Context, SHA256};
 
 use super::finish::padded;
-use super::interleave::{media_bytes, positions};
+use super::interleave::{by_need, media_bytes, positions};
 use super::movie::{self, Label, Times};
 use super::plan::Plan;
 
@@ -27,19 +27,36 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 const SYNC_STEP_BYTES: u64 = 8 << 20;
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Tells the follower that the file will not grow any more.
+/// Tells those that follow a file that it will not grow any more.
 #[derive(Clone, Default)]
 pub(super) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
+    fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Sets it when what is answered is dropped, however that comes about.
+    pub(super) fn set_in_the_end(&self) -> impl Drop + '_ {
+        SetInTheEnd(self)
+    }
+
     fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
+struct SetInTheEnd<'a>(&'a Stop);
+
+impl Drop for SetInTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.set();
+    }
+}
+
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.stop.0.store(true, Ordering::Release);
+        self.stop.set();
     }
 }
 
@@ -86,7 +103,7 @@ impl Follower {
     /// Waits for the hash; the file is complete. `None` when it is not what was foreseen.
     pub(super) async fn finish(mut self) -> Option<Foreseen> {
         let hashing = self.hashing.take()?;
-        self.stop.0.store(true, Ordering::Release);
+        self.stop.set();
         match hashing.await {
             Ok(Ok(foreseen)) => foreseen,
             Ok(Err(error)) => {
@@ -98,8 +115,8 @@ impl Follower {
     }
 }
 
-/// The disk works while ffmpeg does, so that less is left at the end.
-fn sync_growing(file: &File, stop: &Stop) {
+/// The disk works while the file is written, so that less is left at the end.
+pub(super) fn sync_growing(file: &File, stop: &Stop) {
     let mut synced = 0;
     while !stop.is_set() {
         let Ok(length) = file.metadata().map(|metadata| metadata.len()) else {
@@ -208,7 +225,7 @@ fn foresee_head(
     };
     let room = room_bytes + 8;
     let media_start = (type_bytes + room + media_header.len()) as u64;
-    let (video, sound) = positions(plan, with_sound, media_start);
+    let (video, sound) = positions(by_need(plan, with_sound), media_start);
     let tracks = super::feed::placed(plan, with_sound, &video, &sound);
     let Ok(moov) = movie::encode(&tracks, Times::Shown, Some(label)) else {
         return Ok(None);

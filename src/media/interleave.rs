@@ -1,7 +1,8 @@
 //! In which order the samples of a clip lie in its file, and where.
 //!
 //! A player reads a file from its beginning, so picture and sound lie side by side as they are needed. ffmpeg writes them
-//! in the same order, which is how a clip's header can be known before ffmpeg has written the clip.
+//! sample by sample in that order, which is how a clip's header can be known before ffmpeg has written the clip. Without
+//! ffmpeg, what lies together in a source stays together as far as players do not mind, so that it is copied at once.
 
 use super::movie::PlacedTrack;
 use super::plan::{OutputSample, OutputTrack, Plan};
@@ -28,37 +29,74 @@ pub(super) fn media_bytes(plan: &Plan, with_sound: bool) -> u64 {
         .sum()
 }
 
-/// All samples in the order of the file: by the time at which they are needed, the picture first where both are equal.
-pub(super) fn in_file_order(plan: &Plan, with_sound: bool) -> impl Iterator<Item = Turn<'_>> {
-    let video = TrackTurns::of(&plan.video, true);
-    let sound = sound_of(plan, with_sound).map(|track| TrackTurns::of(track, false));
-    let mut tracks = (video, sound);
-    std::iter::from_fn(move || {
-        let (video, sound) = &mut tracks;
-        let sound_at = sound.as_ref().and_then(TrackTurns::next_at);
-        let video_first = match (video.next_at(), sound_at) {
-            (None, None) => return None,
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
-            (Some((video_at, video_clock)), Some((sound_at, sound_clock))) => {
-                i128::from(video_at) * i128::from(sound_clock)
-                    <= i128::from(sound_at) * i128::from(video_clock)
-            }
+/// How far picture and sound may be apart in a file that is written without ffmpeg, in seconds. Players hold more than
+/// this in memory.
+const FURTHEST_APART_S: i128 = 1;
+
+/// All samples in the order in which ffmpeg writes them: by the time at which they are needed, the picture first where
+/// both are equal.
+pub(super) fn by_need(plan: &Plan, with_sound: bool) -> impl Iterator<Item = Turn<'_>> {
+    let video = TrackTurns::as_ffmpeg_reads(&plan.video, true);
+    let sound = sound_of(plan, with_sound).map(|track| TrackTurns::as_ffmpeg_reads(track, false));
+    merge(video, sound, |video, sound, _| video.leads(sound) <= 0)
+}
+
+/// All samples in the order of a file that is written without ffmpeg: as they lie in their source, unless picture and
+/// sound would get too far apart; else by the time at which they are needed.
+pub(super) fn in_runs(plan: &Plan, with_sound: bool) -> impl Iterator<Item = Turn<'_>> {
+    let video = TrackTurns::of(&plan.video);
+    let sound = sound_of(plan, with_sound).map(TrackTurns::of);
+    merge(video, sound, |video, sound, last| {
+        let runs_on = |turns: &TrackTurns<'_>, other: &TrackTurns<'_>| {
+            let follows = turns.next_sample().zip(last).is_some_and(|(next, last)| {
+                (next.piece, next.offset) == (last.piece, last.offset + u64::from(last.size))
+            });
+            follows && turns.leads(other) <= turns.apart(other, FURTHEST_APART_S)
         };
-        let turns = if video_first {
-            Some(video)
+        if runs_on(video, sound) {
+            true
+        } else if runs_on(sound, video) {
+            false
         } else {
-            sound.as_mut()
-        };
-        turns.and_then(|turns| turns.take(!video_first))
+            video.leads(sound) <= 0
+        }
     })
 }
 
-/// Where each sample of the picture and of the sound is when the first lies at `media_start`.
-pub(super) fn positions(plan: &Plan, with_sound: bool, media_start: u64) -> (Vec<u64>, Vec<u64>) {
+/// Picture and sound as one sequence. `video_first` is asked while both have samples left, and told which came last.
+fn merge<'a>(
+    mut video: TrackTurns<'a>,
+    mut sound: Option<TrackTurns<'a>>,
+    video_first: impl Fn(&TrackTurns<'a>, &TrackTurns<'a>, Option<&'a OutputSample>) -> bool,
+) -> impl Iterator<Item = Turn<'a>> {
+    let mut last = None;
+    std::iter::from_fn(move || {
+        let is_video = match &sound {
+            Some(sound) if sound.next_sample().is_some() => {
+                video.next_sample().is_some() && video_first(&video, sound, last)
+            }
+            _ => true,
+        };
+        let turns = if is_video {
+            Some(&mut video)
+        } else {
+            sound.as_mut()
+        };
+        let turn = turns.and_then(|turns| turns.take(!is_video));
+        last = turn.map(|turn| turn.sample);
+        turn
+    })
+}
+
+/// Where each sample of the picture and of the sound is when they come in this order and the first lies at
+/// `media_start`.
+pub(super) fn positions<'a>(
+    order: impl Iterator<Item = Turn<'a>>,
+    media_start: u64,
+) -> (Vec<u64>, Vec<u64>) {
     let mut positions = (Vec::new(), Vec::new());
     let mut at = media_start;
-    for Turn { is_sound, sample } in in_file_order(plan, with_sound) {
+    for Turn { is_sound, sample } in order {
         if is_sound {
             positions.1.push(at);
         } else {
@@ -73,12 +111,22 @@ pub(super) fn positions(plan: &Plan, with_sound: bool, media_start: u64) -> (Vec
 struct TrackTurns<'a> {
     samples: &'a [OutputSample],
     clock: u32,
-    times: Vec<i64>,
+    /// When each sample is needed, where that is not what the sample says.
+    times: Option<Vec<i64>>,
     next: usize,
 }
 
 impl<'a> TrackTurns<'a> {
-    fn of(track: &'a OutputTrack, is_video: bool) -> Self {
+    fn of(track: &'a OutputTrack) -> Self {
+        Self {
+            samples: &track.samples,
+            clock: track.timescale,
+            times: None,
+            next: 0,
+        }
+    }
+
+    fn as_ffmpeg_reads(track: &'a OutputTrack, is_video: bool) -> Self {
         let placed = PlacedTrack {
             track,
             is_video,
@@ -88,14 +136,29 @@ impl<'a> TrackTurns<'a> {
         Self {
             samples: &track.samples,
             clock,
-            times,
+            times: Some(times),
             next: 0,
         }
     }
 
-    /// When the next sample is needed, in ticks, and how many ticks a second has.
-    fn next_at(&self) -> Option<(i64, u32)> {
-        Some((*self.times.get(self.next)?, self.clock))
+    fn next_sample(&self) -> Option<&'a OutputSample> {
+        self.samples.get(self.next)
+    }
+
+    /// How much later the next sample is needed than the other track's, in a unit of both clocks.
+    fn leads(&self, other: &Self) -> i128 {
+        let at = |turns: &Self| match (&turns.times, turns.next_sample()) {
+            (Some(times), _) => times.get(turns.next).copied().unwrap_or(i64::MAX),
+            (None, Some(sample)) => sample.needed_at,
+            (None, None) => i64::MAX,
+        };
+        i128::from(at(self)) * i128::from(other.clock)
+            - i128::from(at(other)) * i128::from(self.clock)
+    }
+
+    /// Seconds in the unit of [`Self::leads`].
+    fn apart(&self, other: &Self, seconds: i128) -> i128 {
+        seconds * i128::from(self.clock) * i128::from(other.clock)
     }
 
     fn take(&mut self, is_sound: bool) -> Option<Turn<'a>> {

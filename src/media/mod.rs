@@ -17,6 +17,7 @@ mod open;
 mod order;
 pub mod plan;
 mod splice;
+mod suitable;
 
 pub use cut::{Prepared, cut};
 pub use facts::{FileFacts, facts_of_open, read_facts};
@@ -24,3 +25,4 @@ pub use ffmpeg::Format;
 pub use mp4::ReadError;
 pub use open::{CUT_PREFIX, Engine, OpenError, OpenFootage, open_footage, sweep_scratch};
 pub use order::{CutError, CutOrder, CutOutcome, CutProgress, EngineChoice, Source};
+pub use suitable::{container_obstacle, picture_obstacle, sound_obstacle};

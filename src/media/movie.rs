@@ -81,7 +81,8 @@ impl PlacedTrack<'_> {
     }
 }
 
-/// Encodes the header. The movie clock is that of the first track, the video.
+/// Encodes the header, followed by the absolute start when there is a label. The movie clock is that of the first track,
+/// the video.
 pub(crate) fn encode(
     tracks: &[PlacedTrack<'_>],
     times: Times,
@@ -117,8 +118,11 @@ pub(crate) fn encode(
         mvex_box: None,
         unknown_boxes: label.map(user_data).into_iter().collect(),
     };
-    moov.encode_to_vec()
-        .map_err(|error| MovieError(error.to_string()))
+    let mut header = moov
+        .encode_to_vec()
+        .map_err(|error| MovieError(error.to_string()))?;
+    header.extend(label.into_iter().flat_map(|label| start_box(label, tracks)));
+    Ok(header)
 }
 
 struct Movie {
@@ -237,7 +241,10 @@ impl Movie {
         let all_sync = keys.len() == track.samples.len();
         Ok(StblBox {
             stsd_box: StsdBox {
-                entries: vec![sample_entry(&track.entry.bytes)?],
+                entries: std::iter::once(&track.entry)
+                    .chain(&track.more_entries)
+                    .map(|entry| sample_entry(&entry.bytes))
+                    .collect::<Result<_, _>>()?,
             },
             stts_box: SttsBox {
                 entries: deltas.entries,
@@ -285,7 +292,8 @@ impl Deltas {
                 // The last unit of a block takes up what is missing before the next.
                 Some(unit_bytes) => {
                     let units = (sample.size / unit_bytes.max(1)).max(1);
-                    let each = until_next.min(track.last_duration) / units;
+                    let usual = track.timescale / track.entry.sample_rate_hz.max(1);
+                    let each = (until_next / units).min(usual);
                     deltas.push(units - 1, each);
                     deltas.push(1, until_next - each * (units - 1));
                 }
@@ -353,7 +361,8 @@ struct Chunks {
 impl Chunks {
     fn of(track: &OutputTrack, positions: &[u64]) -> Self {
         let mut starts: Vec<u64> = Vec::new();
-        let mut counts: Vec<u32> = Vec::new();
+        // Samples, and the sample entry that they need.
+        let mut counts: Vec<(u32, u16)> = Vec::new();
         let mut end = 0u64;
         let mut samples = 0;
         for (sample, position) in track.samples.iter().zip(positions) {
@@ -366,25 +375,28 @@ impl Chunks {
                     *position == end && position + size - start <= LONGEST_CHUNK_BYTES
                 });
             match counts.last_mut() {
-                Some(count) if begun => *count += units,
+                Some((count, entry)) if begun && *entry == sample.entry => *count += units,
                 _ => {
                     starts.push(*position);
-                    counts.push(units);
+                    counts.push((units, sample.entry));
                 }
             }
             end = position + size;
         }
         let mut runs: Vec<StscEntry> = Vec::new();
-        for (number, count) in (1u32..).zip(counts) {
-            if runs
-                .last()
-                .is_none_or(|last| last.sample_per_chunk != count)
-            {
-                runs.push(StscEntry {
-                    first_chunk: NonZeroU32::MIN.saturating_add(number - 1),
-                    sample_per_chunk: count,
-                    sample_description_index: NonZeroU32::MIN,
-                });
+        for (number, (count, entry)) in (1u32..).zip(counts) {
+            let run = StscEntry {
+                first_chunk: NonZeroU32::MIN.saturating_add(number - 1),
+                sample_per_chunk: count,
+                sample_description_index: NonZeroU32::new(u32::from(entry))
+                    .unwrap_or(NonZeroU32::MIN),
+            };
+            let is_as_before = |last: &StscEntry| {
+                (last.sample_per_chunk, last.sample_description_index)
+                    == (run.sample_per_chunk, run.sample_description_index)
+            };
+            if !runs.last().is_some_and(is_as_before) {
+                runs.push(run);
             }
         }
         let narrow: Option<Vec<u32>> = starts
@@ -492,6 +504,33 @@ fn user_data(label: &Label) -> UnknownBox {
         box_size: BoxSize::with_payload_size(kind, payload.len() as u64),
         payload,
     }
+}
+
+/// A `meta` box at the level of the file with the wall-clock time of each track's start (ONVIF Export File Format
+/// Specification, `cstb`: entry count, then track id and units of 100 ns since 1601 in UTC). The start of a track is the
+/// movie's time 0, where the edit list shows its first frame.
+fn start_box(label: &Label, tracks: &[PlacedTrack<'_>]) -> Vec<u8> {
+    let mut starts = Vec::new();
+    starts.extend((tracks.len() as u32).to_be_bytes());
+    for (id, _) in (1u32..).zip(tracks) {
+        starts.extend(id.to_be_bytes());
+        starts.extend(since_1601(label.start).to_be_bytes());
+    }
+    let mut meta = vec![0; 4];
+    // No kind of metadata of its own (ISO/IEC 14496-12 section 8.11.1).
+    meta.extend(boxed(
+        b"hdlr",
+        b"\0\0\0\0\0\0\0\0null\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    ));
+    meta.extend(boxed(b"cstb", &starts));
+    boxed(b"meta", &meta)
+}
+
+/// Units of 100 ns since 1601; 0 for what lies before.
+fn since_1601(time: DateTime<Utc>) -> u64 {
+    const FROM_1601_TO_1970_S: i64 = 11_644_473_600;
+    let since_1970 = time.timestamp_micros().saturating_mul(10);
+    u64::try_from(since_1970.saturating_add(FROM_1601_TO_1970_S * 10_000_000)).unwrap_or(0)
 }
 
 /// A small box. What goes in is text of ours, far below four gigabytes.

@@ -9,9 +9,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ffmpeg::Format;
-use super::plan::{CutWarning, PlanError};
+use super::plan::{CutWarning, PlanError, Wanted};
 use crate::domain::catalog::{AudioFormat, VideoFormat};
-use crate::domain::clip::GapMode;
 use crate::domain::coverage::{Gap, GapReason};
 use crate::domain::time::TimeRange;
 
@@ -50,10 +49,8 @@ pub enum EngineChoice {
 pub struct CutOrder {
     /// The files of the window in order of start, and the one before the window where there is one.
     pub sources: Vec<Source>,
-    /// The window.
-    pub requested: TimeRange,
-    /// Seams up to this long are no gaps.
-    pub gap_tolerance: TimeDelta,
+    /// The window, and what becomes of its gaps.
+    pub wanted: Wanted,
     /// Where the clip is written. The file must not exist; it is removed again if the cut fails. The caller
     /// gives it its final name.
     pub output: PathBuf,
@@ -61,8 +58,6 @@ pub struct CutOrder {
     pub title: String,
     /// What copies the samples.
     pub engine: EngineChoice,
-    /// What becomes of gaps.
-    pub gap_mode: GapMode,
     /// How long copying may take.
     pub deadline: Duration,
     /// Whether the clip must survive a loss of power. One that is only made to be packed need not.
@@ -103,6 +98,8 @@ pub struct CutOutcome {
     pub format: Format,
     /// How long the clip plays.
     pub duration_shown: TimeDelta,
+    /// How much of that is footage: all, but for gaps that are kept.
+    pub footage_shown: TimeDelta,
     /// Footage in front of the first frame that players do not show.
     pub hidden_lead: TimeDelta,
     /// Ids of the segments that contribute, in order.

@@ -1,8 +1,9 @@
 //! A clip without ffmpeg: the header that shows the window, and behind it the planned samples, copied from the sources.
 //!
 //! The order and the tables are those of the plan, so the header is known before the first sample is read and stands in
-//! front of the media from the start. Each byte is read once, hashed and written. What a source's tables say was checked
-//! when they were read; here they only decide what is copied from where.
+//! front of the media from the start. The kernel copies what lies together in a source, which on some file systems means
+//! that both files share it; behind the copy, another thread reads the new file and hashes what is in it. What a source's
+//! tables say was checked when they were read; here they only decide what is copied from where.
 
 #[cfg(test)]
 mod tests;
@@ -11,17 +12,27 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use ring::digest::{Context, SHA256};
+use rustix::fs::copy_file_range;
 
 use super::feed::{BrokenSource, data_header, placed};
+use super::ffmpeg::Format;
 use super::finish::{FinishError, check, digest_bytes};
-use super::interleave::{in_file_order, media_bytes, positions};
+use super::interleave::{Turn, in_runs, media_bytes, positions};
 use super::movie::{self, Label, MovieError, Times, boxed};
 use super::plan::Plan;
+use super::suitable::format_of;
 
-/// Bytes between two writes, and between two looks at whether to stop.
+/// What is small is gathered in a buffer of this size.
 const BUFFER_BYTES: usize = 256 << 10;
+/// From this length on a call of the kernel for a stretch alone is the faster way.
+const KERNEL_BYTES: u64 = 64 << 10;
+/// Bytes between two looks at whether to stop.
+const STEP_BYTES: u64 = 1 << 20;
+/// How many steps the hash may be behind: what it has not read yet should still be in memory.
+const STEPS_BEHIND: usize = 64;
 
 /// A clip complete in its file, but for a sync.
 pub(super) struct Spliced {
@@ -62,67 +73,45 @@ pub(super) fn splice(
     label: &Label,
     files: &[Arc<File>],
     must_stop: impl Fn() -> bool,
-    mut on_copied: impl FnMut(Copied),
+    on_copied: impl FnMut(Copied),
 ) -> Result<Spliced, SpliceError> {
     let (head, places) = head(plan, with_sound, label)?;
-    let mut writer = Writer {
-        out,
-        hash: Context::new(&SHA256),
-        buffer: vec![0; BUFFER_BYTES],
-        filled: 0,
-        written_bytes: 0,
-    };
-    writer.put(&head)?;
-    let mut copied = Copied::default();
-    let mut copy = |range: Option<Range>, needed_at: i64| {
-        let Some(range) = range else { return Ok(()) };
-        let mut done = 0;
-        while done < range.length {
-            let part = writer.room(range.length - done)?;
-            let count = part.len();
-            files[range.piece as usize]
-                .read_exact_at(part, range.offset + done)
-                .map_err(|error| {
-                    SpliceError::Broken(BrokenSource {
-                        piece: range.piece as usize,
-                        error,
-                    })
-                })?;
-            done += count as u64;
-            if writer.filled == BUFFER_BYTES {
-                if must_stop() {
-                    return Err(SpliceError::Stopped);
-                }
-                on_copied(copied);
-            }
-        }
-        copied.media_bytes += range.length;
-        copied.needed_at = copied.needed_at.max(needed_at);
-        Ok(())
-    };
-    // Samples that lie side by side in their source are read together.
-    let mut pending: Option<Range> = None;
-    let mut needed_at = 0;
-    for turn in in_file_order(plan, with_sound) {
-        let sample = turn.sample;
-        let range = Range {
-            piece: sample.piece,
-            offset: sample.offset,
-            length: u64::from(sample.size),
-        };
-        match &mut pending {
-            Some(before) if before.is_followed_by(&range) => before.length += range.length,
-            _ => copy(pending.replace(range), needed_at)?,
-        }
-        if !turn.is_sound {
-            needed_at = sample.needed_at;
-        }
-    }
-    copy(pending, needed_at)?;
-    let spliced = writer.finish()?;
+    let (announce, written) = sync_channel(STEPS_BEHIND);
+    let (size_bytes, sha256) = std::thread::scope(|threads| {
+        let hashing = threads.spawn(move || hash_behind(out, &written));
+        let mut output = Output::new(out, announce, must_stop, on_copied);
+        let copied = output
+            .put(&head)
+            .and_then(|()| ranges(plan, with_sound).try_for_each(|range| output.copy(range, files)))
+            .and_then(|()| output.finish());
+        // The hash ends when nobody can announce anything more.
+        drop(output);
+        let hashed = hashing.join();
+        let size_bytes = copied?;
+        let sha256 = hashed
+            .unwrap_or_else(|_| Err(io::Error::other("the hashing thread died")))
+            .map_err(SpliceError::Write)?;
+        Ok::<_, SpliceError>((size_bytes, sha256))
+    })?;
     let (video, sound) = &places;
     check(out, plan, with_sound, video, sound).map_err(SpliceError::NotAsPlanned)?;
-    Ok(spliced)
+    Ok(Spliced { size_bytes, sha256 })
+}
+
+/// Reads the file as far as it is written, and hashes it.
+fn hash_behind(file: &File, written: &Receiver<u64>) -> io::Result<[u8; 32]> {
+    let mut hash = Context::new(&SHA256);
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut at = 0;
+    for end in written {
+        while at < end {
+            let count = (end - at).min(BUFFER_BYTES as u64) as usize;
+            file.read_exact_at(&mut buffer[..count], at)?;
+            hash.update(&buffer[..count]);
+            at += count as u64;
+        }
+    }
+    Ok(digest_bytes(hash))
 }
 
 /// Where the samples of the picture and of the sound are in the file.
@@ -131,14 +120,17 @@ type Places = (Vec<u64>, Vec<u64>);
 /// Everything in front of the media.
 fn head(plan: &Plan, with_sound: bool, label: &Label) -> Result<(Vec<u8>, Places), MovieError> {
     // Brands that say how the file is to be read (ISO/IEC 14496-12 annex E): edit lists are honoured.
-    let file_type = boxed(b"ftyp", b"isom\0\0\x02\0isomiso2mp41");
+    let file_type = match format_of(plan, with_sound) {
+        Format::Mp4 => boxed(b"ftyp", b"isom\0\0\x02\0isomiso2mp41"),
+        Format::QuickTime => boxed(b"ftyp", b"qt  \0\0\x02\0qt  "),
+    };
     let data_header = data_header(media_bytes(plan, with_sound));
     let mut moov_bytes = 0;
     // The header's length depends on the positions, and they on its length: they may need 64 bits. Its length never
     // shrinks as they grow, so this ends.
     loop {
         let media_start = file_type.len() + moov_bytes + data_header.len();
-        let places = positions(plan, with_sound, media_start as u64);
+        let places = positions(in_runs(plan, with_sound), media_start as u64);
         let tracks = placed(plan, with_sound, &places.0, &places.1);
         let moov = movie::encode(&tracks, Times::Shown, Some(label))?;
         if moov.len() == moov_bytes {
@@ -148,12 +140,34 @@ fn head(plan: &Plan, with_sound: bool, label: &Label) -> Result<(Vec<u8>, Places
     }
 }
 
-/// A contiguous stretch of a source.
+/// A contiguous stretch of a source, for samples that lie side by side in it.
 #[derive(Clone, Copy)]
 struct Range {
     piece: u32,
     offset: u64,
     length: u64,
+    /// Clip time at which the last picture of it is needed, in ticks of the video; 0 when it has none.
+    needed_at: i64,
+}
+
+/// The media of the clip, in the order of the file.
+fn ranges(plan: &Plan, with_sound: bool) -> impl Iterator<Item = Range> {
+    let mut turns = in_runs(plan, with_sound)
+        .map(|Turn { is_sound, sample }| Range {
+            piece: sample.piece,
+            offset: sample.offset,
+            length: u64::from(sample.size),
+            needed_at: if is_sound { 0 } else { sample.needed_at },
+        })
+        .peekable();
+    std::iter::from_fn(move || {
+        let mut range = turns.next()?;
+        while let Some(next) = turns.next_if(|next| range.is_followed_by(next)) {
+            range.length += next.length;
+            range.needed_at = range.needed_at.max(next.needed_at);
+        }
+        Some(range)
+    })
 }
 
 impl Range {
@@ -162,16 +176,37 @@ impl Range {
     }
 }
 
-/// Gathers bytes, hashes and writes them.
-struct Writer<'a> {
+/// The file as it grows.
+struct Output<'a, Stop, Hear> {
     out: &'a File,
-    hash: Context,
+    announce: SyncSender<u64>,
+    must_stop: Stop,
+    on_copied: Hear,
+    copied: Copied,
     buffer: Vec<u8>,
     filled: usize,
     written_bytes: u64,
+    announced_bytes: u64,
+    /// Whether the kernel copies from the sources; it does not between all file systems.
+    by_kernel: bool,
 }
 
-impl Writer<'_> {
+impl<'a, Stop: Fn() -> bool, Hear: FnMut(Copied)> Output<'a, Stop, Hear> {
+    fn new(out: &'a File, announce: SyncSender<u64>, must_stop: Stop, on_copied: Hear) -> Self {
+        Self {
+            out,
+            announce,
+            must_stop,
+            on_copied,
+            copied: Copied::default(),
+            buffer: vec![0; BUFFER_BYTES],
+            filled: 0,
+            written_bytes: 0,
+            announced_bytes: 0,
+            by_kernel: true,
+        }
+    }
+
     fn put(&mut self, mut bytes: &[u8]) -> Result<(), SpliceError> {
         while !bytes.is_empty() {
             let room = self.room(bytes.len() as u64)?;
@@ -180,6 +215,61 @@ impl Writer<'_> {
             bytes = later;
         }
         Ok(())
+    }
+
+    fn copy(&mut self, range: Range, files: &[Arc<File>]) -> Result<(), SpliceError> {
+        let source = files[range.piece as usize].as_ref();
+        let broken = |error| {
+            SpliceError::Broken(BrokenSource {
+                piece: range.piece as usize,
+                error,
+            })
+        };
+        let mut done = 0;
+        while done < range.length {
+            let (left, offset) = (range.length - done, range.offset + done);
+            let wants_kernel = self.by_kernel && left >= KERNEL_BYTES;
+            if wants_kernel {
+                let count = self.copy_by_kernel(source, offset, left.min(STEP_BYTES))?;
+                done += count;
+                self.copied.media_bytes += count;
+                if count > 0 {
+                    continue;
+                }
+            }
+            let part = self.room(left)?;
+            source.read_exact_at(part, offset).map_err(broken)?;
+            let count = part.len() as u64;
+            done += count;
+            self.copied.media_bytes += count;
+        }
+        self.copied.needed_at = self.copied.needed_at.max(range.needed_at);
+        Ok(())
+    }
+
+    /// How many bytes the kernel copied; 0 when that is better left to a read, which also tells what is wrong.
+    fn copy_by_kernel(
+        &mut self,
+        source: &File,
+        offset: u64,
+        length: u64,
+    ) -> Result<u64, SpliceError> {
+        self.flush()?;
+        let (mut from, mut to) = (offset, self.written_bytes);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let copied = copy_file_range(source, Some(&mut from), self.out, Some(&mut to), length);
+        match copied {
+            Ok(count) if count > 0 => {
+                self.written_bytes += count as u64;
+                self.announce()?;
+                Ok(count as u64)
+            }
+            Ok(_) => Ok(0),
+            Err(_) => {
+                self.by_kernel = false;
+                Ok(0)
+            }
+        }
     }
 
     /// The next part of the buffer, at most `wanted` bytes and at least one, which the caller fills.
@@ -198,17 +288,30 @@ impl Writer<'_> {
         self.out
             .write_all_at(bytes, self.written_bytes)
             .map_err(SpliceError::Write)?;
-        self.hash.update(bytes);
         self.written_bytes += self.filled as u64;
         self.filled = 0;
+        self.announce()
+    }
+
+    /// Lets the hash go on, tells how far the copy is, and looks whether to stop.
+    fn announce(&mut self) -> Result<(), SpliceError> {
+        if self.written_bytes - self.announced_bytes < STEP_BYTES {
+            return Ok(());
+        }
+        self.announced_bytes = self.written_bytes;
+        // A hash that failed is heard of in the end; until then nobody listens.
+        let _ = self.announce.send(self.written_bytes);
+        if (self.must_stop)() {
+            return Err(SpliceError::Stopped);
+        }
+        (self.on_copied)(self.copied);
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Spliced, SpliceError> {
+    /// Writes what is left, and announces it.
+    fn finish(&mut self) -> Result<u64, SpliceError> {
         self.flush()?;
-        Ok(Spliced {
-            size_bytes: self.written_bytes,
-            sha256: digest_bytes(self.hash),
-        })
+        let _ = self.announce.send(self.written_bytes);
+        Ok(self.written_bytes)
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A clip's file gets its final name only when it is whole; its row is written together with the end of its job.
 
+mod engine;
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,11 +23,11 @@ use super::{Attempt, Done, Work, WorkError};
 use crate::clock;
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::{Segment, SegmentState};
-use crate::domain::clip::{Clip, ClipEngine, ClipSpec};
+use crate::domain::clip::{Clip, ClipEngine, ClipSpec, GapMode};
 use crate::domain::coverage::{GAP_TOLERANCE, Gap};
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::domain::time::TimeRange;
-use crate::media::plan::{CutWarning, PlanError, WarningKind};
+use crate::media::plan::{CutWarning, Parameters, PlanError, Wanted, WarningKind};
 use crate::media::{
     self, CutError, CutOrder, CutOutcome, CutProgress, Engine, EngineChoice, Prepared,
 };
@@ -96,6 +98,10 @@ pub struct Preview {
     pub segments: Vec<Segment>,
     /// Expected size of the file.
     pub expected_bytes: u64,
+    /// What would make it.
+    pub engine: ClipEngine,
+    /// Why [`ClipEngine::Auto`] would not cut natively; empty when it would, or was not asked for.
+    pub engine_reason: String,
 }
 
 /// Everything about clips but their queue.
@@ -125,11 +131,33 @@ impl ClipWork {
             .map_or(0, |keep_for| keep_for.as_secs())
     }
 
-    /// Checks what can be known before the work: camera, footage, ffmpeg, room on the disk.
-    pub async fn admit(&self, camera_id: &CameraId, window: TimeRange) -> Result<(), ClipError> {
+    /// Checks what can be known before the work: camera, footage, whether the engine suits, ffmpeg where it is needed,
+    /// room on the disk.
+    pub async fn admit(
+        &self,
+        camera_id: &CameraId,
+        window: TimeRange,
+        engine: ClipEngine,
+    ) -> Result<(), ClipError> {
         let segments = self.footage(camera_id, window).await?;
-        self.ffmpeg.version().await?;
+        self.admit_engine(engine, &segments).await?;
         self.check_room(expected_bytes(&segments, window))
+    }
+
+    /// Refuses an engine that is known not to suit these segments, or to need an ffmpeg that is not there.
+    async fn admit_engine(
+        &self,
+        engine: ClipEngine,
+        segments: &[Segment],
+    ) -> Result<(), ClipError> {
+        match (engine, engine::known_obstacle(segments)) {
+            (ClipEngine::Auto | ClipEngine::Native, None) => Ok(()),
+            (ClipEngine::Native, Some(reason)) => Err(CutError::Unsuitable { reason }.into()),
+            (ClipEngine::Auto, Some(_)) | (ClipEngine::Ffmpeg | ClipEngine::Render, _) => {
+                self.ffmpeg.version().await?;
+                Ok(())
+            }
+        }
     }
 
     /// What a clip of the window would be, read from the files' own tables.
@@ -137,26 +165,46 @@ impl ClipWork {
         &self,
         camera_id: &CameraId,
         window: TimeRange,
+        engine: ClipEngine,
+        gap_mode: GapMode,
     ) -> Result<Preview, ClipError> {
         let touching = self.footage(camera_id, window).await?;
-        self.ffmpeg.version().await?;
+        self.admit_engine(engine, &touching).await?;
         let around = self.around(camera_id, window).await?;
         let sources = self.open_sources(&around).await?;
         let prepared = Prepared::open(&self.engine, sources, &CancellationToken::new()).await?;
-        let preview = match prepared.plan(window, GAP_TOLERANCE) {
-            Ok(plan) => Preview {
-                delivered: Some(plan.delivered),
-                covered: plan.duration_shown,
-                gaps: plan.gaps,
-                segments: touching,
-                expected_bytes: plan.expected_bytes,
-            },
+        let choice = copying_engine(engine).unwrap_or(EngineChoice::Ffmpeg);
+        let preview = match prepared.plan_for(choice, &wanted(window, gap_mode), true) {
+            Ok((plan, obstacle)) => {
+                let (engine, engine_reason) = match (engine, obstacle) {
+                    (ClipEngine::Native, Some(reason)) => {
+                        return Err(CutError::Unsuitable { reason }.into());
+                    }
+                    (ClipEngine::Auto, Some(reason)) => {
+                        self.ffmpeg.version().await?;
+                        (ClipEngine::Ffmpeg, reason)
+                    }
+                    (ClipEngine::Auto, None) => (ClipEngine::Native, String::new()),
+                    (asked, _) => (asked, String::new()),
+                };
+                Preview {
+                    delivered: Some(plan.delivered),
+                    covered: plan.footage_shown,
+                    gaps: plan.gaps,
+                    segments: touching,
+                    expected_bytes: plan.expected_bytes,
+                    engine,
+                    engine_reason,
+                }
+            }
             Err(PlanError::NoFootage { gaps, .. }) => Preview {
                 delivered: None,
                 covered: TimeDelta::zero(),
                 gaps,
                 segments: touching,
                 expected_bytes: 0,
+                engine,
+                engine_reason: String::new(),
             },
         };
         self.check_room(preview.expected_bytes)?;
@@ -277,11 +325,9 @@ impl ClipWork {
             .footage(&spec.camera_id, window)
             .await
             .map_err(work_error)?;
-        let engine_version = self
-            .ffmpeg
-            .version()
+        self.admit_engine(spec.engine, &touching)
             .await
-            .map_err(|error| work_error(error.into()))?;
+            .map_err(work_error)?;
         self.check_room(expected_bytes(&touching, window))
             .map_err(work_error)?;
         let around = self
@@ -294,12 +340,10 @@ impl ClipWork {
         remove_if_there(&part).map_err(|error| work_error(ClipError::Folder(error)))?;
         let order = CutOrder {
             sources,
-            requested: window,
-            gap_tolerance: GAP_TOLERANCE,
+            wanted: wanted(window, spec.gap_mode),
             output: part.clone(),
             title: spec.camera_id.to_string(),
             engine: copying_engine(spec.engine)?,
-            gap_mode: spec.gap_mode,
             deadline: self.settings.timeout,
             is_durable: true,
         };
@@ -308,15 +352,8 @@ impl ClipWork {
         })
         .await
         .map_err(|error| work_error(ClipError::Cut(error)))?;
-        self.record(
-            &attempt.job_id,
-            spec,
-            window,
-            &part,
-            outcome,
-            engine_version,
-        )
-        .await
+        self.record(&attempt.job_id, spec, window, &part, outcome)
+            .await
     }
 
     /// Gives the finished file its name and describes it.
@@ -327,8 +364,14 @@ impl ClipWork {
         window: TimeRange,
         part: &Path,
         outcome: CutOutcome,
-        engine: String,
     ) -> Result<Done, WorkError> {
+        // The outcome has ffmpeg's whole command line; a clip names the program.
+        let engine = if outcome.is_native {
+            outcome.engine
+        } else {
+            let version = self.ffmpeg.version().await;
+            version.unwrap_or_else(|_| "ffmpeg".to_owned())
+        };
         let create_time = clock::now();
         let keep_for = TimeDelta::try_seconds(i64::try_from(spec.keep_for_s).unwrap_or(i64::MAX));
         let clip = Clip {
@@ -336,7 +379,7 @@ impl ClipWork {
             camera_id: spec.camera_id.clone(),
             requested_window: window,
             delivered_window: outcome.delivered,
-            covered_us: microseconds(outcome.duration_shown),
+            covered_us: microseconds(outcome.footage_shown),
             duration_us: microseconds(outcome.duration_shown),
             gaps: outcome.gaps,
             size_bytes: outcome.size_bytes,
@@ -357,11 +400,7 @@ impl ClipWork {
             video: outcome.video,
             audio: outcome.audio,
             hidden_lead_us: microseconds(outcome.hidden_lead),
-            engine: if outcome.is_native {
-                outcome.engine
-            } else {
-                engine
-            },
+            engine,
             engine_used: if outcome.is_native {
                 ClipEngine::Native
             } else {
@@ -405,6 +444,16 @@ fn copying_engine(engine: ClipEngine) -> Result<EngineChoice, WorkError> {
         ClipEngine::Native => Ok(EngineChoice::Native),
         ClipEngine::Ffmpeg => Ok(EngineChoice::Ffmpeg),
         ClipEngine::Render => Err(internal("a clip that is rendered is not copied")),
+    }
+}
+
+/// The footage of a window.
+fn wanted(requested: TimeRange, gap_mode: GapMode) -> Wanted {
+    Wanted {
+        requested,
+        gap_tolerance: GAP_TOLERANCE,
+        gap_mode,
+        parameters: Parameters::Several,
     }
 }
 

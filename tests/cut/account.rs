@@ -38,6 +38,39 @@ fn check_description(clip: &Clip) {
     let bytes = std::fs::read(clip.path()).unwrap();
     let at = |name: &[u8]| bytes.windows(4).position(|four| four == name).unwrap();
     assert!(at(b"moov") < at(b"mdat"));
+    check_onvif_start(&bytes);
+}
+
+/// Checks that a box of the file tells when each of the two tracks starts, as ONVIF's export format has it: units of
+/// 100 ns since 1601.
+fn check_onvif_start(bytes: &[u8]) {
+    let children = |bytes: &[u8]| -> Vec<([u8; 4], Vec<u8>)> {
+        let mut rest = bytes;
+        let mut found = Vec::new();
+        while rest.len() >= 8 {
+            let size = u32::from_be_bytes(rest[..4].try_into().unwrap()) as usize;
+            found.push((rest[4..8].try_into().unwrap(), rest[8..size].to_vec()));
+            rest = &rest[size..];
+        }
+        found
+    };
+    let the = |boxes: Vec<([u8; 4], Vec<u8>)>, kind: &[u8; 4]| {
+        let mut of_kind = boxes.into_iter().filter(|found| found.0 == *kind);
+        let found = of_kind.next().unwrap_or_else(|| panic!("no {kind:?}"));
+        assert_eq!(of_kind.next(), None);
+        found.1
+    };
+    let meta = the(children(bytes), b"meta");
+    assert_eq!(meta[..4], [0; 4], "version and flags");
+    let starts = the(children(&meta[4..]), b"cstb");
+    // 2025-06-15T15:06:41.4Z.
+    let start = (1_750_000_001u64 + 11_644_473_600) * 10_000_000 + 4_000_000;
+    let mut expected = vec![0, 0, 0, 2];
+    for track in [1u32, 2] {
+        expected.extend(track.to_be_bytes());
+        expected.extend(start.to_be_bytes());
+    }
+    assert_eq!(starts, expected);
 }
 
 #[test]
@@ -130,6 +163,31 @@ fn sound_that_mp4_cannot_hold_makes_a_quicktime_file() {
         "{} of {due}",
         heard.len()
     );
+}
+
+#[test]
+fn g711_in_quicktime_is_cut_by_both_engines_and_sounds_the_same() {
+    let recording = Recipe::plain().record();
+    for codec in ["pcm_alaw", "pcm_mulaw"] {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = recording.segments.iter().map(|segment| {
+            let packed = folder.path().join(segment.path.file_name().unwrap());
+            run(footage::ffmpeg()
+                .arg("-i")
+                .arg(&segment.path)
+                .args(["-c:v", "copy", "-c:a", codec, "-ar", "8000", "-ac", "1"])
+                .args(["-f", "mov"])
+                .arg(&packed));
+            footage::source(&packed, epoch() + segment.start)
+        });
+        let clip = cut_clip(sources.collect(), ms(3_010), ms(24_005));
+        check_frames(&clip, &recording.between(ms(3_010), ms(24_005)));
+        assert_eq!(clip.outcome.format, Format::QuickTime);
+        assert_eq!(clip.outcome.audio.as_ref().unwrap().codec, codec);
+        let heard = footage::decode_sound(&clip.path(), 8_000);
+        let due = 8 * clip.outcome.duration_shown.num_milliseconds();
+        assert!((heard.len() as i64 - due).abs() < 8 * 100);
+    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ mod engine;
 #[path = "../support/footage.rs"]
 mod footage;
 mod frames;
+mod gaps;
+mod parameters;
 mod time;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +24,7 @@ use footage::{Frame, Layout, Recipe, Recording, decode, epoch, ms, run};
 use heldar_footage::domain::clip::GapMode;
 use heldar_footage::domain::coverage::GapReason;
 use heldar_footage::domain::time::TimeRange;
-use heldar_footage::media::plan::WarningKind;
+use heldar_footage::media::plan::{Parameters, Wanted, WarningKind};
 use heldar_footage::media::{
     CutError, CutOrder, CutOutcome, Engine, EngineChoice, Format, Source, cut,
 };
@@ -48,12 +50,15 @@ fn window(from: TimeDelta, to: TimeDelta) -> TimeRange {
 fn order(sources: Vec<Source>, from: TimeDelta, to: TimeDelta) -> CutOrder {
     CutOrder {
         sources,
-        requested: window(from, to),
-        gap_tolerance: ms(1000),
+        wanted: Wanted {
+            requested: window(from, to),
+            gap_tolerance: ms(1000),
+            gap_mode: GapMode::Close,
+            parameters: Parameters::One,
+        },
         output: PathBuf::new(),
         title: "gate_a_01".to_owned(),
         engine: EngineChoice::Ffmpeg,
-        gap_mode: GapMode::Close,
         deadline: Duration::from_secs(60),
         is_durable: true,
     }
@@ -154,6 +159,8 @@ fn check_same(
     }
     let told = |outcome: &CutOutcome| CutOutcome {
         engine: String::new(),
+        is_native: false,
+        not_native: None,
         sha256: [0; 32],
         size_bytes: 0,
         ..outcome.clone()

@@ -1,5 +1,6 @@
 //! Clips from end to end: real recordings, a real server, and the file that comes back compared frame by frame.
 
+mod engines;
 mod files;
 mod frames;
 mod players;
@@ -14,8 +15,8 @@ use tonic_types::StatusExt as _;
 
 use crate::footage::{Frame, Layout, Recipe, decode, epoch, ms};
 use crate::recorder::{
-    CAMERA, age, ask, check, check_decodes, cut, delta, download, fetch, gap_reasons, heldar_name,
-    import, lay, place, probe, run_job, sha256, since_epoch, unfollowed,
+    CAMERA, age, ask, ask_ffmpeg, check, check_decodes, cut, delta, download, fetch, gap_reasons,
+    heldar_name, import, lay, place, probe, run_job, sha256, since_epoch, unfollowed,
 };
 use crate::server::{
     Server, Site, clip_of, ended, eventually, fields, files_in, http_get, notice_reason, reason,

@@ -11,7 +11,7 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::footage::{Recipe, ms};
-use crate::recorder::{CAMERA, ask, check, cut, lay, run_job};
+use crate::recorder::{self, CAMERA, ask_ffmpeg as ask, check, cut, lay, run_job};
 use crate::server::{
     PATIENCE, Server, Site, children_of, clip_of, ended, eventually, is_running, next_job,
     nothing_left, notice_reason, reason,

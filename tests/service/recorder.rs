@@ -84,6 +84,14 @@ pub fn ask(camera: &str, from_ms: i64, to_ms: i64) -> proto::CreateClipRequest {
     }
 }
 
+/// The same, cut by ffmpeg whatever the footage is.
+pub fn ask_ffmpeg(camera: &str, from_ms: i64, to_ms: i64) -> proto::CreateClipRequest {
+    proto::CreateClipRequest {
+        engine: proto::ClipEngine::Ffmpeg.into(),
+        ..ask(camera, from_ms, to_ms)
+    }
+}
+
 /// The ended job of a request.
 pub async fn run_job(server: &Server, request: proto::CreateClipRequest) -> proto::Job {
     let job = server

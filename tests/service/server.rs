@@ -653,12 +653,13 @@ impl Server {
     }
 }
 
-/// A request for a clip of milliseconds `from` to `to` of a recording.
+/// A request for a clip of milliseconds `from` to `to` of a recording, cut by ffmpeg: a test can hold that up.
 pub fn clip_request(camera_id: &str, from: i64, to: i64) -> proto::CreateClipRequest {
     proto::CreateClipRequest {
         camera_id: camera_id.to_owned(),
         start_time: time(epoch() + ms(from)),
         end_time: time(epoch() + ms(to)),
+        engine: proto::ClipEngine::Ffmpeg.into(),
         ..Default::default()
     }
 }

@@ -24,6 +24,7 @@ pub struct Recipe {
     pub b_frames: u32,
     pub open_gop: bool,
     pub sound: bool,
+    pub sound_codec: &'static str,
     pub layout: Layout,
     pub segment_s: u32,
     pub length_s: u32,
@@ -51,6 +52,7 @@ impl Recipe {
             b_frames: 0,
             open_gop: false,
             sound: true,
+            sound_codec: "aac",
             layout: Layout::Fragmented,
             segment_s: 10,
             length_s: 40,
@@ -114,7 +116,7 @@ impl Recording {
     fn make(recipe: &Recipe) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let picture = folder.path().join("picture.mp4");
-        let sound = folder.path().join("sound.m4a");
+        let sound = folder.path().join("sound.mp4");
         encode(recipe, &picture, &sound);
         let frames = decode(&picture);
         let list = folder.path().join("list.csv");
@@ -227,6 +229,8 @@ pub fn decode(path: &Path) -> Vec<Frame> {
         "passthrough",
         "-enc_time_base",
         "-1",
+        "-autoscale",
+        "0",
         "-f",
         "framemd5",
         "-",
@@ -329,7 +333,7 @@ fn encode(recipe: &Recipe, picture: &Path, sound: &Path) {
         "-t",
         &recipe.length_s.to_string(),
         "-c:a",
-        "aac",
+        recipe.sound_codec,
         "-b:a",
         "64k",
     ]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 
-use super::{Attempt, Failure, Finished, Made, format_of, mismatch, process_error, write_error};
+use super::{Attempt, Failure, Finished, Made, mismatch, process_error, write_error};
 use crate::media::feed::{Feed, FeedOutcome, placed};
 use crate::media::ffmpeg::{Format, Progress, copy_arguments};
 use crate::media::finish::{FinishError, Sealed, hash, seal};
@@ -16,6 +16,7 @@ use crate::media::movie::{self, Times};
 use crate::media::open::FFMPEG_MEMORY_BYTES;
 use crate::media::order::{CutError, CutProgress};
 use crate::media::plan::OutputTrack;
+use crate::media::suitable::format_of;
 use crate::process::{Feeder, Heard, Job, Limits, ProcessError};
 
 /// ffmpeg reports ten times a second; silence this long means that it hangs.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::BrokenSource;
@@ -20,10 +20,12 @@ use super::ffmpeg::Format;
 use super::movie::Label;
 use super::open::{Engine, OpenError, OpenFootage, open_footage};
 use super::order::{CutError, CutOrder, CutOutcome, CutProgress, EngineChoice, Source};
-use super::plan::{CutWarning, Footage, Plan, PlanError, Segment, WarningKind, plan};
+use super::plan::{
+    CutWarning, Footage, Parameters, Plan, PlanError, Segment, Wanted, WarningKind, plan,
+};
+use super::suitable;
 use crate::domain::catalog::{AudioFormat, VideoFormat};
 use crate::domain::coverage::GapReason;
-use crate::domain::time::TimeRange;
 use crate::process::ProcessError;
 
 /// Footage opened and placed in time.
@@ -95,8 +97,40 @@ impl Prepared {
     ///
     /// # Errors
     /// [`PlanError::NoFootage`].
-    pub fn plan(&self, requested: TimeRange, gap_tolerance: TimeDelta) -> Result<Plan, PlanError> {
-        plan(&self.segments, requested, gap_tolerance)
+    pub fn plan(&self, wanted: &Wanted) -> Result<Plan, PlanError> {
+        plan(&self.segments, wanted)
+    }
+
+    /// The plan for an engine, and what keeps it from being cut without ffmpeg. ffmpeg is given one set of codec
+    /// parameters, whatever is wanted.
+    ///
+    /// # Errors
+    /// [`PlanError::NoFootage`].
+    pub fn plan_for(
+        &self,
+        engine: EngineChoice,
+        wanted: &Wanted,
+        with_sound: bool,
+    ) -> Result<(Plan, Option<String>), PlanError> {
+        let for_ffmpeg = Wanted {
+            parameters: Parameters::One,
+            ..*wanted
+        };
+        if engine == EngineChoice::Ffmpeg {
+            return Ok((self.plan(&for_ffmpeg)?, None));
+        }
+        let plan = self.plan(wanted)?;
+        let obstacle = suitable::obstacle(&plan, with_sound, self.opened_of(&plan));
+        match (engine, &obstacle) {
+            (EngineChoice::Auto, Some(_)) => Ok((self.plan(&for_ffmpeg)?, obstacle)),
+            _ => Ok((plan, obstacle)),
+        }
+    }
+
+    /// What each piece was opened as. A piece has samples, so its segment was opened.
+    fn opened_of(&self, plan: &Plan) -> impl Iterator<Item = &OpenFootage> {
+        let pieces = plan.pieces.iter();
+        pieces.filter_map(|piece| self.opened[piece.segment].as_ref())
     }
 }
 
@@ -119,7 +153,8 @@ pub async fn cut(
     let mut with_sound = true;
     let mut header_room = None;
     loop {
-        let plan = Arc::new(prepared.plan(order.requested, order.gap_tolerance)?);
+        let (plan, obstacle) = prepared.plan_for(order.engine, &order.wanted, with_sound)?;
+        let plan = Arc::new(plan);
         let attempt = Attempt {
             engine,
             prepared: &prepared,
@@ -131,20 +166,19 @@ pub async fn cut(
             deadline: order.deadline,
             is_durable: order.is_durable,
         };
-        let suits = attempt.can_copy();
         let made = if let Some(segment) = attempt.overstated() {
             Err(Failure::BrokenSource { segment })
         } else {
-            match (order.engine, &suits) {
-                (EngineChoice::Auto | EngineChoice::Native, Ok(())) => {
+            match (order.engine, &obstacle) {
+                (EngineChoice::Auto | EngineChoice::Native, None) => {
                     attempt.by_copy(cancel, &mut on_progress).await
                 }
-                (EngineChoice::Native, Err(reason)) => {
+                (EngineChoice::Native, Some(reason)) => {
                     return Err(CutError::Unsuitable {
                         reason: reason.clone(),
                     });
                 }
-                (EngineChoice::Auto, Err(_)) | (EngineChoice::Ffmpeg, _) => {
+                (EngineChoice::Auto, Some(_)) | (EngineChoice::Ffmpeg, _) => {
                     attempt.by_ffmpeg(cancel, &mut on_progress).await
                 }
             }
@@ -153,7 +187,7 @@ pub async fn cut(
             Ok(finished) => {
                 draft.keep = true;
                 let not_native = match order.engine {
-                    EngineChoice::Auto => suits.err(),
+                    EngineChoice::Auto => obstacle,
                     EngineChoice::Native | EngineChoice::Ffmpeg => None,
                 };
                 return Ok(outcome(&prepared, &plan, with_sound, finished, not_native));
@@ -253,10 +287,8 @@ impl Attempt<'_> {
             .collect()
     }
 
-    /// What each piece was opened as. A piece has samples, so its segment was opened.
     fn opened(&self) -> impl Iterator<Item = &OpenFootage> {
-        let pieces = self.plan.pieces.iter();
-        pieces.filter_map(|piece| self.prepared.opened[piece.segment].as_ref())
+        self.prepared.opened_of(self.plan)
     }
 
     /// A segment of which more would be copied than its file has: its tables name the same bytes again and again, and a
@@ -353,20 +385,6 @@ fn process_error(error: ProcessError, output: &Path) -> CutError {
     }
 }
 
-/// MP4 wherever its registry (mp4ra.org) has the codecs.
-fn format_of(plan: &Plan, with_sound: bool) -> Format {
-    const VIDEO: [&[u8; 4]; 9] = [
-        b"avc1", b"avc3", b"hvc1", b"hev1", b"av01", b"vp08", b"vp09", b"mp4v", b"dvh1",
-    ];
-    const SOUND: [&[u8; 4]; 5] = [b"mp4a", b"Opus", b"fLaC", b"ac-3", b"ec-3"];
-    let sound = plan.sound.as_ref().filter(|_| with_sound);
-    let fits = VIDEO.contains(&&plan.video.entry.four_cc)
-        && sound.is_none_or(|track| {
-            SOUND.contains(&&track.entry.four_cc) && !track.entry.quicktime_sound
-        });
-    if fits { Format::Mp4 } else { Format::QuickTime }
-}
-
 fn outcome(
     prepared: &Prepared,
     plan: &Plan,
@@ -394,6 +412,7 @@ fn outcome(
         sha256: made.finished.sha256,
         format: made.format,
         duration_shown: plan.duration_shown,
+        footage_shown: plan.footage_shown,
         hidden_lead: plan.hidden_lead,
         segment_ids: plan
             .pieces
@@ -424,7 +443,7 @@ fn outcome(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::plan::tests::{plain, window};
+    use crate::media::plan::tests::{plain, wanted};
 
     /// The segment of which more is planned than its file has, when the second of two files has so many bytes.
     fn overstated_in(size_bytes: u64) -> Option<usize> {
@@ -447,7 +466,7 @@ mod tests {
             })
             .collect();
         let prepared = Prepared { segments, opened };
-        let plan = prepared.plan(window(0, 20_000), TimeDelta::seconds(1));
+        let plan = prepared.plan(&wanted(0, 20_000));
         let attempt = Attempt {
             engine: &Engine {
                 ffmpeg: "ffmpeg".into(),

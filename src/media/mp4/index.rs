@@ -50,8 +50,10 @@ pub struct Track {
     pub id: u32,
     /// Ticks a second, never 0.
     pub timescale: u32,
-    /// Codec and its configuration.
+    /// Codec and its configuration: the first sample entry.
     pub entry: SampleEntry,
+    /// Further sample entries of a video track, for samples whose description is 2 and so on.
+    pub more_entries: Vec<SampleEntry>,
     /// Samples in decode order.
     pub samples: Vec<Sample>,
     /// How many samples from the start lie wholly inside the file. Less than all of them in a file that
@@ -64,6 +66,17 @@ pub struct Track {
     /// For sound of constant sample size the bytes of one sample of all channels; [`Self::samples`] are
     /// then blocks of many.
     pub unit_bytes: Option<u32>,
+}
+
+impl Track {
+    /// What the decoder of that sample must be told.
+    pub(crate) fn entry_of(&self, sample: &Sample) -> Option<&SampleEntry> {
+        match sample.description.checked_sub(2) {
+            // Some recorders count from 0.
+            None => Some(&self.entry),
+            Some(further) => self.more_entries.get(further as usize),
+        }
+    }
 }
 
 /// The end of `tkhd` (8.3.2).
@@ -118,6 +131,9 @@ pub struct SourceIndex {
     /// Whether samples are missing that the file's own tables promise.
     pub truncated: bool,
 }
+
+/// More sample entries than any recorder writes; what needs further ones is not shown.
+const MOST_ENTRIES: usize = 1_000;
 
 /// How many samples a file may describe: each costs memory here, so each must be justified by bytes there.
 pub(super) struct SampleBudget {
@@ -272,18 +288,14 @@ impl Movie {
                 track.edits.open_end();
             }
             track.samples.extend(filled.samples);
-            // A second sample entry means new parameters in the middle of the file; what follows it
-            // cannot be shown together with what came before.
-            if let Some(first) = track.samples.first() {
-                let description = first.description;
-                let same = track
-                    .samples
-                    .iter()
-                    .take_while(|s| s.description == description)
-                    .count();
-                truncated |= same < track.samples.len();
-                track.samples.truncate(same);
-            }
+            // What cannot be told how to decode ends the track. Sound has one sample entry here.
+            let known = track
+                .samples
+                .iter()
+                .take_while(|sample| track.entry_of(sample).is_some())
+                .count();
+            truncated |= known < track.samples.len();
+            track.samples.truncate(known);
             // ffmpeg takes no longer ones, and no recorder holds a picture for days.
             if let Some(lie) = track
                 .samples
@@ -426,7 +438,7 @@ fn read_track(
         None => EditList::default(),
     };
     let stbl = mdia.need(b"minf")?.need(b"stbl")?;
-    let Some(entry) = read_entry(stbl, is_video)? else {
+    let Some((entry, more_entries)) = read_entries(stbl, is_video)? else {
         return Ok(None);
     };
     let table = read_samples(stbl, is_video, budget)?;
@@ -436,6 +448,7 @@ fn read_track(
             id,
             timescale,
             entry,
+            more_entries,
             whole_samples: 0,
             samples: table.samples,
             edits,
@@ -445,19 +458,25 @@ fn read_track(
     }))
 }
 
-fn read_entry(stbl: Child<'_>, is_video: bool) -> Result<Option<SampleEntry>, ReadError> {
+/// The first sample entry, and of a video track the others up to the first that cannot be read.
+fn read_entries(
+    stbl: Child<'_>,
+    is_video: bool,
+) -> Result<Option<(SampleEntry, Vec<SampleEntry>)>, ReadError> {
     let stsd = stbl.need(b"stsd")?;
     let boxes = stsd
         .payload
         .get(8..)
         .ok_or_else(|| malformed(stsd.kind, "ends inside a field"))?;
-    let Some(first) = Children::new(boxes, stsd.kind).next() else {
+    let mut boxes = Children::new(boxes, stsd.kind);
+    let Some(first) = boxes.next() else {
         return Ok(None);
     };
     let first = first?;
-    if is_video {
-        SampleEntry::read_video(first).map(Some)
-    } else {
-        SampleEntry::read_sound(first).map(Some)
+    if !is_video {
+        return SampleEntry::read_sound(first).map(|entry| Some((entry, Vec::new())));
     }
+    let first = SampleEntry::read_video(first)?;
+    let more = boxes.map_while(|next| SampleEntry::read_video(next.ok()?).ok());
+    Ok(Some((first, more.take(MOST_ENTRIES).collect())))
 }

@@ -24,6 +24,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 pub(crate) use times::FrameTimes;
 
 use super::mp4::{Display, Fingerprint, SampleEntry, SourceIndex};
+use crate::domain::clip::GapMode;
 use crate::domain::coverage::{Gap, GapReason};
 use crate::domain::time::TimeRange;
 
@@ -98,6 +99,29 @@ pub enum PlanError {
     },
 }
 
+/// What is wanted of the footage.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The window.
+    pub requested: TimeRange,
+    /// Gaps up to this long are none.
+    pub gap_tolerance: TimeDelta,
+    /// What becomes of gaps.
+    pub gap_mode: GapMode,
+    /// Which codec parameters the clip may have.
+    pub parameters: Parameters,
+}
+
+/// Which codec parameters the video of a clip may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameters {
+    /// One set: those that cover most of the window. All else becomes a gap.
+    One,
+    /// Any number of sets, each with a sample entry of its own, as long as they are of one kind of sample entry: that
+    /// which covers most of the window.
+    Several,
+}
+
 /// A run of samples of one segment that goes into the clip.
 #[derive(Clone, Debug)]
 pub struct Piece {
@@ -128,6 +152,8 @@ pub struct Plan {
     pub video_fingerprint: Fingerprint,
     /// How long the clip plays.
     pub duration_shown: TimeDelta,
+    /// How much of that is footage: all, but for gaps that are kept.
+    pub footage_shown: TimeDelta,
     /// Frames that a player shows.
     pub frame_count: u64,
     /// Footage carried in front of the first frame shown, because decoding begins at a key frame. Players
@@ -144,6 +170,8 @@ pub struct Plan {
 pub(crate) struct OutputTrack {
     pub(crate) timescale: u32,
     pub(crate) entry: SampleEntry,
+    /// Sample entries 2 and so on.
+    pub(crate) more_entries: Vec<SampleEntry>,
     pub(crate) display: Display,
     pub(crate) unit_bytes: Option<u32>,
     /// In decode order.
@@ -160,6 +188,8 @@ pub(crate) struct OutputSample {
     pub(crate) offset: u64,
     pub(crate) size: u32,
     pub(crate) sync: bool,
+    /// Which sample entry of the track it needs, from 1.
+    pub(crate) entry: u16,
     pub(crate) dts: i64,
     pub(crate) pts: i64,
     /// When in the clip the sample is first needed; rises strictly. Orders the samples in the file.
@@ -175,26 +205,24 @@ pub(crate) struct OutputEdit {
     pub(crate) duration: u64,
 }
 
-/// Works out the clip that the window `requested` gives. `segments` are in order of start and belong to one
-/// camera; pass the one before the window too where there is one, it can hold the key frame that the first
-/// frames need. Gaps up to `gap_tolerance` are none.
+/// Works out the clip that a window gives. `segments` are in order of start and belong to one camera; pass the one
+/// before the window too where there is one, it can hold the key frame that the first frames need.
 ///
 /// # Errors
 /// [`PlanError::NoFootage`] when nothing in the window can be shown.
-pub fn plan(
-    segments: &[Segment],
-    requested: TimeRange,
-    gap_tolerance: TimeDelta,
-) -> Result<Plan, PlanError> {
+pub fn plan(segments: &[Segment], wanted: &Wanted) -> Result<Plan, PlanError> {
+    let requested = wanted.requested;
     let footage: Vec<Option<times::FrameTimes>> = segments
         .iter()
         .map(|segment| match &segment.footage {
-            Footage::Indexed(index) => times::FrameTimes::of(&index.video),
+            Footage::Indexed(index) => {
+                times::FrameTimes::of_front(&index.video, chains::usable(&index.video, wanted))
+            }
             Footage::Unusable(_) => None,
         })
         .collect();
-    let placed = chains::place(segments, &footage, requested);
-    let walked = walk::walk(segments, &footage, &placed, requested, gap_tolerance);
+    let placed = chains::place(segments, &footage, wanted);
+    let walked = walk::walk(segments, &footage, &placed, wanted);
     let Some(first) = walked.first_shown_ns else {
         return Err(PlanError::NoFootage {
             gaps: walked.gaps,
@@ -202,7 +230,7 @@ pub fn plan(
         });
     };
     let mut warnings = walked.warnings;
-    let clock = video::Clock::for_pieces(segments, &walked.pieces);
+    let clock = video::Clock::for_pieces(segments, &walked.pieces, walked.longest_kept_ns);
     let Some(video) = video::build(
         segments,
         &footage,
@@ -250,6 +278,7 @@ pub fn plan(
             .collect(),
         video_fingerprint: video.track.entry.fingerprint,
         duration_shown: delta(ticks_to_nanos(video.length, video.track.timescale)),
+        footage_shown: delta(ticks_to_nanos(video.length, video.track.timescale) - walked.kept_ns),
         frame_count: video.frame_count,
         hidden_lead: delta(video.hidden_lead_ns),
         expected_bytes,

@@ -167,6 +167,7 @@ impl Sound {
                 offset: sample.offset,
                 size: sample.size,
                 sync: sample.sync,
+                entry: 1,
                 dts: 0,
                 pts: clip,
                 needed_at: 0,
@@ -242,6 +243,7 @@ impl Sound {
         Some(OutputTrack {
             timescale: self.timescale,
             entry: chosen.entry.clone(),
+            more_entries: Vec::new(),
             display: chosen.display,
             unit_bytes: self.unit_bytes,
             samples: self.samples,

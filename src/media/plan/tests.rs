@@ -33,6 +33,16 @@ pub(in crate::media) fn window(from_ms: i64, to_ms: i64) -> TimeRange {
     TimeRange::new(at_ms(from_ms), at_ms(to_ms)).expect("from before to")
 }
 
+/// That window, with gaps of more than a second closed up.
+pub(in crate::media) fn wanted(from_ms: i64, to_ms: i64) -> Wanted {
+    Wanted {
+        requested: window(from_ms, to_ms),
+        gap_tolerance: TimeDelta::seconds(1),
+        gap_mode: GapMode::Close,
+        parameters: Parameters::One,
+    }
+}
+
 impl Made {
     /// Frames in decode order: with reordering, each two frames after a key frame change places.
     fn decode_order(&self) -> Vec<i64> {
@@ -76,6 +86,7 @@ impl Made {
             id: 1,
             timescale: self.timescale,
             entry: entry(),
+            more_entries: Vec::new(),
             whole_samples: samples.len(),
             samples,
             edits: EditList::default(),
@@ -169,7 +180,7 @@ fn played(plan: &Plan) -> Vec<(u64, i64)> {
     shown
 }
 
-fn check(made: &[Made], from_ms: i64, to_ms: i64) -> Result<(), TestCaseError> {
+fn check(made: &[Made], from_ms: i64, to_ms: i64, gap_mode: GapMode) -> Result<(), TestCaseError> {
     let segments: Vec<Segment> = made
         .iter()
         .enumerate()
@@ -177,7 +188,11 @@ fn check(made: &[Made], from_ms: i64, to_ms: i64) -> Result<(), TestCaseError> {
         .collect();
     let expected = model(made, from_ms, to_ms);
     let requested = window(from_ms, to_ms);
-    let plan = match plan(&segments, requested, TimeDelta::seconds(1)) {
+    let wanted = Wanted {
+        gap_mode,
+        ..wanted(from_ms, to_ms)
+    };
+    let plan = match plan(&segments, &wanted) {
         Ok(plan) => plan,
         Err(PlanError::NoFootage { .. }) => {
             prop_assert!(expected.is_empty(), "{} frames were due", expected.len());
@@ -191,6 +206,7 @@ fn check(made: &[Made], from_ms: i64, to_ms: i64) -> Result<(), TestCaseError> {
     prop_assert_eq!(plan.frame_count, expected.len() as u64);
 
     // Every frame stands at its wall-clock time less the gaps closed up before it.
+    let is_closed = gap_mode == GapMode::Close;
     let first_ms = *expected.values().min().expect("some frame is shown");
     prop_assert_eq!(plan.delivered.start(), at_ms(first_ms));
     for (name, ticks) in &shown {
@@ -198,7 +214,9 @@ fn check(made: &[Made], from_ms: i64, to_ms: i64) -> Result<(), TestCaseError> {
         let closed: TimeDelta = plan
             .gaps
             .iter()
-            .filter(|gap| gap.range.start() >= plan.delivered.start() && gap.range.end() <= wall)
+            .filter(|gap| {
+                is_closed && gap.range.start() >= plan.delivered.start() && gap.range.end() <= wall
+            })
             .map(|gap| gap.range.duration())
             .sum();
         let due = wall - plan.delivered.start() - closed;
@@ -218,7 +236,20 @@ fn check(made: &[Made], from_ms: i64, to_ms: i64) -> Result<(), TestCaseError> {
         .iter()
         .filter_map(|gap| Some(gap.range.intersect(&plan.delivered)?.duration()))
         .sum();
-    prop_assert!((lasts - inside).abs() <= TimeDelta::milliseconds(1));
+    let kept = plan.duration_shown - plan.footage_shown;
+    prop_assert!((lasts + kept - inside).abs() <= TimeDelta::milliseconds(1));
+    let closed_up = if is_closed { kept } else { lasts };
+    prop_assert!(closed_up.abs() <= TimeDelta::milliseconds(1));
+    for gap in plan
+        .gaps
+        .iter()
+        .filter(|gap| gap.range.start() >= plan.delivered.start())
+    {
+        let offset = gap.clip_offset.expect("a place in the clip");
+        if !is_closed {
+            prop_assert_eq!(offset, gap.range.start() - plan.delivered.start());
+        }
+    }
     let missing: TimeDelta = plan.gaps.iter().map(|gap| gap.range.duration()).sum();
     prop_assert_eq!(plan.covered + missing, requested.duration());
     prop_assert!(
@@ -287,7 +318,16 @@ proptest! {
         from_ms in 0i64..12_000,
         length_ms in 1i64..15_000,
     ) {
-        check(&made, from_ms, from_ms + length_ms)?;
+        check(&made, from_ms, from_ms + length_ms, GapMode::Close)?;
+    }
+
+    #[test]
+    fn with_gaps_kept_a_frame_stands_where_it_stood_on_the_wall_clock(
+        made in any_segments(),
+        from_ms in 0i64..12_000,
+        length_ms in 1i64..15_000,
+    ) {
+        check(&made, from_ms, from_ms + length_ms, GapMode::Keep)?;
     }
 }
 
@@ -308,7 +348,7 @@ fn a_missing_file_gives_its_reason_to_the_gap_and_names_the_segment() {
         .map(|number| plain(number * 10, 10).segment(number as usize))
         .collect();
     segments[1].footage = Footage::Unusable(GapReason::FileMissing);
-    let plan = plan(&segments, window(5_000, 25_000), TimeDelta::seconds(1)).expect("a plan");
+    let plan = plan(&segments, &wanted(5_000, 25_000)).expect("a plan");
     let [gap] = &plan.gaps[..] else {
         panic!("{:?}", plan.gaps);
     };
@@ -327,7 +367,7 @@ fn frames_without_their_key_frame_are_a_gap() {
         ..plain(20, 10)
     };
     let segments = [plain(0, 10).segment(0), keyless.segment(1)];
-    let plan = plan(&segments, window(0, 30_000), TimeDelta::seconds(1)).expect("a plan");
+    let plan = plan(&segments, &wanted(0, 30_000)).expect("a plan");
     let gaps: Vec<_> = plan
         .gaps
         .iter()
@@ -352,7 +392,7 @@ fn the_first_frames_are_decoded_from_the_segment_before_the_window() {
         ..plain(10, 10)
     };
     let segments = [plain(0, 10).segment(0), keyless.segment(1)];
-    let plan = plan(&segments, window(11_000, 12_000), TimeDelta::seconds(1)).expect("a plan");
+    let plan = plan(&segments, &wanted(11_000, 12_000)).expect("a plan");
     assert_eq!(plan.frame_count, 25);
     assert_eq!(plan.gaps, []);
     assert_eq!(plan.pieces.len(), 2);
@@ -378,7 +418,7 @@ fn segments_of_one_mediamtx_run_follow_each_other_whatever_its_clock_says() {
             ntp_ns: 0,
         });
     }
-    let plan = plan(&segments, window(0, 30_000), TimeDelta::seconds(1)).expect("a plan");
+    let plan = plan(&segments, &wanted(0, 30_000)).expect("a plan");
     assert_eq!(plan.frame_count, 750);
     assert_eq!(plan.gaps, []);
     assert_eq!(plan.duration_shown, TimeDelta::seconds(30));

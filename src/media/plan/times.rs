@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use super::{Nanos, delta, ticks_to_nanos};
 use crate::media::mp4::{Sample, Track};
 
-/// Show times of a video track's whole samples.
+/// Show times of a video track's whole samples, or of as many of them as can be used.
 ///
 /// Time 0 is the first frame of the file that can be decoded, which is what a recorder stamps: the first
 /// sample, unless the edit list begins later. In an open group of pictures the frames shown before that
@@ -32,7 +32,12 @@ pub(crate) struct FrameTimes {
 impl FrameTimes {
     /// `None` when no sample is shown.
     pub(crate) fn of(track: &Track) -> Option<Self> {
-        let whole = &track.samples[..track.whole_samples];
+        Self::of_front(track, track.whole_samples)
+    }
+
+    /// The same of the first `count` whole samples alone; what comes behind them counts as promised.
+    pub(super) fn of_front(track: &Track, count: usize) -> Option<Self> {
+        let whole = &track.samples[..count.min(track.whole_samples)];
         let first = whole.first()?;
         let begins = track.edits.first_media_time();
         let first_is_shown = begins.is_none_or(|from| first.pts() >= from);

@@ -4,7 +4,7 @@ use super::{
     Footage, Nanos, OutputEdit, OutputSample, OutputTrack, Segment, nanos_to_ticks, rescale,
     ticks_to_nanos, times::FrameTimes, walk::WalkedPiece,
 };
-use crate::media::mp4::Sample;
+use crate::media::mp4::{Sample, SampleEntry, Track};
 
 /// Ticks a second of the clip's video, chosen so that the times of every piece are whole ticks.
 #[derive(Clone, Copy)]
@@ -12,21 +12,32 @@ pub(super) struct Clock(u32);
 
 /// A finer clock than this gains nothing: it divides the microsecond.
 const FINEST_CLOCK: u64 = 10_000_000;
-/// For clocks without a useful common multiple.
-const COMMON_CLOCK: u32 = 1_000_000;
+/// For clocks without a useful common multiple, the finest that suits first.
+const COMMON_CLOCKS: [u32; 4] = [1_000_000, 540_000, 90_000, 1_000];
 
 impl Clock {
-    pub(super) fn for_pieces(segments: &[Segment], pieces: &[WalkedPiece]) -> Self {
+    /// A picture that stays for `longest_kept_ns` must fit in what readers take as the length of one sample.
+    pub(super) fn for_pieces(
+        segments: &[Segment],
+        pieces: &[WalkedPiece],
+        longest_kept_ns: Nanos,
+    ) -> Self {
+        let seconds = u64::try_from(longest_kept_ns / 1_000_000_000).unwrap_or(u64::MAX);
+        let finest = (i32::MAX as u64 / seconds.saturating_add(2)).min(FINEST_CLOCK);
+        let otherwise = COMMON_CLOCKS
+            .into_iter()
+            .find(|clock| u64::from(*clock) <= finest)
+            .unwrap_or(1);
         let mut common: u64 = 1;
         for piece in pieces {
             if let Footage::Indexed(index) = &segments[piece.segment].footage {
                 common = least_common_multiple(common, u64::from(index.video.timescale));
             }
-            if common > FINEST_CLOCK {
-                return Self(COMMON_CLOCK);
+            if common > finest {
+                return Self(otherwise);
             }
         }
-        Self(u32::try_from(common).unwrap_or(COMMON_CLOCK))
+        Self(u32::try_from(common).unwrap_or(otherwise))
     }
 }
 
@@ -67,6 +78,7 @@ pub(super) fn build(
     let Clock(timescale) = clock;
     let length = nanos_to_ticks(clip_end, timescale).max(1);
     let mut layout = Layout::default();
+    let mut entries = Entries::default();
     let mut first = None;
     for (number, piece) in pieces.iter().enumerate() {
         let (Footage::Indexed(index), Some(times)) =
@@ -76,11 +88,15 @@ pub(super) fn build(
         };
         first.get_or_insert(&index.video);
         let source = &index.video.samples[piece.first_sample..][..piece.frames.len()];
+        let entries: Vec<u16> = source
+            .iter()
+            .map(|sample| entries.number_of(&index.video, sample))
+            .collect();
         layout.add(
             number as u32,
             piece,
             times,
-            source,
+            (source, &entries),
             |wall| nanos_to_ticks(wall - first_shown - piece.closed_up_ns, timescale),
             timescale,
         );
@@ -107,13 +123,15 @@ pub(super) fn build(
         .collect();
     let hidden = laid.iter().map(|laid| laid.clip).min().unwrap_or(0).min(0);
     let first = first?;
+    let mut entries = entries.0.into_iter();
     Some(Video {
         frame_count: laid.iter().filter(|laid| laid.shown).count() as u64,
         hidden_lead_ns: ticks_to_nanos(-hidden, timescale),
         length,
         track: OutputTrack {
             timescale,
-            entry: first.entry.clone(),
+            entry: entries.next()?,
+            more_entries: entries.collect(),
             display: first.display,
             unit_bytes: None,
             samples,
@@ -121,6 +139,26 @@ pub(super) fn build(
             edits,
         },
     })
+}
+
+/// The sample entries of the track as they are come across.
+#[derive(Default)]
+struct Entries(Vec<SampleEntry>);
+
+impl Entries {
+    /// The number of the entry with the parameters of that sample, from 1.
+    fn number_of(&mut self, track: &Track, sample: &Sample) -> u16 {
+        let entry = track.entry_of(sample).unwrap_or(&track.entry);
+        let known = self
+            .0
+            .iter()
+            .position(|known| known.fingerprint == entry.fingerprint);
+        let at = known.unwrap_or_else(|| {
+            self.0.push(entry.clone());
+            self.0.len() - 1
+        });
+        u16::try_from(at + 1).unwrap_or(u16::MAX)
+    }
 }
 
 /// The media timeline as it grows. Shown frames stand on it as in the clip, moved by `shift`; frames that
@@ -146,7 +184,7 @@ impl Layout {
         number: u32,
         piece: &WalkedPiece,
         times: &FrameTimes,
-        source: &[Sample],
+        (source, entries): (&[Sample], &[u16]),
         clip_time: impl Fn(Nanos) -> i64,
         timescale: u32,
     ) {
@@ -179,7 +217,7 @@ impl Layout {
         }
         let mut last_shown = i64::MIN;
         let mut last_hidden = i64::MIN;
-        for (frame, sample) in piece.frames.iter().zip(source) {
+        for ((frame, sample), entry) in piece.frames.iter().zip(source).zip(entries) {
             let clip = clip_at(frame.at);
             let last = if frame.shown {
                 &mut last_shown
@@ -201,6 +239,7 @@ impl Layout {
                 offset: sample.offset,
                 size: sample.size,
                 sync: sample.sync,
+                entry: *entry,
                 dts: 0,
                 pts: 0,
                 needed_at: 0,

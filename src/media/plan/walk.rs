@@ -1,12 +1,11 @@
 //! Which frames are shown, what is missing and why: one walk over the segments with a cursor that never
 //! goes back, so that footage which overlaps is never shown or counted twice.
 
-use chrono::TimeDelta;
-
 use super::{
-    CutWarning, Footage, Nanos, Segment, WarningKind, chains::Placed, delta, from_nanos,
+    CutWarning, Footage, Nanos, Segment, Wanted, WarningKind, chains::Placed, delta, from_nanos,
     times::FrameTimes, to_micros, to_nanos,
 };
+use crate::domain::clip::GapMode;
 use crate::domain::coverage::{Gap, GapReason};
 use crate::domain::time::TimeRange;
 use crate::media::mp4::Sample;
@@ -41,6 +40,9 @@ pub(super) struct Walked {
     pub(super) cursor_ns: Nanos,
     /// Length of the clip.
     pub(super) clip_end_ns: Nanos,
+    /// Time of the clip that gaps take up which are kept, and the longest of them.
+    pub(super) kept_ns: Nanos,
+    pub(super) longest_kept_ns: Nanos,
     pub(super) gaps: Vec<Gap>,
     pub(super) warnings: Vec<CutWarning>,
 }
@@ -65,9 +67,12 @@ struct Walker<'a> {
     from: Nanos,
     to: Nanos,
     tolerance: Nanos,
+    gap_mode: GapMode,
     cursor: Nanos,
     first_shown: Option<Nanos>,
     closed_up: Nanos,
+    kept: Nanos,
+    longest_kept: Nanos,
     pieces: Vec<WalkedPiece>,
     holes: Vec<Hole>,
     excuses: Vec<Excuse>,
@@ -77,19 +82,22 @@ pub(super) fn walk(
     segments: &[Segment],
     footage: &[Option<FrameTimes>],
     placed: &[Placed],
-    requested: TimeRange,
-    gap_tolerance: TimeDelta,
+    wanted: &Wanted,
 ) -> Walked {
+    let requested = wanted.requested;
     let (from, to) = (to_nanos(requested.start()), to_nanos(requested.end()));
     let mut walker = Walker {
         segments,
         footage,
         from,
         to,
-        tolerance: Nanos::from(gap_tolerance.num_microseconds().unwrap_or(0)) * 1000,
+        tolerance: Nanos::from(wanted.gap_tolerance.num_microseconds().unwrap_or(0)) * 1000,
+        gap_mode: wanted.gap_mode,
         cursor: from,
         first_shown: None,
         closed_up: 0,
+        kept: 0,
+        longest_kept: 0,
         pieces: Vec::new(),
         holes: Vec::new(),
         excuses: Vec::new(),
@@ -146,7 +154,7 @@ impl Walker<'_> {
         let Footage::Indexed(index) = &self.segments[segment].footage else {
             return;
         };
-        let samples = &index.video.samples[..index.video.whole_samples];
+        let samples = &index.video.samples[..times.shown_at.len()];
         self.excuse_damage(segment, start, times);
         let follows_piece = before.is_some()
             && self
@@ -180,7 +188,14 @@ impl Walker<'_> {
                 clip_offset: self.clip_time(self.cursor),
             });
             if self.first_shown.is_some() {
-                self.closed_up += first - self.cursor;
+                let length = first - self.cursor;
+                match self.gap_mode {
+                    GapMode::Close => self.closed_up += length,
+                    GapMode::Keep => {
+                        self.kept += length;
+                        self.longest_kept = self.longest_kept.max(length);
+                    }
+                }
             }
         }
         self.first_shown.get_or_insert(first);
@@ -225,7 +240,7 @@ impl Walker<'_> {
         ) else {
             return false;
         };
-        let samples = &index.video.samples[..index.video.whole_samples];
+        let samples = &index.video.samples[..times.shown_at.len()];
         let Some(begin) = samples.iter().rposition(|sample| sample.sync) else {
             return false;
         };
@@ -253,17 +268,23 @@ impl Walker<'_> {
             .is_some_and(|times| piece.first_sample + piece.frames.len() == times.shown_at.len())
     }
 
-    /// A file that ends before its tables or the catalog say is damaged from there on.
+    /// A file that ends before its tables or the catalog say is damaged from there on, unless its parameters change.
     fn excuse_damage(&mut self, segment: usize, start: Nanos, times: &FrameTimes) {
         let expected = self.segments[segment].expected_end.map_or(0, |end| {
             to_nanos(end) - to_nanos(self.segments[segment].start)
         });
         let promised = times.promised_end_ns.max(expected);
+        let has_more = matches!(&self.segments[segment].footage, Footage::Indexed(index)
+            if index.video.whole_samples > times.shown_at.len());
         if promised > times.end_ns {
             self.excuses.push(Excuse {
                 from: start + times.end_ns,
                 to: start + promised,
-                reason: GapReason::FileDamaged,
+                reason: if has_more {
+                    GapReason::CodecChange
+                } else {
+                    GapReason::FileDamaged
+                },
                 segment,
             });
         }
@@ -313,6 +334,8 @@ impl Walker<'_> {
             first_shown_ns: self.first_shown,
             cursor_ns: self.cursor,
             clip_end_ns,
+            kept_ns: self.kept,
+            longest_kept_ns: self.longest_kept,
             gaps,
             warnings,
         }
@@ -361,11 +384,20 @@ impl Walker<'_> {
                 Some(Gap {
                     range: TimeRange::new(from_nanos(from), from_nanos(to))?,
                     reason,
-                    clip_offset: Some(delta(hole.clip_offset)),
+                    clip_offset: Some(delta(hole.clip_offset + self.depth_of(hole, from))),
                     segment_ids,
                 })
             })
             .collect()
+    }
+
+    /// How far into a hole a gap begins, in the time of the clip: one that is closed up has no inside, and none has what
+    /// lies in front of the first frame.
+    fn depth_of(&self, hole: &Hole, from: Nanos) -> Nanos {
+        match (self.gap_mode, self.first_shown) {
+            (GapMode::Keep, Some(first)) if hole.from >= first => from - hole.from,
+            _ => 0,
+        }
     }
 
     fn warn(&self, gaps: &[Gap]) -> Vec<CutWarning> {

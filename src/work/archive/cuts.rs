@@ -22,7 +22,7 @@ use crate::domain::archive::{ArchiveContent, ArchiveFaultKind, ArchiveSegment};
 use crate::domain::clip::{GapMode, LONGEST_CLIP};
 use crate::domain::coverage::{GAP_TOLERANCE, Gap, GapReason};
 use crate::domain::time::TimeRange;
-use crate::media::plan::PlanError;
+use crate::media::plan::{Parameters, PlanError, Wanted};
 use crate::media::{
     self, CUT_PREFIX, CutError, CutOrder, CutOutcome, Engine, EngineChoice, Prepared, Source,
 };
@@ -180,7 +180,7 @@ impl Cutter<'_> {
             let prepared = Prepared::open(self.engine, sources, self.cancel).await?;
             let plan = tokio::task::spawn_blocking(move || {
                 let ids = prepared.segment_ids();
-                prepared.plan(edge, GAP_TOLERANCE).map(|plan| {
+                prepared.plan(&closed_up(edge)).map(|plan| {
                     plan.pieces
                         .iter()
                         .map(|piece| (ids[piece.segment].clone(), piece.effective_start))
@@ -315,12 +315,10 @@ impl Cutter<'_> {
         let hours = order.window.duration().num_hours().unsigned_abs() + 1;
         let order = CutOrder {
             sources: order.sources.clone(),
-            requested: order.window,
-            gap_tolerance: GAP_TOLERANCE,
+            wanted: closed_up(order.window),
             output: output.clone(),
             title: order.title.clone(),
-            engine: order.engine(),
-            gap_mode: GapMode::Close,
+            engine: EngineChoice::Auto,
             is_durable: false,
             deadline: self
                 .timeout
@@ -336,14 +334,6 @@ impl Cutter<'_> {
 }
 
 impl Order {
-    fn engine(&self) -> EngineChoice {
-        match self.piece {
-            Some(_) => EngineChoice::Auto,
-            // As CreateClip cuts it.
-            None => EngineChoice::Ffmpeg,
-        }
-    }
-
     /// One file has one set of parameters; what the others cover becomes clips of its own. Each of these windows is
     /// shorter than this one, so there is an end to them.
     fn others(&self, outcome: &CutOutcome) -> Vec<Self> {
@@ -391,6 +381,16 @@ impl Progress<'_> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The footage of a window, without its gaps, in files that play everywhere: each has one set of codec parameters.
+fn closed_up(window: TimeRange) -> Wanted {
+    Wanted {
+        requested: window,
+        gap_tolerance: GAP_TOLERANCE,
+        gap_mode: GapMode::Close,
+        parameters: Parameters::One,
+    }
 }
 
 /// A window, and as much on both sides as a clip of it looks at.

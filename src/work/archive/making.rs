@@ -162,7 +162,7 @@ impl ArchiveWork {
         let (mut parts, roots) = self.open_sources(content, cancel).await?;
         let mut cuts = Vec::new();
         if Self::needs_cutting(content) {
-            self.ffmpeg.version().await?;
+            self.check_ffmpeg(content, &parts).await?;
             self.check_disks(0, expected_cut_bytes(&parts, content))?;
             let cutter = Cutter {
                 store: &self.store,

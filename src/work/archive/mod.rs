@@ -32,12 +32,14 @@ use super::output::{free_bytes, remove_if_there};
 use super::source_file::open_beneath;
 use crate::clock;
 use crate::domain::archive::{
-    Archive, ArchiveContent, ArchiveFaultKind, ExportAction, ExportRecord,
+    Archive, ArchiveContent, ArchiveFaultKind, ArchiveSegment, ExportAction, ExportRecord,
 };
 use crate::domain::camera::CameraId;
-use crate::media::{CutError, Engine};
+use crate::media::{CutError, Engine, picture_obstacle, sound_obstacle};
 use crate::packing::{KeyError, KnownKeys, SigningKey};
 use crate::repository::{Store, StoreError};
+
+use outline::Part;
 
 pub use delivery::{Delivery, Parcel};
 pub use preview::{Preview, PreviewSource};
@@ -356,6 +358,25 @@ impl ArchiveWork {
             Ok((contents, zip_bytes))
         })
         .await
+    }
+
+    /// Refuses what is known to need an ffmpeg that is not there: cutting of footage with these codecs.
+    async fn check_ffmpeg(
+        &self,
+        content: &ArchiveContent,
+        parts: &[Part],
+    ) -> Result<(), ArchiveError> {
+        let is_copied = |segment: ArchiveSegment| match segment.codec.split_once('+') {
+            Some((picture, sound)) => picture_obstacle(picture)
+                .or_else(|| sound_obstacle(sound))
+                .is_none(),
+            None => picture_obstacle(&segment.codec).is_none(),
+        };
+        let mut segments = parts.iter().flat_map(|part| part.segments.iter());
+        if Self::needs_cutting(content) && !segments.all(is_copied) {
+            self.ffmpeg.version().await?;
+        }
+        Ok(())
     }
 
     /// Whether something has to be cut for this.

@@ -91,9 +91,7 @@ impl ArchiveWork {
             Ok((parts, planned, cut_bytes))
         })
         .await?;
-        if Self::needs_cutting(content) {
-            self.ffmpeg.version().await?;
-        }
+        self.check_ffmpeg(content, &parts).await?;
         let cut_entries = planned.cut_entries;
         let contents = Contents::assemble(&self.store, content.clone(), parts, None, roots).await?;
         if contents.source_bytes == 0 {

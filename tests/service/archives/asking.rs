@@ -31,6 +31,29 @@ pub fn with_footage(site: &Site) -> Vec<PathBuf> {
     paths.concat()
 }
 
+/// The same with footage that only ffmpeg cuts, so that a test can hold the cutting up.
+pub fn two_cameras_for_ffmpeg() -> Site {
+    let site = unfollowed();
+    with_footage_for_ffmpeg(&site);
+    site
+}
+
+/// Lays thirty seconds of two cameras with sound in Opus and imports them; the paths of the six segments.
+pub fn with_footage_for_ffmpeg(site: &Site) -> Vec<PathBuf> {
+    let recording = thirty_seconds_for_ffmpeg().record();
+    let paths = [CAMERA, OTHER].map(|camera| lay(site, camera, &recording));
+    import(site, &[]);
+    paths.concat()
+}
+
+/// Footage that only ffmpeg cuts: its sound is Opus.
+pub fn thirty_seconds_for_ffmpeg() -> Recipe {
+    Recipe {
+        sound_codec: "libopus",
+        ..thirty_seconds()
+    }
+}
+
 pub fn thirty_seconds() -> Recipe {
     Recipe {
         length_s: 30,

@@ -4,7 +4,8 @@ use heldar_footage::proto::{self, JobState};
 
 use super::asking::{
     all_of, archive_of, ask, check_bytes, delete, download, entry, everything, header_of, later,
-    make, one_cut, plan, rest_of, stream, submit, thirty_seconds, two_cameras, with_footage,
+    make, one_cut, plan, rest_of, stream, submit, thirty_seconds_for_ffmpeg,
+    two_cameras_for_ffmpeg, with_footage_for_ffmpeg,
 };
 use super::jobs::{packing, with_a_long_recording};
 use crate::footage::{epoch, ms};
@@ -31,7 +32,7 @@ async fn a_disk_that_filled_up_since_the_request_fails_the_job_and_leaves_nothin
         return;
     };
     site.set("HELDAR_ARCHIVE_DIR", disk.at.to_str().unwrap());
-    with_footage(&site);
+    with_footage_for_ffmpeg(&site);
     let server = site.start().await;
     let job_id = submit(&server, later(one_cut())).await;
     gate.reached_by(1);
@@ -54,7 +55,7 @@ async fn a_disk_that_filled_up_since_the_request_fails_the_job_and_leaves_nothin
 
 #[tokio::test]
 async fn an_ffmpeg_that_finds_the_disk_full_fails_the_job_and_ends_the_stream_as_such() {
-    let mut site = two_cameras();
+    let mut site = two_cameras_for_ffmpeg();
     script(
         &mut site,
         "full-ffmpeg",
@@ -77,7 +78,7 @@ async fn an_ffmpeg_that_finds_the_disk_full_fails_the_job_and_ends_the_stream_as
 
 #[tokio::test]
 async fn an_archive_that_takes_too_long_is_ended_by_the_time_limit() {
-    let mut site = two_cameras().with("HELDAR_ARCHIVE_TIMEOUT_S", "5");
+    let mut site = two_cameras_for_ffmpeg().with("HELDAR_ARCHIVE_TIMEOUT_S", "5");
     let gate = Gate::of(&mut site);
     let server = site.start().await;
     let job_id = submit(&server, later(one_cut())).await;
@@ -102,7 +103,7 @@ async fn an_archive_that_takes_too_long_is_ended_by_the_time_limit() {
 async fn sources_that_are_deleted_while_a_job_runs_are_archived_whole() {
     let mut site = unfollowed();
     let mut gate = Gate::of(&mut site);
-    let paths = lay(&site, CAMERA, &thirty_seconds().record());
+    let paths = lay(&site, CAMERA, &thirty_seconds_for_ffmpeg().record());
     import(&site, &[]);
     let copies: Vec<_> = paths
         .iter()
@@ -141,7 +142,7 @@ async fn sources_that_are_deleted_while_a_job_runs_are_archived_whole() {
 async fn the_end_of_one_export_frees_nothing_that_another_reads() {
     let mut site = unfollowed();
     let mut gate = Gate::of(&mut site);
-    let paths = lay(&site, CAMERA, &thirty_seconds().record());
+    let paths = lay(&site, CAMERA, &thirty_seconds_for_ffmpeg().record());
     import(&site, &[]);
     let copies: Vec<_> = paths
         .iter()

@@ -7,7 +7,7 @@ use tonic_types::StatusExt as _;
 use super::asking::{
     all_of, archive_jobs, archive_of, ask, check_bytes, check_refused, create, delete, download,
     everything, get, header_of, later, make, plan, rest_of, stream, trimmed, two_cameras,
-    with_footage,
+    two_cameras_for_ffmpeg, with_footage,
 };
 use crate::footage::epoch;
 use crate::recorder::{CAMERA, import, unfollowed};
@@ -274,8 +274,8 @@ async fn what_is_cut_needs_room_on_the_disk_where_it_is_cut() {
 }
 
 #[tokio::test]
-async fn without_ffmpeg_only_what_has_to_be_cut_is_refused() {
-    let site = two_cameras().with("HELDAR_FFMPEG_BIN", "/nowhere/ffmpeg");
+async fn without_ffmpeg_only_what_it_would_have_to_cut_is_refused() {
+    let site = two_cameras_for_ffmpeg().with("HELDAR_FFMPEG_BIN", "/nowhere/ffmpeg");
     let server = site.start().await;
     let clips = proto::ArchiveSpec {
         layout: proto::ArchiveLayout::Clips.into(),
@@ -294,4 +294,23 @@ async fn without_ffmpeg_only_what_has_to_be_cut_is_refused() {
     let (_, bytes) = download(&server, &archive.id, 0, 0).await.unwrap();
     check_bytes(&archive, &bytes);
     server.stop_with_archives(&site, &[&archive]);
+}
+
+#[tokio::test]
+async fn what_cameras_write_is_cut_for_an_archive_without_ffmpeg() {
+    let site = two_cameras().with("HELDAR_FFMPEG_BIN", "/nowhere/ffmpeg");
+    let server = site.start().await;
+    let clips = proto::ArchiveSpec {
+        layout: proto::ArchiveLayout::Clips.into(),
+        ..everything()
+    };
+    let mut made = Vec::new();
+    for spec in [trimmed(1_000, 15_000), clips] {
+        let (_, archive) = make(&server, ask(spec)).await;
+        let (_, bytes) = download(&server, &archive.id, 0, 0).await.unwrap();
+        check_bytes(&archive, &bytes);
+        assert_eq!(archive.faults, []);
+        made.push(archive);
+    }
+    server.stop_with_archives(&site, &made.iter().collect::<Vec<_>>());
 }

@@ -5,7 +5,9 @@ use rustix::process::Signal;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use super::asking::{archive_of, entry, everything, later, one_cut, submit, thirty_seconds};
+use super::asking::{
+    archive_of, entry, everything, later, one_cut, submit, thirty_seconds_for_ffmpeg,
+};
 use super::jobs::{packing, with_a_long_recording};
 use crate::footage::epoch;
 use crate::recorder::{CAMERA, heldar_name, import, lay, unfollowed};
@@ -76,7 +78,7 @@ async fn an_archive_whose_server_was_killed_or_stopped_is_made_anew_at_the_next_
 async fn an_archive_whose_server_was_killed_while_it_cut_is_made_anew_at_the_next_start() {
     let mut site = unfollowed();
     let mut gate = Gate::of(&mut site);
-    lay(&site, CAMERA, &thirty_seconds().record());
+    lay(&site, CAMERA, &thirty_seconds_for_ffmpeg().record());
     import(&site, &[]);
     let server = site.start().await;
     let job_id = submit(&server, later(one_cut())).await;

@@ -9,6 +9,7 @@ use tonic_types::StatusExt as _;
 use super::asking::{
     all_of, another_client, archive_jobs, archive_of, ask, create, delete, download, everything,
     get, hollow, job, later, make, one_cut, plan, submit, thirty_seconds, trimmed, two_cameras,
+    two_cameras_for_ffmpeg,
 };
 use crate::footage::{epoch, ms};
 use crate::recorder::{CAMERA, heldar_name, import, lay, unfollowed};
@@ -182,7 +183,7 @@ async fn a_plan_of_what_has_to_be_cut_says_which_footage_will_be_there() {
 
 #[tokio::test]
 async fn an_id_that_was_chosen_is_taken_until_its_job_fails_or_its_archive_goes() {
-    let mut site = two_cameras();
+    let mut site = two_cameras_for_ffmpeg();
     let mut gate = Gate::of(&mut site);
     let server = site.start().await;
     let named = |spec| proto::CreateArchiveRequest {
@@ -390,7 +391,7 @@ async fn cancelling_does_not_wait_for_the_hashes_of_what_is_only_cut_from() {
 /// The predecessor ran inside the request: its row stayed `running` for ever and its staging folder on the disk.
 #[tokio::test]
 async fn defect_10_a_client_that_goes_away_does_not_stop_the_job() {
-    let mut site = two_cameras();
+    let mut site = two_cameras_for_ffmpeg();
     let gate = Gate::of(&mut site);
     let server = site.start().await;
     let mut leaving = another_client(&server).await;

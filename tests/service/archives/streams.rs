@@ -12,6 +12,7 @@ use tonic_types::StatusExt as _;
 use super::asking::{
     Stream, another_client, archive_jobs, check_bytes, check_refused, entry, everything, header_of,
     one_cut, plan, rest_of, stream, stream_to, swell, thirty_seconds, trimmed, two_cameras,
+    two_cameras_for_ffmpeg,
 };
 use crate::recorder::{CAMERA, age, import, lay, unfollowed};
 use crate::server::{PATIENCE, Site, becomes, eventually, files_in, nothing_left, reason};
@@ -190,7 +191,7 @@ async fn only_so_many_are_streamed_at_once_and_a_caller_that_goes_away_makes_roo
 
 #[tokio::test]
 async fn a_caller_that_goes_away_while_clips_are_cut_ends_the_cutting() {
-    let mut site = two_cameras();
+    let mut site = two_cameras_for_ffmpeg();
     let gate = Gate::of(&mut site);
     let server = site.start().await;
     let request = proto::StreamArchiveRequest {

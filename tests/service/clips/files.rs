@@ -93,7 +93,7 @@ async fn a_file_deleted_between_acceptance_and_cut_is_a_gap() {
         jobs.push(
             server
                 .clips()
-                .create_clip(later(ask(CAMERA, 0, 2_000)))
+                .create_clip(later(ask_ffmpeg(CAMERA, 0, 2_000)))
                 .await
                 .unwrap()
                 .into_inner(),
@@ -104,7 +104,7 @@ async fn a_file_deleted_between_acceptance_and_cut_is_a_gap() {
     }
     let last = server
         .clips()
-        .create_clip(later(ask(CAMERA, 5_000, 35_000)))
+        .create_clip(later(ask_ffmpeg(CAMERA, 5_000, 35_000)))
         .await
         .unwrap()
         .into_inner();
@@ -132,7 +132,7 @@ async fn a_file_deleted_while_it_is_cut_is_delivered_whole() {
     let server = site.start().await;
     let request = proto::CreateClipRequest {
         wait: None,
-        ..ask(CAMERA, 1_400, 35_000)
+        ..ask_ffmpeg(CAMERA, 1_400, 35_000)
     };
     let job = server
         .clips()

@@ -309,7 +309,8 @@ async fn a_truncated_file_in_the_middle_is_delivered_as_far_as_it_goes_and_the_r
 }
 
 #[tokio::test]
-async fn defect_4_a_change_of_picture_size_or_codec_is_a_gap_and_what_is_delivered_plays() {
+async fn defect_4_a_change_of_picture_size_or_codec_is_a_gap_for_ffmpeg_and_what_is_delivered_plays()
+ {
     let recording = Recipe::plain().record();
     for other in [
         Recipe {
@@ -333,7 +334,7 @@ async fn defect_4_a_change_of_picture_size_or_codec_is_a_gap_and_what_is_deliver
         }
         site.import();
         let server = site.start().await;
-        let (job, clip) = cut(&server, ask(CAMERA, 1_400, 38_000)).await;
+        let (job, clip) = cut(&server, ask_ffmpeg(CAMERA, 1_400, 38_000)).await;
         let expected = without(&recording.between(ms(1_400), ms(38_000)), &[2]);
         let fetched = check(&server, &clip, &expected, START, FRAME).await;
         check_decodes(&fetched.path());
@@ -343,7 +344,7 @@ async fn defect_4_a_change_of_picture_size_or_codec_is_a_gap_and_what_is_deliver
             ["CODEC_CHANGE"]
         );
         // Another clip of just this stretch delivers it.
-        let (_, rest) = cut(&server, ask(CAMERA, 20_000, 30_000)).await;
+        let (_, rest) = cut(&server, ask_ffmpeg(CAMERA, 20_000, 30_000)).await;
         check(
             &server,
             &rest,
@@ -354,6 +355,74 @@ async fn defect_4_a_change_of_picture_size_or_codec_is_a_gap_and_what_is_deliver
         .await;
         server.stop_with(&site, &[&clip, &rest]);
     }
+}
+
+#[tokio::test]
+async fn a_change_of_picture_size_is_shown_where_the_service_cuts_by_itself() {
+    let recording = Recipe::plain().record();
+    let other = Recipe {
+        size: "160x90",
+        ..Recipe::plain()
+    }
+    .record();
+    let site = Site::new();
+    for (at, segment) in recording.segments.iter().enumerate() {
+        let from = if at == 2 { &other.segments[2] } else { segment };
+        let name = heldar_name(CAMERA, epoch() + segment.start);
+        place(&site, &name, &from.path);
+    }
+    site.import();
+    let server = site.start().await;
+    let (job, clip) = cut(&server, ask(CAMERA, 1_400, 38_000)).await;
+    let expected = [
+        recording.between(ms(1_400), ms(20_000)),
+        other.between(ms(20_000), ms(30_000)),
+        recording.between(ms(30_000), ms(38_000)),
+    ]
+    .concat();
+    check(&server, &clip, &expected, START, FRAME).await;
+    assert_eq!(clip.engine_used(), proto::ClipEngine::Native);
+    assert_eq!((clip.gaps.len(), job.warnings.len()), (0, 0));
+    server.stop_with(&site, &[&clip]);
+}
+
+#[tokio::test]
+async fn a_gap_that_is_kept_is_time_of_the_clip_and_none_of_what_is_covered() {
+    let recording = thirty_seconds().record();
+    let site = Site::new();
+    let paths = lay(&site, CAMERA, &recording);
+    std::fs::remove_file(&paths[1]).unwrap();
+    site.import();
+    let server = site.start().await;
+    let kept = |request| proto::CreateClipRequest {
+        gap_mode: proto::GapMode::Keep.into(),
+        ..request
+    };
+    let mut clips = Vec::new();
+    for request in [
+        ask(CAMERA, 7_400, 23_200),
+        ask_ffmpeg(CAMERA, 7_400, 23_200),
+    ] {
+        let (_, clip) = cut(&server, kept(request)).await;
+        assert_eq!(clip.gap_mode(), proto::GapMode::Keep);
+        assert_eq!(delta(clip.duration.as_ref()), ms(15_800));
+        assert_eq!(delta(clip.covered.as_ref()), ms(5_800));
+        assert_eq!(gap_reasons(&clip), [GapReason::NotRecorded]);
+        assert_eq!(delta(clip.gaps[0].clip_offset.as_ref()), ms(2_600));
+        let fetched = fetch(&server, &clip).await;
+        let shown = decode(&fetched.path());
+        let expected = without(&recording.between(ms(7_400), ms(23_200)), &[1]);
+        assert_eq!(shown.len(), expected.len());
+        for (shown, expected) in shown.iter().zip(&expected) {
+            assert_eq!(shown.digest, expected.digest);
+            assert!(
+                (shown.at + ms(7_400) - expected.at).abs() <= ms(1),
+                "{shown:?}"
+            );
+        }
+        clips.push(clip);
+    }
+    server.stop_with(&site, &clips.iter().collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn without_ffmpeg_a_clip_is_refused_with_words_that_help_and_all_else_works() {
+async fn without_ffmpeg_a_clip_that_needs_it_is_refused_with_words_that_help_and_all_else_works() {
     let mut site = with_footage(Site::new().with("HELDAR_FFMPEG_BIN", "/nowhere/ffmpeg"));
     let server = site.start().await;
     for validate_only in [false, true] {
@@ -31,6 +31,11 @@ async fn without_ffmpeg_a_clip_is_refused_with_words_that_help_and_all_else_work
             ("FFMPEG_UNAVAILABLE", "ffmpeg")
         );
     }
+    // What cameras write is cut without it.
+    let (_, native) = cut(&server, recorder::ask(CAMERA, 1_400, 8_200)).await;
+    let expected = footage().record().between(ms(1_400), ms(8_200));
+    check(&server, &native, &expected, ms(0), ms(40)).await;
+    assert_eq!(native.engine_used(), proto::ClipEngine::Native);
     // The window is checked before the program.
     let empty = server
         .clips()
@@ -53,6 +58,11 @@ async fn without_ffmpeg_a_clip_is_refused_with_words_that_help_and_all_else_work
             .len(),
         1
     );
+    server
+        .clips()
+        .delete_clip(proto::DeleteClipRequest { clip_id: native.id })
+        .await
+        .unwrap();
     server.stop_with(&site, &[]);
     goes_on(&mut site).await;
 }
