@@ -2,6 +2,7 @@
 
 mod files;
 mod frames;
+mod indexes;
 mod records;
 
 use std::time::SystemTime;

@@ -215,7 +215,11 @@ impl Writer {
             jump
         }));
         self.column(samples.iter().map(|sample| sample.duration.into()));
-        self.column(samples.iter().map(|sample| sample.composition_offset.into()));
+        self.column(
+            samples
+                .iter()
+                .map(|sample| sample.composition_offset.into()),
+        );
         self.column(samples.iter().map(|sample| sample.sync.into()));
     }
 
@@ -223,7 +227,9 @@ impl Writer {
         let values: Vec<i64> = values.collect();
         let unit = values
             .iter()
-            .fold(0, |unit, value| greatest_divisor(unit, value.unsigned_abs()))
+            .fold(0, |unit, value| {
+                greatest_divisor(unit, value.unsigned_abs())
+            })
             .max(1);
         self.number(unit);
         let mut rest = values.as_slice();
@@ -341,7 +347,9 @@ impl<'a> Reader<'a> {
                 _ => return Err(OUT_OF_RANGE),
             },
         };
-        if edit.shown_from < 0 || edit.media_from < 0 || edit.duration.is_some_and(|ticks| ticks <= 0)
+        if edit.shown_from < 0
+            || edit.media_from < 0
+            || edit.duration.is_some_and(|ticks| ticks <= 0)
         {
             return Err(OUT_OF_RANGE);
         }
