@@ -10,6 +10,7 @@ use super::segment_rows::{PRESENT, PresentRow, key_frame_bytes};
 use super::segments::{COUNT_IN, uncount};
 use super::statement::{Value, sql};
 use super::{Store, StoreError, cameras, indexes, ledger, spans};
+use crate::domain::camera::CameraId;
 use crate::domain::catalog::{NewSegment, SegmentState, Taken};
 use crate::domain::id;
 
@@ -51,7 +52,6 @@ impl Store {
         let mut present = present_among(&mut transaction, files).await?;
         let mut new: Vec<(String, &NewSegment)> = Vec::new();
         let mut taken = Vec::with_capacity(files.len());
-        let mut new_runs: BTreeMap<&str, Vec<(i64, i64)>> = BTreeMap::new();
         for file in files {
             let key = (file.source_id.as_str(), file.path.as_str());
             let row = match present.get(&key) {
@@ -60,11 +60,11 @@ impl Store {
                     continue;
                 }
                 Some(row) => {
-                    // The row that is replaced may be one of the new ones, and what is read to replace it counts them.
-                    put_new(&mut transaction, &mut new, now).await?;
+                    // The row may be one of the new ones, and what is read to replace it goes by those around it.
+                    put_new(&mut transaction, std::mem::take(&mut new), now).await?;
                     put_in_place(&mut transaction, row, file, now).await?;
                     taken.push(Taken::Updated);
-                    row.with(file)
+                    PresentRow::of(&row.id, file)
                 }
                 None => {
                     let id = id::new(id::SEGMENT);
@@ -75,18 +75,8 @@ impl Store {
                 }
             };
             present.insert(key, row);
-            new_runs
-                .entry(file.camera_id.as_str())
-                .or_default()
-                .push((us(file.start_time), us(file.end_time())));
         }
-        put_new(&mut transaction, &mut new, now).await?;
-        for (camera_id, mut runs) in new_runs {
-            runs.sort_unstable();
-            for run in spans::merge(runs) {
-                spans::add(&mut transaction, camera_id, run).await?;
-            }
-        }
+        put_new(&mut transaction, new, now).await?;
         transaction.commit().await?;
         Ok(taken)
     }
@@ -122,10 +112,8 @@ impl Store {
             .await?;
         match present {
             Some(present) => put_in_place(&mut transaction, &present, file, now).await?,
-            None => put_new(&mut transaction, &mut vec![(id.to_owned(), file)], now).await?,
+            None => put_new(&mut transaction, vec![(id.to_owned(), file)], now).await?,
         }
-        let run = (us(file.start_time), us(file.end_time()));
-        spans::add(&mut transaction, file.camera_id.as_str(), run).await?;
         transaction.commit().await?;
         Ok(true)
     }
@@ -155,21 +143,31 @@ async fn present_among<'f>(
     Ok(present)
 }
 
-/// Writes the rows of files that had none, and keeps what depends on them right but for spans.
+/// Writes the rows of files that had none, and keeps what depends on them right.
 async fn put_new(
     connection: &mut Connection,
-    new: &mut Vec<(String, &NewSegment)>,
+    rows: Vec<(String, &NewSegment)>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let rows = std::mem::take(new);
-    let cameras: BTreeSet<_> = rows.iter().map(|(_, file)| &file.camera_id).collect();
-    for camera_id in cameras {
+    let mut new_runs: BTreeMap<&CameraId, Vec<spans::Run>> = BTreeMap::new();
+    for (_, file) in &rows {
+        let runs = new_runs.entry(&file.camera_id).or_default();
+        runs.push((us(file.start_time), us(file.end_time())));
+    }
+    for camera_id in new_runs.keys() {
         cameras::ensure(connection, camera_id, now).await?;
     }
-    write(connection, &rows, now).await
+    write(connection, &rows, now).await?;
+    for (camera_id, mut runs) in new_runs {
+        runs.sort_unstable();
+        for run in spans::merge(runs) {
+            spans::add(connection, camera_id.as_str(), run).await?;
+        }
+    }
+    Ok(())
 }
 
-/// Writes a file's row in place of the one that is `present`, and keeps what depends on it right but for spans.
+/// Writes a file's row in place of the one that is `present`, and keeps what depends on it right.
 async fn put_in_place(
     connection: &mut Connection,
     present: &PresentRow,
@@ -186,7 +184,9 @@ async fn put_in_place(
         .bind(us(file.end_time()))
         .execute(connection)
         .await?;
-    ledger::move_objects(connection, &present.id, file).await
+    ledger::move_objects(connection, &present.id, file).await?;
+    let run = (us(file.start_time), us(file.end_time()));
+    spans::add(connection, file.camera_id.as_str(), run).await
 }
 
 /// Writes rows with their indexes, and counts them in.
@@ -282,11 +282,6 @@ impl PresentRow {
             modified_us: us(file.modified_time),
             state: SegmentState::Available.as_str().to_owned(),
         }
-    }
-
-    /// The row as it is once it holds `file`.
-    fn with(&self, file: &NewSegment) -> Self {
-        Self::of(&self.id, file)
     }
 
     fn holds(&self, file: &NewSegment) -> bool {
