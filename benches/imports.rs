@@ -38,7 +38,7 @@ const SEGMENTS: i64 = 10_000;
 /// Files that ffprobe reads; it takes as long for each.
 const PROBED: usize = 100;
 const CAMERA: &str = "gate_a_01";
-const PREVIEWS: usize = 9;
+const PLANS: usize = 9;
 
 fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -77,7 +77,7 @@ async fn run() {
         );
     }
     stored_bytes(&on_sqlite, first).await;
-    previews(&on_sqlite, first).await;
+    plans(&on_sqlite, first).await;
 }
 
 /// Puts the segments where a recorder would have; their paths.
@@ -149,9 +149,9 @@ async fn stored_bytes(site: &Site, first: DateTime<Utc>) {
     store.close().await;
 }
 
-/// PreviewClip of an hour opens every file and plans the clip: with the stored indexes, and by the files' own tables.
-async fn previews(site: &Site, first: DateTime<Utc>) {
-    let with = preview_times(site, first).await;
+/// The plan of a clip of an hour, for which every file is opened: with the stored indexes, and by the files' own tables.
+async fn plans(site: &Site, first: DateTime<Utc>) {
+    let with = plan_times(site, first).await;
     let mut connection = sqlx::SqliteConnection::connect(&database(site))
         .await
         .unwrap();
@@ -160,33 +160,37 @@ async fn previews(site: &Site, first: DateTime<Utc>) {
         .await
         .unwrap();
     connection.close().await.unwrap();
-    let without = preview_times(site, first).await;
+    let without = plan_times(site, first).await;
     println!(
-        "PreviewClip of an hour: {:.1} ms, without stored indexes {:.1} ms",
+        "plan of a clip of an hour (validate_only): {:.1} ms, without stored indexes {:.1} ms",
         ms(with),
         ms(without)
     );
 }
 
-async fn preview_times(site: &Site, first: DateTime<Utc>) -> Duration {
+async fn plan_times(site: &Site, first: DateTime<Utc>) -> Duration {
     let server = site.start().await;
     let mut times = Vec::new();
-    for _ in 0..=PREVIEWS {
+    for _ in 0..=PLANS {
         let began = Instant::now();
-        preview(&server, first).await;
+        plan(&server, first).await;
         times.push(began.elapsed());
     }
     assert_eq!(server.stop(), 0);
     median(times)
 }
 
-async fn preview(server: &Server, first: DateTime<Utc>) {
-    let request = proto::PreviewClipRequest {
+async fn plan(server: &Server, first: DateTime<Utc>) {
+    let request = proto::CreateClipRequest {
         camera_id: CAMERA.to_owned(),
         start_time: time(first),
         end_time: time(first + TimeDelta::seconds(HOUR_S)),
+        validate_only: true,
         ..Default::default()
     };
-    let preview = server.clips().preview_clip(request).await.unwrap();
-    assert_eq!(preview.into_inner().gaps, []);
+    let planned = server.clips().create_clip(request).await.unwrap();
+    let Some(proto::job::Plan::ClipPlan(plan)) = planned.into_inner().plan else {
+        panic!("no plan")
+    };
+    assert_eq!(plan.gaps, []);
 }
