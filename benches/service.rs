@@ -432,6 +432,7 @@ fn synthetic(number: i64) -> NewSegment {
             key_frames: (0..5)
                 .map(|number| TimeDelta::seconds(number * 2))
                 .collect(),
+            sample_index: None,
             truncated: false,
         },
     }

@@ -8,14 +8,29 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 pub const SEGMENT_S: i64 = 10;
 pub const HOUR_S: i64 = 3600;
-/// Different segments that are encoded; the hour is made of copies of them.
-const ENCODED: i64 = 6;
+/// Different segments that are encoded; all others are copies of them.
+pub const ENCODED: i64 = 6;
 
 /// Makes the hour as a Heldar recorder leaves it.
 pub fn make_hour(folder: &Path, first: DateTime<Utc>) {
     std::fs::create_dir_all(folder).unwrap();
     let encoded = folder.with_file_name("encoded");
-    std::fs::create_dir(&encoded).unwrap();
+    encode(&encoded);
+    for number in 0..HOUR_S / SEGMENT_S {
+        let start = first + TimeDelta::seconds(number * SEGMENT_S);
+        let name = start.format("%Y%m%d_%H%M%S.mp4").to_string();
+        std::fs::copy(
+            encoded.join(format!("{}.mp4", number % ENCODED)),
+            folder.join(name),
+        )
+        .unwrap();
+    }
+    std::fs::remove_dir_all(encoded).unwrap();
+}
+
+/// Encodes the segments that differ, as `0.mp4` and so on in a new folder.
+pub fn encode(encoded: &Path) {
+    std::fs::create_dir(encoded).unwrap();
     let status = Command::new("ffmpeg")
         .args([
             "-nostdin",
@@ -71,16 +86,6 @@ pub fn make_hour(folder: &Path, first: DateTime<Utc>) {
         .status()
         .unwrap();
     assert!(status.success());
-    for number in 0..HOUR_S / SEGMENT_S {
-        let start = first + TimeDelta::seconds(number * SEGMENT_S);
-        let name = start.format("%Y%m%d_%H%M%S.mp4").to_string();
-        std::fs::copy(
-            encoded.join(format!("{}.mp4", number % ENCODED)),
-            folder.join(name),
-        )
-        .unwrap();
-    }
-    std::fs::remove_dir_all(encoded).unwrap();
 }
 
 pub fn median(mut times: Vec<Duration>) -> Duration {

@@ -112,6 +112,9 @@ pub struct MediaFacts {
     pub audio: Option<(AudioFormat, String)>,
     /// Offsets of the key frames from the first shown frame, in order.
     pub key_frames: Vec<TimeDelta>,
+    /// Where each sample lies in an MP4, in the form of `media::mp4`; `None` for other containers, for more samples than
+    /// are worth keeping, and in lists of segments.
+    pub sample_index: Option<Vec<u8>>,
     /// Whether sample data ends before the file's own tables say.
     pub truncated: bool,
 }

@@ -9,6 +9,10 @@ use super::open::OpenFootage;
 use super::plan::FrameTimes;
 use crate::domain::catalog::{AudioFormat, Container, MediaFacts, VideoFormat};
 
+/// The largest index that is kept: that of two hours of footage with sound. A longer file is rather read again than
+/// burdens the catalog.
+const LARGEST_INDEX_BYTES: usize = 1 << 20;
+
 /// A recorded file as it describes itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileFacts {
@@ -83,6 +87,7 @@ fn facts_of(
                 (format, track.entry.fingerprint.to_hex())
             }),
             key_frames,
+            sample_index: sample_index(index, container),
             truncated: index.truncated,
         },
         size_bytes,
@@ -90,4 +95,13 @@ fn facts_of(
         creation_time: index.creation_time,
         declares_no_duration: index.declared_duration_us == 0,
     })
+}
+
+/// The index of the recorded file itself; that of a repacked copy says nothing about it.
+fn sample_index(index: &SourceIndex, container: Container) -> Option<Vec<u8>> {
+    match container {
+        Container::Mp4 | Container::FragmentedMp4 => Some(index.encode()),
+        Container::MpegTs | Container::Matroska => None,
+    }
+    .filter(|bytes| bytes.len() <= LARGEST_INDEX_BYTES)
 }

@@ -79,15 +79,25 @@ impl OpenError {
 }
 
 /// Opens footage of any container. MPEG transport streams and Matroska are repacked by ffmpeg, which reads
-/// them through a pipe and is told the format, so that it opens no file on the content's behalf.
+/// them through a pipe and is told the format, so that it opens no file on the content's behalf. With the `known` index of
+/// the file nothing of it is read.
 ///
 /// # Errors
 /// [`OpenError`], see there.
 pub async fn open_footage(
     engine: &Engine,
     file: Arc<File>,
+    known: Option<Arc<SourceIndex>>,
     cancel: &CancellationToken,
 ) -> Result<OpenFootage, OpenError> {
+    if let Some(index) = known {
+        let container = index.container;
+        return Ok(OpenFootage {
+            file,
+            index,
+            container,
+        });
+    }
     let source = Arc::clone(&file);
     let (container, index) = blocking(move || match sniff(&source)? {
         Container::Mp4 | Container::FragmentedMp4 => {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ffmpeg::Format;
+use super::mp4::SourceIndex;
 use super::plan::{CutWarning, PlanError, Wanted};
 use crate::domain::catalog::{AudioFormat, VideoFormat};
 use crate::domain::coverage::{Gap, GapReason};
@@ -30,6 +31,8 @@ pub struct Source {
     pub expected_end: Option<DateTime<Utc>>,
     /// The open file, or why there is none.
     pub file: Result<Arc<File>, GapReason>,
+    /// The samples of the open file where they are known already, so that its tables need not be read.
+    pub index: Option<Arc<SourceIndex>>,
 }
 
 /// What copies the samples of a clip into its file. The clips show the same; their bytes differ.

@@ -14,6 +14,8 @@ mod destinations;
 mod error;
 mod evidence;
 mod exports;
+mod indexes;
+mod intake;
 mod job_rows;
 mod jobs;
 mod ledger;
@@ -48,6 +50,7 @@ pub use destinations::{
 };
 pub use error::{OpenError, StoreError};
 pub use evidence::{LockChange, LockSelection};
+pub use indexes::StoredIndex;
 pub use jobs::{CancelledJob, InsertedJob, JobFilter, JobMark};
 pub use ledger::RemovedObjects;
 pub use nodes::{Hint, Hints};

@@ -3,7 +3,9 @@
 use chrono::TimeDelta;
 
 use super::StoreError;
+use super::database::Connection;
 use super::error::{count, inconsistent, time};
+use super::statement::sql;
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::{
     AudioFormat, Container, MediaFacts, NewSegment, Segment, SegmentState, VideoFormat,
@@ -18,6 +20,45 @@ pub(super) const SELECT: &str = "
            audio_fingerprint, key_frame_count, truncated, state, create_time_us,
            (SELECT json_group_array(incident_id) FROM evidence_locks WHERE segment_id = segments.id) AS locks
     FROM segments ";
+
+pub(super) const PRESENT: &str = "
+    SELECT id, path, camera_id, start_us, end_us, size_bytes, modified_us, state
+    FROM segments WHERE source_id = $1 AND path = $2";
+const PRESENT_AMONG: &str = "
+    SELECT id, path, camera_id, start_us, end_us, size_bytes, modified_us, state
+    FROM segments WHERE source_id = $1 AND path IN (SELECT value FROM json_each($2))";
+
+/// What has to be known of a segment before its row changes.
+#[derive(sqlx::FromRow)]
+pub(super) struct PresentRow {
+    pub(super) id: String,
+    pub(super) path: String,
+    pub(super) camera_id: String,
+    pub(super) start_us: i64,
+    pub(super) end_us: i64,
+    pub(super) size_bytes: i64,
+    pub(super) modified_us: i64,
+    pub(super) state: String,
+}
+
+impl PresentRow {
+    pub(super) fn is_available(&self) -> bool {
+        self.state == SegmentState::Available.as_str()
+    }
+
+    /// Those of a source with these paths.
+    pub(super) async fn among(
+        connection: &mut Connection,
+        source_id: &str,
+        paths: &[&str],
+    ) -> Result<Vec<Self>, StoreError> {
+        sql(PRESENT_AMONG)
+            .bind(source_id)
+            .bind(super::error::to_json(&paths))
+            .fetch_all(connection)
+            .await
+    }
+}
 
 #[derive(sqlx::FromRow)]
 pub(super) struct SegmentRow {
@@ -77,6 +118,7 @@ impl TryFrom<SegmentRow> for Segment {
             video_fingerprint: row.video_fingerprint,
             audio,
             key_frames: Vec::new(),
+            sample_index: None,
             truncated: row.truncated,
         };
         let file = NewSegment {

@@ -1,48 +1,26 @@
-//! Segments: taking them in, finding them by time, and noticing that they are gone.
+//! Segments: finding them by time, and noticing that they are gone. `intake` takes them in.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use super::database::{Area, Connection};
-use super::error::{count, duration_us, stored, time, us};
-use super::segment_rows::{SELECT, SegmentRow, key_frame_bytes};
+use super::error::{count, time, us};
+use super::segment_rows::{PRESENT, PresentRow, SELECT, SegmentRow};
 use super::statement::sql;
-use super::{Page, Store, StoreError, cameras, ledger, spans};
+use super::{Page, Store, StoreError, spans};
 use crate::domain::camera::CameraId;
-use crate::domain::catalog::{NewSegment, Segment, SegmentState, Taken};
-use crate::domain::id;
+use crate::domain::catalog::{Segment, SegmentState};
 use crate::domain::time::TimeRange;
 
-const PRESENT: &str = "
-    SELECT id, camera_id, start_us, end_us, size_bytes, modified_us, state
-    FROM segments WHERE source_id = $1 AND path = $2";
-const INSERT: &str = "
-    INSERT INTO segments (id, camera_id, source_id, path, start_us, end_us, start_accuracy_us, size_bytes, modified_us,
-        container, video_codec, width, height, frame_count, video_fingerprint, audio_codec, sample_rate_hz, channels,
-        audio_fingerprint, key_frame_count, key_frames, truncated, state, create_time_us)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-        'AVAILABLE', $23)
-    ON CONFLICT (source_id, path) DO UPDATE SET camera_id = $2, start_us = $5, end_us = $6, start_accuracy_us = $7,
-        size_bytes = $8, modified_us = $9, container = $10, video_codec = $11, width = $12, height = $13,
-        frame_count = $14, video_fingerprint = $15, audio_codec = $16, sample_rate_hz = $17, channels = $18,
-        audio_fingerprint = $19, key_frame_count = $20, key_frames = $21, truncated = $22, state = 'AVAILABLE',
-        missing_since_us = NULL";
-const MOVE: &str = "
-    UPDATE segments SET source_id = $2, path = $3 WHERE id = $1 AND state = 'MISSING'
-        AND NOT EXISTS (SELECT 1 FROM segments WHERE source_id = $2 AND path = $3 AND id <> $1)";
-const IS_KNOWN: &str =
-    "SELECT EXISTS (SELECT 1 FROM segments WHERE id = $1 OR (source_id = $2 AND path = $3))";
-const MOVE_LOCKS: &str =
-    "UPDATE evidence_locks SET camera_id = $2, start_us = $3, end_us = $4 WHERE segment_id = $1";
-const COUNT_IN: &str = "
+pub(super) const COUNT_IN: &str = "
     UPDATE cameras SET segment_count = segment_count + $2, size_bytes = size_bytes + $3,
         longest_segment_us = CASE WHEN longest_segment_us < $4 THEN $4 ELSE longest_segment_us END WHERE id = $1";
 const LONGEST: &str = "SELECT longest_segment_us FROM cameras WHERE id = $1";
 const SET_MISSING: &str =
     "UPDATE segments SET state = 'MISSING', missing_since_us = $2 WHERE id = $1";
 const LONG_MISSING: &str = "
-    SELECT id, camera_id, start_us, end_us, size_bytes, modified_us, state FROM segments
+    SELECT id, path, camera_id, start_us, end_us, size_bytes, modified_us, state FROM segments
     WHERE missing_since_us < $1 AND NOT EXISTS (SELECT 1 FROM evidence_locks WHERE segment_id = segments.id)
     ORDER BY missing_since_us LIMIT $2";
 const DELETE: &str = "DELETE FROM segments WHERE id = $1";
@@ -78,112 +56,7 @@ pub struct SegmentFilter {
     pub state: Option<SegmentState>,
 }
 
-#[derive(sqlx::FromRow)]
-struct PresentRow {
-    id: String,
-    camera_id: String,
-    start_us: i64,
-    end_us: i64,
-    size_bytes: i64,
-    modified_us: i64,
-    state: String,
-}
-
-impl PresentRow {
-    fn is_available(&self) -> bool {
-        self.state == SegmentState::Available.as_str()
-    }
-
-    fn holds(&self, file: &NewSegment) -> bool {
-        self.is_available()
-            && self.camera_id == file.camera_id.as_str()
-            && self.start_us == us(file.start_time)
-            && self.size_bytes == stored(file.size_bytes)
-            && self.modified_us == us(file.modified_time)
-    }
-}
-
 impl Store {
-    /// Takes files into the catalog, all or none; says for each what it was. Cameras are made where they are missing.
-    pub async fn take_in(
-        &self,
-        files: &[NewSegment],
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Taken>, StoreError> {
-        let mut transaction = self.write(Area::Catalog).await?;
-        let mut taken = Vec::with_capacity(files.len());
-        let mut new_runs: BTreeMap<&str, Vec<(i64, i64)>> = BTreeMap::new();
-        for file in files {
-            let present: Option<PresentRow> = sql(PRESENT)
-                .bind(&file.source_id)
-                .bind(&file.path)
-                .fetch_optional(&mut transaction)
-                .await?;
-            match present {
-                Some(present) if present.holds(file) => taken.push(Taken::Unchanged),
-                present => {
-                    let id = present
-                        .as_ref()
-                        .map_or_else(|| id::new(id::SEGMENT), |row| row.id.clone());
-                    put(&mut transaction, &id, present.as_ref(), file, now).await?;
-                    new_runs
-                        .entry(file.camera_id.as_str())
-                        .or_default()
-                        .push((us(file.start_time), us(file.end_time())));
-                    taken.push(if present.is_some() {
-                        Taken::Updated
-                    } else {
-                        Taken::Added
-                    });
-                }
-            }
-        }
-        for (camera_id, mut runs) in new_runs {
-            runs.sort_unstable();
-            for run in spans::merge(runs) {
-                spans::add(&mut transaction, camera_id, run).await?;
-            }
-        }
-        transaction.commit().await?;
-        Ok(taken)
-    }
-
-    /// Takes in a file as the segment `id`: the one whose file vanished, or one that the catalog forgot. False when the
-    /// segment has a file, or the file is another segment's.
-    pub async fn take_back(
-        &self,
-        id: &str,
-        file: &NewSegment,
-        now: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
-        let mut transaction = self.write(Area::Catalog).await?;
-        let moved = sql(MOVE)
-            .bind(id)
-            .bind(&file.source_id)
-            .bind(&file.path)
-            .execute(&mut transaction)
-            .await?;
-        let is_known: bool = sql(IS_KNOWN)
-            .bind(id)
-            .bind(&file.source_id)
-            .bind(&file.path)
-            .fetch_value(&mut transaction)
-            .await?;
-        if moved == 0 && is_known {
-            return Ok(false);
-        }
-        let present: Option<PresentRow> = sql(PRESENT)
-            .bind(&file.source_id)
-            .bind(&file.path)
-            .fetch_optional(&mut transaction)
-            .await?;
-        put(&mut transaction, id, present.as_ref(), file, now).await?;
-        let run = (us(file.start_time), us(file.end_time()));
-        spans::add(&mut transaction, file.camera_id.as_str(), run).await?;
-        transaction.commit().await?;
-        Ok(true)
-    }
-
     /// Marks files of a source as vanished; the number that were not marked before.
     pub async fn mark_missing(
         &self,
@@ -265,20 +138,20 @@ impl Store {
             .collect()
     }
 
-    /// What the catalog knows of one file.
-    pub async fn known_file(
+    /// What the catalog knows of these files of a source, by path.
+    pub async fn known_files_among(
         &self,
         source_id: &str,
-        path: &str,
-    ) -> Result<Option<KnownFile>, StoreError> {
-        let present: Option<PresentRow> = sql(PRESENT)
-            .bind(source_id)
-            .bind(path)
-            .fetch_optional(&mut self.read().await?)
-            .await?;
-        present
-            .map(|row| known_file(path, row.size_bytes, row.modified_us, &row.state))
-            .transpose()
+        paths: &[&str],
+    ) -> Result<HashMap<String, KnownFile>, StoreError> {
+        PresentRow::among(&mut self.read().await?, source_id, paths)
+            .await?
+            .into_iter()
+            .map(|row| {
+                let known = known_file(&row.path, row.size_bytes, row.modified_us, &row.state)?;
+                Ok((row.path, known))
+            })
+            .collect()
     }
 
     /// The segments of a camera that overlap `window`, vanished ones included, in order of start.
@@ -372,80 +245,11 @@ fn known_file(path: &str, size: i64, modified: i64, state: &str) -> Result<Known
     })
 }
 
-/// Writes a file's row, in place of the one that is `present`, and keeps what depends on it right but for spans.
-async fn put(
-    connection: &mut Connection,
-    id: &str,
-    present: Option<&PresentRow>,
-    file: &NewSegment,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    cameras::ensure(connection, &file.camera_id, now).await?;
-    insert(connection, id, file, now).await?;
-    if let Some(present) = present {
-        uncount(connection, present).await?;
-        sql(MOVE_LOCKS)
-            .bind(&present.id)
-            .bind(file.camera_id.as_str())
-            .bind(us(file.start_time))
-            .bind(us(file.end_time()))
-            .execute(connection)
-            .await?;
-        ledger::move_objects(connection, &present.id, file).await?;
-    }
-    count_in(connection, file).await
-}
-
-async fn insert(
-    connection: &mut Connection,
-    id: &str,
-    file: &NewSegment,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let facts = &file.facts;
-    let audio = facts.audio.as_ref();
-    sql(INSERT)
-        .bind(id)
-        .bind(file.camera_id.as_str())
-        .bind(&file.source_id)
-        .bind(&file.path)
-        .bind(us(file.start_time))
-        .bind(us(file.end_time()))
-        .bind(duration_us(file.start_accuracy))
-        .bind(stored(file.size_bytes))
-        .bind(us(file.modified_time))
-        .bind(facts.container.as_str())
-        .bind(&facts.video.codec)
-        .bind(i64::from(facts.video.width))
-        .bind(i64::from(facts.video.height))
-        .bind(stored(facts.video.frame_count))
-        .bind(&facts.video_fingerprint)
-        .bind(audio.map(|(format, _)| format.codec.clone()))
-        .bind(audio.map(|(format, _)| i64::from(format.sample_rate_hz)))
-        .bind(audio.map(|(format, _)| i64::from(format.channels)))
-        .bind(audio.map(|(_, fingerprint)| fingerprint.clone()))
-        .bind(stored(facts.key_frames.len() as u64))
-        .bind(key_frame_bytes(&facts.key_frames))
-        .bind(facts.truncated)
-        .bind(us(now))
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-async fn count_in(connection: &mut Connection, file: &NewSegment) -> Result<(), StoreError> {
-    sql(COUNT_IN)
-        .bind(file.camera_id.as_str())
-        .bind(1)
-        .bind(stored(file.size_bytes))
-        .bind(duration_us(file.facts.duration.max(TimeDelta::zero())))
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
 /// Takes a row that was replaced out of its camera's sums and spans.
-async fn uncount(connection: &mut Connection, present: &PresentRow) -> Result<(), StoreError> {
+pub(super) async fn uncount(
+    connection: &mut Connection,
+    present: &PresentRow,
+) -> Result<(), StoreError> {
     sql(COUNT_IN)
         .bind(&present.camera_id)
         .bind(-1)

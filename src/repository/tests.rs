@@ -134,6 +134,7 @@ fn segment(path: &str, start_ms: i64, length_ms: i64) -> NewSegment {
             video_fingerprint: "f".to_owned(),
             audio: None,
             key_frames: vec![TimeDelta::zero()],
+            sample_index: Some(path.as_bytes().to_vec()),
             truncated: false,
         },
     }

@@ -16,6 +16,7 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::ffmpeg::{Ffmpeg, FfmpegError};
+use super::indexes;
 use super::output::{self, free_bytes, remove_if_there};
 use super::roots::Roots;
 use super::source_file::open_beneath;
@@ -289,7 +290,7 @@ impl ClipWork {
     async fn open_sources(&self, segments: &[Segment]) -> Result<Vec<media::Source>, ClipError> {
         let roots = Roots::read(&self.store).await?;
         let segments = segments.to_vec();
-        blocking(move || {
+        let opened = blocking(move || {
             Ok(segments
                 .into_iter()
                 .map(|segment| {
@@ -302,11 +303,14 @@ impl ClipWork {
                         start_accuracy: segment.file.start_accuracy,
                         expected_end: Some(end_time),
                         file: file.map(Arc::new),
+                        index: None,
                     }
                 })
-                .collect())
-        })
-        .await
+                .collect::<Vec<_>>())
+        });
+        let mut sources = opened.await?;
+        indexes::attach(&self.store, &mut sources).await?;
+        Ok(sources)
     }
 
     async fn cut(&self, attempt: Attempt) -> Result<Done, WorkError> {

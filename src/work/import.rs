@@ -125,7 +125,7 @@ fn look_failed(error: LookError) -> WorkError {
                 format!("{error}{cause}"),
             ))
         }
-        LookError::Walk(error) => {
+        LookError::Thread(error) => {
             WorkError::Retry(Notice::new(Reason::Internal, error.to_string()))
         }
     }

@@ -1,21 +1,24 @@
 //! Taking single files into the catalog: open beneath the source, read what the file says of itself, work out when it
 //! was recorded. Imports, the follower of sources and recorders that call in all come through here.
 
+mod looking;
+
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::scan::{self, Candidate};
+use super::scan;
 use super::source_file::open_beneath;
 use crate::clock;
 use crate::domain::camera::CameraId;
-use crate::domain::catalog::{NewSegment, SegmentState, Taken};
+use crate::domain::catalog::{NewSegment, Taken};
 use crate::domain::layout::{
-    ClosedRule, Closing, NamedLayout, PathTemplate, SourceZone, WrittenFile, check_relative_path,
+    ClosedRule, NamedLayout, PathTemplate, SourceZone, check_relative_path,
 };
 use crate::domain::source::Source;
 use crate::domain::time::to_microseconds;
@@ -30,6 +33,9 @@ pub const RESTORES: &str = "restores";
 
 /// How long beyond the longest segment a file of an unknown recorder must be quiet to count as closed.
 const QUIET_MARGIN: Duration = Duration::from_secs(15);
+
+/// Files that ffmpeg repacks at the same time, over all looks at sources.
+const REPACKED_AT_ONCE: usize = 4;
 
 /// Why a source cannot be read as it is described.
 #[derive(Debug, thiserror::Error)]
@@ -152,6 +158,7 @@ pub struct Intake {
     store: Store,
     engine: Engine,
     segment_length: Duration,
+    repacks: Semaphore,
 }
 
 impl Intake {
@@ -161,6 +168,7 @@ impl Intake {
             store,
             engine,
             segment_length,
+            repacks: Semaphore::new(REPACKED_AT_ONCE),
         }
     }
 
@@ -255,84 +263,6 @@ impl Intake {
         Ok((rules, opened, read))
     }
 
-    /// Looks at a file that a walk found, and reads it if the catalog does not know it as it is.
-    pub async fn look_at(
-        &self,
-        rules: &SourceRules,
-        found: &Candidate,
-    ) -> Result<Looked, StoreError> {
-        let known = self
-            .store
-            .known_file(&rules.source_id, &found.relative_path)
-            .await?;
-        if known.is_some_and(|known| {
-            known.state == SegmentState::Available
-                && known.size_bytes == found.size_bytes
-                && known.modified_time == to_microseconds(found.mtime)
-        }) {
-            return Ok(Looked::Known);
-        }
-        let later_file_exists = found.later_file_exists
-            || self
-                .store
-                .has_later_segment(&found.camera, found.start_time)
-                .await?;
-        let mut written = WrittenFile {
-            file_name: found
-                .relative_path
-                .rsplit('/')
-                .next()
-                .unwrap_or(&found.relative_path),
-            mtime: found.mtime,
-            unchanged_for: None,
-            later_file_exists,
-            duration_inside_ms: None,
-            duration_in_name_ms: found.duration_in_name_ms,
-        };
-        let judge_inside = matches!(rules.closed, ClosedRule::DurationInside { .. });
-        if !judge_inside
-            && let Closing::StillWritten { retry_after } =
-                rules.closed.judge(&written, clock::now())
-        {
-            return Ok(Looked::StillWritten(retry_after));
-        }
-        let opened = match self.open(rules, &found.relative_path).await {
-            Ok(opened) => opened,
-            Err(error) => return Ok(Looked::LeftOut(format!("cannot be opened: {error}"))),
-        };
-        let read = match self.read(&opened).await {
-            Ok(read) => read,
-            Err(error) => {
-                // A file without its headers may get them yet.
-                return Ok(match rules.closed.judge(&written, clock::now()) {
-                    Closing::StillWritten { retry_after } => Looked::StillWritten(retry_after),
-                    Closing::Closed => Looked::LeftOut(error),
-                });
-            }
-        };
-        written.duration_inside_ms = Some(u64::from(!read.declares_no_duration));
-        if judge_inside
-            && let Closing::StillWritten { retry_after } =
-                rules.closed.judge(&written, clock::now())
-        {
-            return Ok(Looked::StillWritten(retry_after));
-        }
-        let (start_time, start_accuracy) = match read.time_inside {
-            Some(exact) => (exact, TimeDelta::zero()),
-            None => (found.start_time, TimeDelta::microseconds(found.accuracy_us)),
-        };
-        Ok(Looked::Segment(Box::new(NewSegment {
-            camera_id: found.camera.clone(),
-            source_id: rules.source_id.clone(),
-            path: found.relative_path.clone(),
-            start_time: to_microseconds(start_time),
-            start_accuracy,
-            size_bytes: opened.size_bytes,
-            modified_time: opened.modified_time,
-            facts: read.media,
-        })))
-    }
-
     /// A time from inside a file, for names that do not settle it. Blocks.
     pub fn time_inside(&self, rules: &SourceRules, path: &str) -> Option<DateTime<Utc>> {
         let file = open_beneath(&rules.scan.root, Path::new(path)).ok()?;
@@ -341,17 +271,9 @@ impl Intake {
 
     async fn open(&self, rules: &SourceRules, path: &str) -> std::io::Result<Opened> {
         let (root, path) = (rules.scan.root.clone(), path.to_owned());
-        tokio::task::spawn_blocking(move || {
-            let file = open_beneath(&root, Path::new(&path))?;
-            let metadata = file.metadata()?;
-            Ok(Opened {
-                size_bytes: metadata.len(),
-                modified_time: to_microseconds(metadata.modified()?.into()),
-                file: Arc::new(file),
-            })
-        })
-        .await
-        .map_err(std::io::Error::other)?
+        tokio::task::spawn_blocking(move || Opened::beneath(&root, &path))
+            .await
+            .map_err(std::io::Error::other)?
     }
 
     /// What the file says of itself; why it is no footage, in words.
@@ -361,20 +283,22 @@ impl Intake {
             .await
             .map_err(|error| error.to_string())?;
         match read {
-            Err(ReadError::NotMp4) => self.read_repacked(opened).await,
+            Err(ReadError::NotMp4) => self.read_repacked(opened, &CancellationToken::new()).await,
             read => read.map_err(|error| error.to_string()),
         }
     }
 
     /// Reads what is no MP4 by way of one that ffmpeg makes of it.
-    async fn read_repacked(&self, opened: &Opened) -> Result<FileFacts, String> {
-        let footage = media::open_footage(
-            &self.engine,
-            Arc::clone(&opened.file),
-            &CancellationToken::new(),
-        )
-        .await
-        .map_err(|error| error.to_string())?;
+    async fn read_repacked(
+        &self,
+        opened: &Opened,
+        cancel: &CancellationToken,
+    ) -> Result<FileFacts, String> {
+        // Never closed; without its turn a file would only be read a little early.
+        let _turn = self.repacks.acquire().await;
+        let footage = media::open_footage(&self.engine, Arc::clone(&opened.file), None, cancel)
+            .await
+            .map_err(|error| error.to_string())?;
         media::facts_of_open(&opened.file, &footage).map_err(|error| error.to_string())
     }
 }

@@ -1,7 +1,8 @@
 //! Looking at a source or a part of it: walk, read what is new, take it in, report what is left out.
 //!
-//! The walk runs on a thread of its own and hands over what it finds through a bounded channel; files are read a few
-//! at a time; what was read goes into the catalog in batches.
+//! Three things go on at the same time. The walk, on a thread of its own, hands over what it finds through a bounded
+//! channel. Files are read a few at a time. What was read meanwhile goes into the catalog in one transaction, while the
+//! next files are read: the slower the disk is with transactions, the more each holds.
 
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
@@ -24,10 +25,14 @@ use crate::repository::StoreError;
 
 /// Found files that may wait to be looked at.
 const FOUND_AHEAD: usize = 256;
-/// Files read at the same time: enough to keep a disk busy, few enough to leave the machine to others.
+/// Threads that read files at the same time: enough to keep a disk busy, few enough to leave the machine to others.
 const READ_AT_ONCE: usize = 4;
-/// Segments in one transaction.
-const BATCH: usize = 256;
+/// Files that one thread reads in one go, so that handing them over costs little beside reading them.
+const READ_IN_ONE_GO: usize = 16;
+/// Segments in one transaction at the most.
+const BATCH: usize = 512;
+/// What was read and waits for its transaction may take this much, in KiB: a batch of ten-second segments takes a tenth.
+const WAITING_KIB: usize = 16 << 10;
 /// Rows read at a time when vanished files are looked for.
 const ROWS_AT_ONCE: u32 = 1000;
 
@@ -54,9 +59,9 @@ pub enum LookError {
     /// It was told to stop.
     #[error("stopped")]
     Stopped,
-    /// The walk's thread died.
-    #[error("the walk ended abnormally")]
-    Walk(#[source] tokio::task::JoinError),
+    /// The thread of the walk, or one that reads, died.
+    #[error("a thread of the walk ended abnormally")]
+    Thread(#[source] tokio::task::JoinError),
 }
 
 /// What one look found.
@@ -92,7 +97,7 @@ pub async fn count(
     let walk = move || scan(&source, ScanScope::All, &cancel, &mut Counter);
     let summary = tokio::task::spawn_blocking(walk)
         .await
-        .map_err(LookError::Walk)??;
+        .map_err(LookError::Thread)??;
     if summary.stopped {
         Err(LookError::Stopped)
     } else {
@@ -151,7 +156,7 @@ impl ScanVisitor for Sender {
     }
 }
 
-/// Looks at a part of a source and takes in what is new; `report` hears of every file.
+/// Looks at a part of a source and takes in what is new; `report` hears how far it is with every batch.
 pub async fn look(
     intake: &Arc<Intake>,
     rules: &SourceRules,
@@ -168,7 +173,7 @@ pub async fn look(
     // The walk ends with this function, however it ends: then nobody takes what it finds.
     let stop = cancel.child_token();
     let _stop_walk = stop.clone().drop_guard();
-    let (source, walk_stop) = (rules.scan.clone(), stop);
+    let (source, walk_stop) = (rules.scan.clone(), stop.clone());
     let walk = tokio::task::spawn_blocking(move || {
         let scope = match &scope {
             Scope::All => ScanScope::All,
@@ -180,45 +185,58 @@ pub async fn look(
 
     let mut result = Found::default();
     result.summary.source_id.clone_from(&rules.source_id);
-    let mut step = Step::default();
-    let looked = ReceiverStream::new(seen)
-        .map(|seen| async move {
-            match seen {
-                Seen::LeftOut(left_out) => Ok((
-                    None,
-                    Looked::LeftOut(left_out.reason.to_string()),
-                    left_out.relative_path,
-                )),
-                Seen::File(candidate) => {
-                    let looked = intake.look_at(rules, &candidate).await?;
-                    let path = candidate.relative_path.clone();
-                    Ok::<_, StoreError>((Some(candidate), looked, path))
+    let (read, mut to_take) = mpsc::channel(BATCH);
+    let rules = Arc::new(rules.clone());
+    let room = Arc::new(Semaphore::new(WAITING_KIB));
+    let reading = async {
+        let looked = ReceiverStream::new(seen)
+            .ready_chunks(READ_IN_ONE_GO)
+            .map(|seen| look_at(intake, &rules, seen, &stop))
+            .buffered(READ_AT_ONCE);
+        tokio::pin!(looked);
+        while let Some(outcomes) = looked.next().await {
+            for outcome in outcomes? {
+                // Neither the channel nor the semaphore is closed while this runs.
+                let place = Arc::clone(&room).acquire_many_owned(outcome.kib()).await;
+                if read.send((outcome, place)).await.is_err() {
+                    return Ok(());
                 }
             }
-        })
-        .buffered(READ_AT_ONCE)
-        .ready_chunks(BATCH);
-    tokio::pin!(looked);
-    while let Some(batch) = looked.next().await {
-        let mut new = Vec::new();
-        for outcome in batch {
-            let (candidate, looked, path) = outcome?;
-            result.summary.files_seen += 1;
-            if let Some(candidate) = candidate {
-                result.seen.insert(digest(&path));
-                step.files_done += 1;
-                step.bytes_done += candidate.size_bytes;
-                step.current_item.clone_from(&path);
+        }
+        drop(read);
+        Ok::<_, LookError>(())
+    };
+    let taking = async {
+        let mut step = Step::default();
+        let mut batch = Vec::with_capacity(BATCH);
+        while to_take.recv_many(&mut batch, BATCH).await > 0 {
+            let mut new = Vec::new();
+            let mut places = Vec::with_capacity(batch.len());
+            for (outcome, place) in batch.drain(..) {
+                places.push(place);
+                result.summary.files_seen += 1;
+                if let Some(size_bytes) = outcome.size_bytes {
+                    result.seen.insert(digest(&outcome.path));
+                    step.files_done += 1;
+                    step.bytes_done += size_bytes;
+                    step.current_item.clone_from(&outcome.path);
+                }
+                result.note(outcome.looked, outcome.path, &mut new);
             }
-            result.note(looked, path, &mut new);
+            take_in(intake, &mut result.summary, &new).await?;
+            report(step.clone());
+            if cancel.is_cancelled() {
+                return Err(LookError::Stopped);
+            }
         }
-        take_in(intake, &mut result.summary, &new).await?;
-        report(step.clone());
-        if cancel.is_cancelled() {
-            return Err(LookError::Stopped);
-        }
+        Ok(())
+    };
+    tokio::try_join!(reading, taking)?;
+    // What was told to stop may have left out files without a word.
+    if cancel.is_cancelled() {
+        return Err(LookError::Stopped);
     }
-    let walked: ScanSummary = walk.await.map_err(LookError::Walk)??;
+    let walked: ScanSummary = walk.await.map_err(LookError::Thread)??;
     if walked.stopped {
         return Err(LookError::Stopped);
     }
@@ -229,6 +247,68 @@ pub async fn look(
     result.summary.files_left_out += unlisted.min(walked.not_video);
     result.unreadable_folders = walked.unreadable_folders;
     Ok(result)
+}
+
+/// What came of a file or folder that the walk found.
+struct Outcome {
+    path: String,
+    /// Of a file that may be a segment.
+    size_bytes: Option<u64>,
+    looked: Looked,
+}
+
+impl Outcome {
+    /// What it takes in memory while it waits, in KiB.
+    fn kib(&self) -> u32 {
+        let index_bytes = match &self.looked {
+            Looked::Segment(segment) => segment.facts.sample_index.as_ref().map_or(0, Vec::len),
+            _ => 0,
+        };
+        u32::try_from(1 + index_bytes / 1024)
+            .unwrap_or(u32::MAX)
+            .min(WAITING_KIB as u32)
+    }
+}
+
+/// What came of things that the walk found one after another, in the same order.
+async fn look_at(
+    intake: &Intake,
+    rules: &Arc<SourceRules>,
+    seen: Vec<Seen>,
+    cancel: &CancellationToken,
+) -> Result<Vec<Outcome>, LookError> {
+    let mut found = Vec::with_capacity(seen.len());
+    let mut left_out = Vec::with_capacity(seen.len());
+    for seen in seen {
+        match seen {
+            Seen::File(candidate) => {
+                found.push(candidate);
+                left_out.push(None);
+            }
+            Seen::LeftOut(what) => left_out.push(Some(what)),
+        }
+    }
+    let mut looked = intake.look_at(rules, found, cancel).await?.into_iter();
+    Ok(left_out
+        .into_iter()
+        .map_while(|left_out| {
+            Some(match left_out {
+                Some(left_out) => Outcome {
+                    size_bytes: None,
+                    looked: Looked::LeftOut(left_out.reason.to_string()),
+                    path: left_out.relative_path,
+                },
+                None => {
+                    let (candidate, looked) = looked.next()?;
+                    Outcome {
+                        path: candidate.relative_path,
+                        size_bytes: Some(candidate.size_bytes),
+                        looked,
+                    }
+                }
+            })
+        })
+        .collect())
 }
 
 impl Found {

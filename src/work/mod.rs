@@ -7,6 +7,7 @@ pub mod ffmpeg;
 pub mod follow;
 pub mod housekeeping;
 pub mod import;
+mod indexes;
 pub mod intake;
 pub mod look;
 pub mod output;

@@ -3,6 +3,7 @@
 mod engines;
 mod files;
 mod frames;
+mod indexes;
 mod players;
 mod records;
 

@@ -217,6 +217,7 @@ pub fn source(path: &Path, start: DateTime<Utc>) -> Source {
         start_accuracy: TimeDelta::zero(),
         expected_end: None,
         file: Ok(Arc::new(File::open(path).unwrap())),
+        index: None,
     }
 }
 

@@ -55,7 +55,7 @@ impl Prepared {
             }
             let (opened, footage) = match source.file {
                 Err(reason) => (None, Footage::Unusable(reason)),
-                Ok(file) => match open_footage(engine, file, cancel).await {
+                Ok(file) => match open_footage(engine, file, source.index, cancel).await {
                     Ok(open) => {
                         let index = Arc::clone(&open.index);
                         (Some(open), Footage::Indexed(index))

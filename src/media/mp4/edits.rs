@@ -12,15 +12,15 @@ const MOST_EDITS: usize = 10_000;
 /// are taken in where they go on without a break; what an edited file shows beyond that is not used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EditList {
-    edit: Option<Edit>,
+    pub(super) edit: Option<Edit>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Edit {
-    shown_from: i64,
-    media_from: i64,
+pub(super) struct Edit {
+    pub(super) shown_from: i64,
+    pub(super) media_from: i64,
     /// `None` shows the media to its end.
-    duration: Option<i64>,
+    pub(super) duration: Option<i64>,
 }
 
 impl EditList {

@@ -33,6 +33,7 @@ mod edits;
 mod entry;
 mod fragments;
 mod index;
+mod stored;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -41,4 +42,5 @@ pub(crate) mod top_level;
 pub use edits::EditList;
 pub use entry::{Fingerprint, SampleEntry};
 pub use index::{Display, MtxInfo, Sample, SourceIndex, Track};
+pub use stored::DecodeError;
 pub use top_level::{ReadError, sniff};

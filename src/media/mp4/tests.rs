@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::catalog::Container;
 
-fn boxed(kind: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
+pub(super) fn boxed(kind: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
     let payload = parts.concat();
     [
         (payload.len() as u32 + 8).to_be_bytes().as_slice(),
@@ -31,12 +31,12 @@ fn file_with(bytes: &[u8]) -> File {
     file
 }
 
-fn read(bytes: &[u8]) -> Result<SourceIndex, ReadError> {
+pub(super) fn read(bytes: &[u8]) -> Result<SourceIndex, ReadError> {
     SourceIndex::read(&file_with(bytes))
 }
 
 /// What a test changes in an otherwise sound file.
-struct Shape {
+pub(super) struct Shape {
     movie_timescale: u32,
     track_timescale: u32,
     stts: Vec<u32>,
@@ -65,7 +65,7 @@ impl Default for Shape {
 
 impl Shape {
     /// `ftyp`, `mdat` with 40 bytes at position 28, `moov`, fragments.
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let file_type = boxed(b"ftyp", &[b"isom\0\0\0\0isom"]);
         let media = boxed(b"mdat", &[&[0; 40]]);
         assert_eq!(file_type.len() + 8, 28);
@@ -126,7 +126,7 @@ impl Shape {
     }
 
     /// The same footage in one fragment of four samples.
-    fn fragmented(run: &[u32]) -> Self {
+    pub(super) fn fragmented(run: &[u32]) -> Self {
         let header = boxed(b"tfhd", &[&words(&[0x02_0000, 1])]);
         let time = boxed(b"tfdt", &[&words(&[0, 100])]);
         let track = boxed(b"traf", &[&header, &time, &boxed(b"trun", &[&words(run)])]);
@@ -143,7 +143,7 @@ impl Shape {
 }
 
 /// A run of four samples with the media right after the fragment, whose own size is 84 bytes.
-const SOUND_RUN: [u32; 3] = [0x1, 4, 92];
+pub(super) const SOUND_RUN: [u32; 3] = [0x1, 4, 92];
 
 #[test]
 fn a_progressive_file_is_indexed() {

@@ -28,6 +28,7 @@ use crate::media::{
 };
 use crate::repository::Store;
 use crate::work::clip::LOOK_AROUND;
+use crate::work::indexes;
 use crate::work::roots::Roots;
 
 /// Windows longer than the longest clip are refined near their ends only: further names make no difference there.
@@ -176,7 +177,8 @@ impl Cutter<'_> {
             .collect()
         };
         for edge in edges {
-            let sources = self.clip_sources(part, edge).await?;
+            let mut sources = self.clip_sources(part, edge).await?;
+            indexes::attach(self.store, &mut sources).await?;
             let prepared = Prepared::open(self.engine, sources, self.cancel).await?;
             let plan = tokio::task::spawn_blocking(move || {
                 let ids = prepared.segment_ids();
@@ -266,6 +268,7 @@ impl Cutter<'_> {
                     start_accuracy: segment.file.start_accuracy,
                     expected_end: Some(segment.file.end_time()),
                     file: file.map(Arc::new),
+                    index: None,
                     id: segment.id,
                     name: segment.file.path,
                 });
@@ -300,6 +303,7 @@ impl Cutter<'_> {
             start_accuracy: segment.start_accuracy,
             expected_end: Some(segment.end_time),
             file,
+            index: None,
         }
     }
 
@@ -313,8 +317,11 @@ impl Cutter<'_> {
         std::fs::create_dir_all(&scratch).map_err(ArchiveError::Folder)?;
         let output = scratch.join(format!("{CUT_PREFIX}{}.part", Uuid::now_v7().simple()));
         let hours = order.window.duration().num_hours().unsigned_abs() + 1;
+        // Not before this cut's turn: the indexes of all cuts together may be more than fits into memory.
+        let mut sources = order.sources.clone();
+        indexes::attach(self.store, &mut sources).await?;
         let order = CutOrder {
-            sources: order.sources.clone(),
+            sources,
             wanted: closed_up(order.window),
             output: output.clone(),
             title: order.title.clone(),

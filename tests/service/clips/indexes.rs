@@ -1,0 +1,125 @@
+//! Clips of segments whose samples the catalog knows: what is read of a file, and what when the file is another one.
+
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+use super::*;
+
+/// Overwrites what the headers of an MP4 say in place. The file keeps its length and its modification time.
+fn blank_headers(path: &Path) {
+    let modified = std::fs::metadata(path).unwrap().modified().unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    let mut file = std::fs::File::options().write(true).open(path).unwrap();
+    let (mut at, mut blanked) = (0, 0);
+    while at < bytes.len() {
+        let size = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        let header = if size == 1 { 16 } else { 8 };
+        let size = match size {
+            0 => bytes.len() - at,
+            1 => u64::from_be_bytes(bytes[at + 8..at + 16].try_into().unwrap()) as usize,
+            size => size,
+        };
+        if [b"ftyp", b"moov", b"moof"]
+            .iter()
+            .any(|kind| bytes[at + 4..at + 8] == kind[..])
+        {
+            file.seek(SeekFrom::Start(at as u64)).unwrap();
+            file.write_all(&vec![0xee; size]).unwrap();
+            blanked += 1;
+        }
+        at += size.max(header);
+    }
+    assert!(blanked >= 2, "{blanked} headers");
+    file.set_modified(modified).unwrap();
+}
+
+async fn check_without_headers(recipe: Recipe) {
+    let recording = recipe.record();
+    let site = unfollowed();
+    let paths = lay(&site, CAMERA, &recording);
+    import(&site, &[]);
+    paths.iter().for_each(|path| blank_headers(path));
+    let server = site.start().await;
+    let mut clips = Vec::new();
+    for engine in [proto::ClipEngine::Native, proto::ClipEngine::Ffmpeg] {
+        for (from, to) in [(1_400, 8_200), (3_010, 24_005)] {
+            let request = proto::CreateClipRequest {
+                engine: engine.into(),
+                ..ask(CAMERA, from, to)
+            };
+            let (job, clip) = cut(&server, request).await;
+            check(
+                &server,
+                &clip,
+                &recording.between(ms(from), ms(to)),
+                START,
+                FRAME,
+            )
+            .await;
+            assert_eq!((clip.gaps.len(), job.warnings.len()), (0, 0));
+            clips.push(clip);
+        }
+    }
+
+    // With another time the second file is another one: it is read, and found to be no footage.
+    age_by_a_day(&paths[1]);
+    let (_, clip) = cut(&server, ask(CAMERA, 3_010, 24_005)).await;
+    assert_eq!(gap_reasons(&clip), [GapReason::FileDamaged]);
+    let expected = without(&recording.between(ms(3_010), ms(24_005)), &[1]);
+    check(&server, &clip, &expected, START, FRAME).await;
+    clips.push(clip);
+    server.stop_with(&site, &clips.iter().collect::<Vec<_>>());
+}
+
+fn age_by_a_day(path: &Path) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    let day_ago = SystemTime::now() - std::time::Duration::from_secs(86_400);
+    file.set_modified(day_ago).unwrap();
+}
+
+#[tokio::test]
+async fn a_clip_of_fragmented_segments_needs_nothing_of_their_headers() {
+    check_without_headers(Recipe {
+        b_frames: 2,
+        ..thirty_seconds()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_clip_of_progressive_segments_needs_nothing_of_their_headers() {
+    check_without_headers(Recipe {
+        layout: Layout::Progressive,
+        ..thirty_seconds()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_replaced_since_its_import_is_cut_by_what_is_in_it_now() {
+    let recording = thirty_seconds().record();
+    let other = Recipe {
+        gop_frames: 50,
+        b_frames: 2,
+        ..thirty_seconds()
+    }
+    .record();
+    let site = unfollowed();
+    let paths = lay(&site, CAMERA, &recording);
+    import(&site, &[]);
+    for (path, segment) in paths.iter().zip(&other.segments) {
+        std::fs::copy(&segment.path, path).unwrap();
+    }
+    let server = site.start().await;
+    let (_, clip) = cut(&server, ask(CAMERA, 3_010, 24_005)).await;
+    check(
+        &server,
+        &clip,
+        &other.between(ms(3_010), ms(24_005)),
+        START,
+        FRAME,
+    )
+    .await;
+    assert_eq!(clip.gaps, []);
+    server.stop_with(&site, &[&clip]);
+}
