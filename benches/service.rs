@@ -68,14 +68,22 @@ async fn run(quick: bool) {
     assert_eq!(server.stop(), 0);
 }
 
-/// A clip from the call to the finished, hashed, recorded file, against one bare ffmpeg of the same cut.
+/// A clip from the call to the finished, hashed, recorded file, with ffmpeg and without it, against one bare ffmpeg of the
+/// same cut, and against copying and hashing as many bytes with `cp` and `openssl`.
 async fn cuts(site: &Site, server: &Server, first: DateTime<Utc>, quick: bool) {
     println!(
-        "\nClip, from call to finished file (start 1.4 s after a key frame; medians; ours and ffmpeg in turns)"
+        "\nClip, from call to finished file (start 1.4 s after a key frame; medians; all in turns)"
     );
     println!(
-        "{:>8} {:>12} {:>14} {:>8} {:>14} {:>12}",
-        "window", "ours", "ffmpeg", "ratio", "difference", "sha256 alone"
+        "{:>8} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>14}",
+        "window",
+        "native",
+        "by ffmpeg",
+        "bare ffmpeg",
+        "cp",
+        "openssl",
+        "bare/native",
+        "native/longer"
     );
     let mut windows = vec![(10, 9), (60, 9)];
     if !quick {
@@ -83,63 +91,77 @@ async fn cuts(site: &Site, server: &Server, first: DateTime<Utc>, quick: bool) {
     }
     let list = concat_list(site);
     for (length_s, runs) in windows {
-        let mut ours = Vec::new();
-        let mut theirs = Vec::new();
-        let mut hashing = Vec::new();
+        let mut times: [Vec<Duration>; 5] = Default::default();
         for run in 0..=runs {
             let start_ms = 1_400;
             let from = first + TimeDelta::milliseconds(start_ms);
-            let began = Instant::now();
-            let clip = cut(server, from, from + TimeDelta::seconds(length_s)).await;
-            let our_time = began.elapsed();
+            let to = from + TimeDelta::seconds(length_s);
+            let (native, native_time) =
+                timed_cut(server, proto::ClipEngine::Native, from, to).await;
+            let (copied, copied_time) =
+                timed_cut(server, proto::ClipEngine::Ffmpeg, from, to).await;
             let began = Instant::now();
             let bare = bare_ffmpeg(site, &list, start_ms as f64 / 1000.0, length_s);
-            let their_time = began.elapsed();
-            let began = Instant::now();
-            hash(&site.clips().join(&clip.file_name));
-            let hash_time = began.elapsed();
+            let bare_time = began.elapsed();
             std::fs::remove_file(bare).unwrap();
-            server
-                .clips()
-                .delete_clip(proto::DeleteClipRequest { clip_id: clip.id })
-                .await
-                .unwrap();
+            let file = site.clips().join(&native.file_name);
+            let copy = site.path("copy");
+            let cp_time = timed(Command::new("cp").arg(&file).arg(&copy));
+            std::fs::remove_file(copy).unwrap();
+            let openssl_time = timed(Command::new("openssl").args(["dgst", "-sha256"]).arg(&file));
+            for clip_id in [native.id, copied.id] {
+                let request = proto::DeleteClipRequest { clip_id };
+                server.clips().delete_clip(request).await.unwrap();
+            }
             // The first run only warms the caches.
             if run > 0 {
-                ours.push(our_time);
-                theirs.push(their_time);
-                hashing.push(hash_time);
+                let measured = [native_time, copied_time, bare_time, cp_time, openssl_time];
+                times
+                    .iter_mut()
+                    .zip(measured)
+                    .for_each(|(times, time)| times.push(time));
             }
         }
-        let (ours, theirs, hashing) = (median(ours), median(theirs), median(hashing));
+        let [native, copied, bare, cp, openssl] = times.map(median);
         println!(
-            "{:>6} s {:>9.1} ms {:>11.1} ms {:>8.2} {:>+11.1} ms {:>9.1} ms",
+            "{:>6} s {:>9.1} ms {:>9.1} ms {:>9.1} ms {:>9.1} ms {:>9.1} ms {:>12.2} {:>14.2}",
             length_s,
-            ms(ours),
-            ms(theirs),
-            ours.as_secs_f64() / theirs.as_secs_f64(),
-            ms(ours) - ms(theirs),
-            ms(hashing),
+            ms(native),
+            ms(copied),
+            ms(bare),
+            ms(cp),
+            ms(openssl),
+            bare.as_secs_f64() / native.as_secs_f64(),
+            native.as_secs_f64() / cp.max(openssl).as_secs_f64(),
         );
     }
 }
 
-async fn cut(server: &Server, start: DateTime<Utc>, end: DateTime<Utc>) -> proto::Clip {
+/// How long a program takes that must succeed and says nothing of use.
+fn timed(command: &mut Command) -> Duration {
+    let began = Instant::now();
+    let status = command.stdout(Stdio::null()).status().unwrap();
+    assert!(status.success(), "{command:?}");
+    began.elapsed()
+}
+
+async fn timed_cut(
+    server: &Server,
+    engine: proto::ClipEngine,
+    start: DateTime<Utc>,
+    end: DateTime<Utc>,
+) -> (proto::Clip, Duration) {
     let request = proto::CreateClipRequest {
         camera_id: "gate_a_01".to_owned(),
         start_time: time(start),
         end_time: time(end),
         wait: seconds(60),
+        engine: engine.into(),
         ..Default::default()
     };
-    clip_of(
-        &server
-            .clips()
-            .create_clip(request)
-            .await
-            .unwrap()
-            .into_inner(),
-    )
+    let began = Instant::now();
+    let job = server.clips().create_clip(request).await.unwrap();
+    (clip_of(&job.into_inner()), began.elapsed())
 }
 
 /// Calls a second and their latency with eight callers at once.
@@ -436,15 +458,4 @@ fn synthetic(number: i64) -> NewSegment {
             truncated: false,
         },
     }
-}
-
-fn hash(path: &Path) {
-    use sha2::{Digest as _, Sha256};
-    let mut file = std::fs::File::open(path).unwrap();
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    while let Ok(count @ 1..) = std::io::Read::read(&mut file, &mut buffer) {
-        hasher.update(&buffer[..count]);
-    }
-    std::hint::black_box(hasher.finalize());
 }

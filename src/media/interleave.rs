@@ -29,9 +29,9 @@ pub(super) fn media_bytes(plan: &Plan, with_sound: bool) -> u64 {
         .sum()
 }
 
-/// How far picture and sound may be apart in a file that is written without ffmpeg, in seconds. Players hold more than
-/// this in memory.
-const FURTHEST_APART_S: i128 = 1;
+/// How far picture and sound may be apart in a file that is written without ffmpeg, in milliseconds. Players hold more than
+/// this in memory, and it is a little more than the usual fragment of a second.
+const FURTHEST_APART_MS: i128 = 1_250;
 
 /// All samples in the order in which ffmpeg writes them: by the time at which they are needed, the picture first where
 /// both are equal.
@@ -51,7 +51,7 @@ pub(super) fn in_runs(plan: &Plan, with_sound: bool) -> impl Iterator<Item = Tur
             let follows = turns.next_sample().zip(last).is_some_and(|(next, last)| {
                 (next.piece, next.offset) == (last.piece, last.offset + u64::from(last.size))
             });
-            follows && turns.leads(other) <= turns.apart(other, FURTHEST_APART_S)
+            follows && turns.leads(other) <= turns.apart(other, FURTHEST_APART_MS)
         };
         if runs_on(video, sound) {
             true
@@ -156,9 +156,9 @@ impl<'a> TrackTurns<'a> {
             - i128::from(at(other)) * i128::from(self.clock)
     }
 
-    /// Seconds in the unit of [`Self::leads`].
-    fn apart(&self, other: &Self, seconds: i128) -> i128 {
-        seconds * i128::from(self.clock) * i128::from(other.clock)
+    /// Milliseconds in the unit of [`Self::leads`].
+    fn apart(&self, other: &Self, milliseconds: i128) -> i128 {
+        milliseconds * i128::from(self.clock) * i128::from(other.clock) / 1000
     }
 
     fn take(&mut self, is_sound: bool) -> Option<Turn<'a>> {
