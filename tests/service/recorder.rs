@@ -1,5 +1,6 @@
 //! Footage put where a recorder would have put it, and clips compared with it.
 
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -27,6 +28,34 @@ pub fn place(site: &Site, relative: &str, file: &Path) -> PathBuf {
 pub fn age(path: &Path) {
     let file = std::fs::File::options().write(true).open(path).unwrap();
     file.set_modified(SystemTime::from(epoch())).unwrap();
+}
+
+/// Overwrites the headers of an MP4 in place. The file keeps its media, its length and its modification time.
+pub fn blank_headers(path: &Path) {
+    let modified = std::fs::metadata(path).unwrap().modified().unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    let mut file = std::fs::File::options().write(true).open(path).unwrap();
+    let (mut at, mut blanked) = (0, 0);
+    while at < bytes.len() {
+        let size = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        let header = if size == 1 { 16 } else { 8 };
+        let size = match size {
+            0 => bytes.len() - at,
+            1 => u64::from_be_bytes(bytes[at + 8..at + 16].try_into().unwrap()) as usize,
+            size => size,
+        };
+        if [b"ftyp", b"moov", b"moof"]
+            .iter()
+            .any(|kind| bytes[at + 4..at + 8] == kind[..])
+        {
+            file.seek(SeekFrom::Start(at as u64)).unwrap();
+            file.write_all(&vec![0xee; size]).unwrap();
+            blanked += 1;
+        }
+        at += size.max(header);
+    }
+    assert!(blanked >= 2, "{blanked} headers");
+    file.set_modified(modified).unwrap();
 }
 
 /// The name that the Heldar layout gives a file of this start.

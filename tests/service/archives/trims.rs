@@ -6,7 +6,8 @@ use super::asking::{archive_of, ask, later, make, submit, trimmed};
 use super::unpacked::{Unpacked, fetch, of};
 use crate::footage::{Frame, Layout, Recipe, decode, epoch, ms};
 use crate::recorder::{
-    self, CAMERA, check_decodes, check_frames, cut, heldar_name, import, lay, place, unfollowed,
+    self, CAMERA, blank_headers, check_decodes, check_frames, cut, heldar_name, import, lay, place,
+    unfollowed,
 };
 use crate::server::ended;
 use crate::stand_in::script;
@@ -84,6 +85,33 @@ async fn trimmed_recordings_together_show_exactly_the_frames_of_a_clip_of_the_wi
             &archives.iter().collect::<Vec<_>>(),
         );
     }
+}
+
+#[tokio::test]
+async fn recordings_are_trimmed_without_a_look_at_their_headers() {
+    let recording = Recipe {
+        length_s: 30,
+        gop_frames: 50,
+        b_frames: 2,
+        ..Recipe::plain()
+    }
+    .record();
+    let site = unfollowed();
+    let paths = lay(&site, CAMERA, &recording);
+    import(&site, &[]);
+    for path in &paths {
+        blank_headers(path);
+    }
+    let server = site.start().await;
+    let (job, archive) = make(&server, ask(of(&[CAMERA], trimmed(12_520, 17_004)))).await;
+    assert_eq!((job.warnings.as_slice(), archive.fault_count), (&[][..], 0));
+    let unpacked = fetch(&server, &archive).await;
+    check_frames(
+        &shown(&unpacked),
+        &recording.between(ms(12_520), ms(17_004)),
+    );
+    assert_eq!(server.stop(), 0);
+    crate::server::nothing_left_but(&site, &[], &[&archive]);
 }
 
 #[tokio::test]
