@@ -6,45 +6,46 @@ use chrono::TimeDelta;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Attempt, Failure, Finished, Made, format_of, mismatch, write_error};
+use super::{Attempt, Failure, Finished, Made, Prepared, format_of, mismatch, write_error};
 use crate::domain::catalog::Container;
 use crate::media::ffmpeg::Format;
 use crate::media::finish::FinishError;
 use crate::media::interleave::sound_of;
 use crate::media::order::{CutError, CutProgress};
+use crate::media::plan::Plan;
 use crate::media::splice::{Copied, SpliceError, Spliced, splice};
 
 /// What a clip that was cut without ffmpeg names as its engine.
-const ENGINE: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+pub(super) const ENGINE: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+
+/// Whether the samples can be copied without ffmpeg, or what is in the way: they must come from MP4 as it was recorded,
+/// and their codecs be those of which every recorder's form is known.
+pub(super) fn can_copy(prepared: &Prepared, plan: &Plan, with_sound: bool) -> Result<(), String> {
+    const PICTURES: [&[u8; 4]; 4] = [b"avc1", b"avc3", b"hvc1", b"hev1"];
+    let picture = &plan.video.entry;
+    let other = prepared
+        .opened_of(plan)
+        .map(|opened| opened.container)
+        .find(|container| !matches!(container, Container::Mp4 | Container::FragmentedMp4));
+    if let Some(container) = other {
+        return Err(format!("a recording is {}", container.name()));
+    }
+    if !PICTURES.contains(&&picture.four_cc) || picture.nal_length_bytes.is_none() {
+        return Err(format!("the picture is {}", picture.codec));
+    }
+    if let Some(sound) = sound_of(plan, with_sound) {
+        let is_aac = &sound.entry.four_cc == b"mp4a" && sound.entry.codec == "aac";
+        if !is_aac || sound.unit_bytes.is_some() {
+            return Err(format!("the sound is {}", sound.entry.codec));
+        }
+    }
+    if format_of(plan, with_sound) != Format::Mp4 {
+        return Err("it needs a QuickTime file".to_owned());
+    }
+    Ok(())
+}
 
 impl Attempt<'_> {
-    /// Whether the samples can be copied without ffmpeg, or what is in the way: they must come from MP4 as it was recorded,
-    /// and their codecs be those of which every recorder's form is known.
-    pub(super) fn can_copy(&self) -> Result<(), String> {
-        const PICTURES: [&[u8; 4]; 4] = [b"avc1", b"avc3", b"hvc1", b"hev1"];
-        let picture = &self.plan.video.entry;
-        let other = self
-            .opened()
-            .map(|opened| opened.container)
-            .find(|container| !matches!(container, Container::Mp4 | Container::FragmentedMp4));
-        if let Some(container) = other {
-            return Err(format!("a recording is {}", container.name()));
-        }
-        if !PICTURES.contains(&&picture.four_cc) || picture.nal_length_bytes.is_none() {
-            return Err(format!("the picture is {}", picture.codec));
-        }
-        if let Some(sound) = sound_of(self.plan, self.with_sound) {
-            let is_aac = &sound.entry.four_cc == b"mp4a" && sound.entry.codec == "aac";
-            if !is_aac || sound.unit_bytes.is_some() {
-                return Err(format!("the sound is {}", sound.entry.codec));
-            }
-        }
-        if format_of(self.plan, self.with_sound) != Format::Mp4 {
-            return Err("it needs a QuickTime file".to_owned());
-        }
-        Ok(())
-    }
-
     /// Copies the samples.
     pub(super) async fn by_copy(
         &self,
