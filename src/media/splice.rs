@@ -129,7 +129,11 @@ pub(super) fn splice(
 pub(super) type Places = (Vec<u64>, Vec<u64>);
 
 /// Everything in front of the media.
-pub(super) fn head(plan: &Plan, with_sound: bool, label: &Label) -> Result<(Vec<u8>, Places), MovieError> {
+pub(super) fn head(
+    plan: &Plan,
+    with_sound: bool,
+    label: &Label,
+) -> Result<(Vec<u8>, Places), MovieError> {
     // Brands that say how the file is to be read (ISO/IEC 14496-12 annex E): edit lists are honoured.
     let file_type = boxed(b"ftyp", b"isom\0\0\x02\0isomiso2mp41");
     let data_header = data_header(media_bytes(plan, with_sound));

@@ -235,7 +235,9 @@ mod tests {
         let (layout, files) = (layout(), files());
         files[1].set_len(9).expect("cut short");
         let mut read = [0; 22];
-        let error = layout.read(0, &mut read, |piece| &files[piece]).unwrap_err();
+        let error = layout
+            .read(0, &mut read, |piece| &files[piece])
+            .unwrap_err();
         assert_eq!(error.piece, 1);
         assert_eq!(error.error.kind(), io::ErrorKind::UnexpectedEof);
     }

@@ -13,7 +13,6 @@ use crate::media::order::{CutError, CutOutcome};
 use crate::media::plan::Footage;
 use crate::media::virtual_file::Layout;
 
-
 /// A clip without a file.
 #[derive(Debug)]
 pub struct LaidOut {
@@ -44,12 +43,11 @@ impl Prepared {
             }
             let with_sound = plan.sound.is_some();
             can_copy(self, &plan, with_sound).map_err(|reason| CutError::Unsuitable { reason })?;
-            let layout =
-                Layout::of(&plan, with_sound, &label(&plan, title)).map_err(|error| {
-                    CutError::Mismatch {
-                        reason: error.to_string(),
-                    }
-                })?;
+            let layout = Layout::of(&plan, with_sound, &label(&plan, title)).map_err(|error| {
+                CutError::Mismatch {
+                    reason: error.to_string(),
+                }
+            })?;
             let made = Made {
                 finished: Finished {
                     size_bytes: layout.size_bytes(),
