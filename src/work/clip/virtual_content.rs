@@ -56,7 +56,11 @@ impl Content {
 }
 
 impl VirtualContent {
-    fn read(&self, position: u64, buffer: &mut [u8]) -> Result<(), ClipError> {
+    /// Fills `buffer` with the bytes from `position` on, all of which must lie in the clip. Blocks.
+    ///
+    /// # Errors
+    /// [`ClipError::SourcesGone`] when a recording was changed or cannot be read.
+    pub fn read(&self, position: u64, buffer: &mut [u8]) -> Result<(), ClipError> {
         let layout = &self.known.layout;
         layout
             .read(position, buffer, |piece| &self.files[piece])
