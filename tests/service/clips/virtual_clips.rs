@@ -261,7 +261,10 @@ async fn footage_that_needs_ffmpeg_is_refused_at_the_call_where_the_catalog_know
         let name = heldar_name(CAMERA, epoch() + segment.start).replace(".mp4", ".ts");
         place(&site, &name, &segment.path);
     }
-    import(&site, &["--layout", "{camera}/%Y%m%d_%H%M%S.ts"]);
+    import(
+        &site,
+        &["--layout", "{camera}/%Y%m%d_%H%M%S.ts", "--zone", "UTC"],
+    );
     let server = site.start().await;
     let refused = server
         .clips()
@@ -273,6 +276,76 @@ async fn footage_that_needs_ffmpeg_is_refused_at_the_call_where_the_catalog_know
         (Code::FailedPrecondition, "ENGINE_UNSUITABLE")
     );
     assert!(refused.message().contains("MPEG transport stream"));
+    server.stop_with(&site, &[]);
+}
+
+#[tokio::test]
+async fn footage_that_needs_ffmpeg_is_the_error_of_the_job_where_only_its_files_show_it() {
+    let recording = Recipe {
+        codec: "mpeg4",
+        ..thirty_seconds()
+    }
+    .record();
+    let site = unfollowed();
+    lay(&site, CAMERA, &recording);
+    import(&site, &[]);
+    let server = site.start().await;
+    let job = run_job(&server, virtually(ask(CAMERA, 1_400, 28_200))).await;
+    let error = job.error.as_ref().expect("an error");
+    assert_eq!(notice_reason(error), "ENGINE_UNSUITABLE");
+    assert_eq!(error.code, Code::FailedPrecondition as i32);
+    assert!(error.message.contains("mpeg4"), "{}", error.message);
+    server.stop_with(&site, &[]);
+}
+
+#[tokio::test]
+async fn what_a_server_that_died_left_under_the_clips_name_is_not_served_and_is_replaced() {
+    let site = unfollowed();
+    let (server, clip, bytes) = with_virtual(&site).await;
+    let left = site.clips().join(&clip.file_name);
+    std::fs::write(&left, "a file of which no row knows").unwrap();
+    assert!(download(&server, &clip.id, 0, 0).await.unwrap().1 == bytes);
+    assert!(get(&server, &clip, &[]).body == bytes);
+    materialize(&server, &clip.id).await;
+    assert!(std::fs::read(&left).unwrap() == bytes);
+
+    let (_, other) = cut(&server, virtually(ask(CAMERA, 1_400, 5_000))).await;
+    std::fs::write(site.clips().join(&other.file_name), "another").unwrap();
+    for clip_id in [clip.id, other.id] {
+        let delete = proto::DeleteClipRequest { clip_id };
+        server.clips().delete_clip(delete).await.unwrap();
+    }
+    server.stop_with(&site, &[]);
+}
+
+#[tokio::test]
+async fn an_id_that_is_used_again_names_other_bytes_by_another_etag() {
+    let recording = thirty_seconds().record();
+    let site = unfollowed();
+    let paths = lay(&site, CAMERA, &recording);
+    import(&site, &[]);
+    let server = site.start().await;
+    let request = || proto::CreateClipRequest {
+        clip_id: "clip_again".to_owned(),
+        ..virtually(ask(CAMERA, 1_400, 8_000))
+    };
+    let (_, first) = cut(&server, request()).await;
+    let (before, bytes) = download(&server, &first.id, 0, 0).await.unwrap();
+    let delete = proto::DeleteClipRequest {
+        clip_id: first.id.clone(),
+    };
+    server.clips().delete_clip(delete).await.unwrap();
+    // The same recording once more: equal bytes, but nobody can tell without reading all of them.
+    std::fs::File::options()
+        .write(true)
+        .open(&paths[0])
+        .unwrap()
+        .set_modified(SystemTime::now())
+        .unwrap();
+    let (_, second) = cut(&server, request()).await;
+    let (after, again) = download(&server, &second.id, 0, 0).await.unwrap();
+    assert!(again == bytes);
+    assert_ne!(before.etag, after.etag);
     server.stop_with(&site, &[]);
 }
 
