@@ -63,6 +63,8 @@ async fn run(quick: bool) {
 
     let server = site.start().await;
     cuts(&site, &server, first, quick).await;
+    virtual_clips(&site, server, first).await;
+    let server = site.start().await;
     calls(&server, first).await;
     timelines(&server).await;
     assert_eq!(server.stop(), 0);
@@ -143,6 +145,103 @@ fn timed(command: &mut Command) -> Duration {
     let status = command.stdout(Stdio::null()).status().unwrap();
     assert!(status.success(), "{command:?}");
     began.elapsed()
+}
+
+/// Virtual clips of an hour: how many can be made in a second, and how soon the first byte of one is there.
+async fn virtual_clips(site: &Site, server: Server, first: DateTime<Utc>) {
+    let window = TimeDelta::seconds(3_590);
+    let from = first + TimeDelta::milliseconds(1_400);
+    println!("\nVirtual clips of 3590 s");
+    println!("{:>26} {:>10} {:>10} {:>10}", "", "a second", "p50", "p99");
+    for (name, callers, count) in [("made, one caller", 1, 60), ("made, eight callers", 8, 200)] {
+        let made = measure_with(callers, count, |_| {
+            let mut clips = server.clips();
+            async move {
+                let request = proto::CreateClipRequest {
+                    camera_id: "gate_a_01".to_owned(),
+                    start_time: time(from),
+                    end_time: time(from + window),
+                    wait: seconds(60),
+                    r#virtual: true,
+                    ..Default::default()
+                };
+                clip_of(&clips.create_clip(request).await.unwrap().into_inner()).id
+            }
+        })
+        .await;
+        report(name, &made.times, made.wall);
+        if callers == 1 {
+            first_bytes("first byte, just made", &server, &made.last, 1, 200).await;
+            first_bytes("the same, eight callers", &server, &made.last, 8, 2_000).await;
+            let whole = whole_of(&server, &made.last).await;
+            println!("{:>26} {:>10.0} MB/s", "all of it over gRPC", whole);
+        }
+    }
+    let clip = clip_id(&server).await;
+    assert_eq!(server.stop(), 0);
+    let mut cold = Vec::new();
+    for _ in 0..3 {
+        let server = site.start().await;
+        cold.push(first_byte(&server, &clip).await);
+        assert_eq!(server.stop(), 0);
+    }
+    println!(
+        "{:>26} {:>21.2} ms",
+        "first byte, after a start",
+        ms(median(cold))
+    );
+}
+
+/// The newest clip.
+async fn clip_id(server: &Server) -> String {
+    let request = proto::ListClipsRequest {
+        page_size: 1,
+        ..Default::default()
+    };
+    let page = server.clips().list_clips(request).await.unwrap();
+    page.into_inner().clips[0].id.clone()
+}
+
+/// From the call to the first message with bytes.
+async fn first_byte(server: &Server, clip_id: &str) -> Duration {
+    let request = proto::DownloadClipRequest {
+        clip_id: clip_id.to_owned(),
+        limit_bytes: 1,
+        ..Default::default()
+    };
+    let began = Instant::now();
+    let answer = server.clips().download_clip(request).await.unwrap();
+    let mut messages = answer.into_inner();
+    messages.message().await.unwrap().expect("a header");
+    messages.message().await.unwrap().expect("a byte");
+    began.elapsed()
+}
+
+async fn first_bytes(name: &str, server: &Server, clip_id: &str, callers: usize, count: i64) {
+    let fetched = measure_with(callers, count, |_| async move {
+        first_byte(server, clip_id).await;
+        String::new()
+    })
+    .await;
+    report(name, &fetched.times, fetched.wall);
+}
+
+/// Megabytes a second of a whole download.
+async fn whole_of(server: &Server, clip_id: &str) -> f64 {
+    let request = proto::DownloadClipRequest {
+        clip_id: clip_id.to_owned(),
+        ..Default::default()
+    };
+    let began = Instant::now();
+    let answer = server.clips().download_clip(request).await.unwrap();
+    let mut messages = answer.into_inner();
+    let mut bytes = 0;
+    while let Some(message) = messages.message().await.unwrap() {
+        if let Some(proto::download_clip_response::Content::Data(data)) = message.content {
+            bytes += data.len();
+        }
+    }
+    bytes as f64 / 1e6 / began.elapsed().as_secs_f64()
 }
 
 async fn timed_cut(

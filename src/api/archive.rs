@@ -196,7 +196,7 @@ impl ArchiveService for Services {
             content: Some(content),
         };
         let first = futures::stream::once(async move { Ok(message(Content::Header(header))) });
-        let rest = download::chunks(file, part).map(move |chunk| {
+        let rest = download::chunks(download::stored(file), part).map(move |chunk| {
             chunk
                 .map(|data| message(Content::Data(data)))
                 .map_err(Status::from)

@@ -12,7 +12,7 @@ use super::job::request_key;
 use super::page::{Tokens, fit, page_size};
 use super::status::ApiError;
 use super::{Services, download, read_clip};
-use crate::domain::clip::{Clip, ClipEngine, ClipSpec, WindowError, clip_window};
+use crate::domain::clip::{Clip, ClipEngine, ClipSpec, MaterializeSpec, WindowError, clip_window};
 use crate::domain::id;
 use crate::domain::job::JobSpec;
 use crate::jobs::{PRIORITY_INTERACTIVE, Submission};
@@ -46,11 +46,14 @@ impl ClipService for Services {
         if choices.engine == ClipEngine::Render {
             return Err(ApiError::NotInThisVersion("CLIP_ENGINE_RENDER").into());
         }
-        if choices.is_virtual {
-            return Err(ApiError::NotInThisVersion("a virtual clip").into());
-        }
-
         if asked.validate_only {
+            if choices.is_virtual {
+                let clips = &self.clips;
+                clips
+                    .admit_virtual(&camera_id, window, choices.hold_sources)
+                    .await
+                    .map_err(ApiError::from)?;
+            }
             return Ok(Response::new(
                 self.clip_plan(&camera_id, window, &choices, &asked.clip_id)
                     .await?,
@@ -60,10 +63,16 @@ impl ClipService for Services {
         if let Some(earlier) = self.earlier(request.as_ref(), wait).await? {
             return Ok(earlier);
         }
-        self.clips
-            .admit(&camera_id, window, choices.engine)
-            .await
-            .map_err(ApiError::from)?;
+        let admitted = if choices.is_virtual {
+            let clips = &self.clips;
+            clips
+                .admit_virtual(&camera_id, window, choices.hold_sources)
+                .await
+        } else {
+            let engine = choices.engine;
+            self.clips.admit(&camera_id, window, engine).await
+        };
+        admitted.map_err(ApiError::from)?;
         let spec = ClipSpec {
             clip_id: if asked.clip_id.is_empty() {
                 id::new(id::CLIP)
@@ -96,9 +105,36 @@ impl ClipService for Services {
 
     async fn materialize_clip(
         &self,
-        _request: Request<proto::MaterializeClipRequest>,
+        request: Request<proto::MaterializeClipRequest>,
     ) -> Result<Response<proto::Job>, Status> {
-        Err(ApiError::NotInThisVersion("MaterializeClip").into())
+        let mut asked = request.into_inner();
+        let mut fields = Fields::default();
+        fields.required("clip_id", &asked.clip_id);
+        let wait = fields.wait(asked.wait.take());
+        let request_id = fields.request_id(&std::mem::take(&mut asked.request_id));
+        fields.check()?;
+        let request = request_key(request_id, &asked);
+        if let Some(earlier) = self.earlier(request.as_ref(), wait).await? {
+            return Ok(earlier);
+        }
+        let clip = self.clip(&asked.clip_id).await?;
+        self.clips
+            .admit_materialization(&clip)
+            .await
+            .map_err(|error| ApiError::from(error).about(&clip.id))?;
+        let submission = Submission {
+            job_id: None,
+            spec: JobSpec::MaterializeClip(MaterializeSpec {
+                clip_id: clip.id,
+                camera_id: clip.camera_id,
+            }),
+            priority: PRIORITY_INTERACTIVE,
+            created_by: clip.created_by,
+            labels: clip.labels,
+            retry_of: String::new(),
+            request,
+        };
+        self.submit(submission, wait).await
     }
 
     async fn get_clip(
@@ -175,13 +211,19 @@ impl ClipService for Services {
         let part = download::Part::asked(&mut fields, request.offset_bytes, request.limit_bytes);
         fields.check()?;
         let clip = self.clip(&request.clip_id).await?;
-        let file = self
+        let content = self
             .clips
-            .open(&clip)
+            .content(&clip)
             .await
             .map_err(|error| ApiError::from(error).about(&clip.id))?;
         let part = part.within(clip.size_bytes)?;
-        let etag = clip.sha256.clone();
+        let etag = clip.etag().to_owned();
+        let clip_id = clip.id;
+        let read = move |position, buffer: &mut [u8]| {
+            content
+                .read(position, buffer)
+                .map_err(|error| ApiError::from(error).about(&clip_id))
+        };
         let header = proto::FileHeader {
             total_size_bytes: int64(clip.size_bytes),
             sha256: clip.sha256,
@@ -195,7 +237,7 @@ impl ClipService for Services {
             content: Some(content),
         };
         let first = futures::stream::once(async move { Ok(message(Content::Header(header))) });
-        let rest = download::chunks(file, part).map(move |chunk| {
+        let rest = download::chunks(read, part).map(move |chunk| {
             chunk
                 .map(|data| message(Content::Data(data)))
                 .map_err(Status::from)

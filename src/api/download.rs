@@ -1,4 +1,4 @@
-//! Streaming a stored file in messages.
+//! Streaming a stored file, or what is made while it is streamed, in messages.
 
 use std::fs::File;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use super::fields::Fields;
 use super::status::ApiError;
 
 /// Bytes in one message: large enough that messages cost little, small enough for every client's default limit.
-const CHUNK_BYTES: u64 = 256 * 1024;
+pub(super) const CHUNK_BYTES: u64 = 256 * 1024;
 
 /// The part of a file that a caller asks for.
 pub(super) struct Part {
@@ -44,14 +44,15 @@ impl Part {
     }
 }
 
-/// The bytes of `part`, read only as fast as they are taken.
+/// The bytes of `part`, read only as fast as they are taken. `read` fills a buffer from a position, and may block. The stream
+/// ends with its first error, so that one which ends well is complete.
 pub(super) fn chunks(
-    file: File,
+    read: impl Fn(u64, &mut [u8]) -> Result<(), ApiError> + Send + Sync + 'static,
     part: Range<u64>,
 ) -> impl Stream<Item = Result<Vec<u8>, ApiError>> + Send {
-    let file = Arc::new(file);
+    let read = Arc::new(read);
     futures::stream::try_unfold(part, move |left| {
-        let file = Arc::clone(&file);
+        let read = Arc::clone(&read);
         async move {
             if left.is_empty() {
                 return Ok(None);
@@ -59,18 +60,25 @@ pub(super) fn chunks(
             let length = (left.end - left.start).min(CHUNK_BYTES);
             let chunk = tokio::task::spawn_blocking(move || {
                 let mut chunk = vec![0; length as usize];
-                file.read_exact_at(&mut chunk, left.start).map(|()| chunk)
+                read(left.start, &mut chunk).map(|()| chunk)
             })
             .await
             .map_err(|error| ApiError::Internal {
                 cause: error.to_string(),
-            })?
-            .map_err(|error| ApiError::Internal {
-                cause: format!("reading a stored file: {error}"),
-            })?;
+            })??;
             Ok(Some((chunk, left.start + length..left.end)))
         }
     })
+}
+
+/// Reads a stored file for [`chunks`].
+pub(super) fn stored(file: File) -> impl Fn(u64, &mut [u8]) -> Result<(), ApiError> + Send + Sync {
+    move |position, buffer| {
+        file.read_exact_at(buffer, position)
+            .map_err(|error| ApiError::Internal {
+                cause: format!("reading a stored file: {error}"),
+            })
+    }
 }
 
 #[cfg(test)]

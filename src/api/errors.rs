@@ -161,6 +161,17 @@ impl From<ClipError> for ApiError {
                 name: String::new(),
                 message,
             },
+            ClipError::SourcesGone(_) => Self::Corrupted {
+                reason: ErrorReason::SourcesGone,
+                kind: "clip",
+                name: String::new(),
+                message,
+            },
+            ClipError::HoldUnsupported(_) => Self::Precondition {
+                reason: ErrorReason::HoldUnsupported,
+                subject: "hold_sources".to_owned(),
+                message,
+            },
             ClipError::Cut(_) | ClipError::Folder(_) => Self::Internal {
                 cause: format!("{message}: {error:?}"),
             },

@@ -1,10 +1,10 @@
-//! Plain HTTP for finished files, on the same port: HEAD, single and multiple ranges, conditional requests.
+//! Plain HTTP for finished files and virtual clips, on the same port: HEAD, single and multiple ranges, conditional requests.
 //!
 //! A name is looked up among the catalog's files, never on the disk: there is no folder to list and no path to leave.
 
-use std::fs::File;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::Router;
@@ -21,11 +21,12 @@ use tracing::{error, warn};
 
 use super::Services;
 use super::convert_archive::{ARCHIVES_URL, MEDIA_TYPE};
+use super::download::CHUNK_BYTES;
 use crate::domain::archive::Archive;
 use crate::domain::clip::Clip;
 use crate::repository::StoreError;
 use crate::work::archive::ArchiveError;
-use crate::work::clip::ClipError;
+use crate::work::clip::{ClipError, Content, VirtualContent};
 
 /// Where clips lie.
 pub(super) const CLIPS_URL: &str = "/media/clips";
@@ -50,7 +51,11 @@ async fn clip(
         Ok(None) => return plain(StatusCode::NOT_FOUND, "no such clip\n"),
         Err(error) => return catalog_away(&error),
     };
-    let opened = services.clips.open(&clip).await.map_err(|error| {
+    let opened = services.clips.content(&clip).await.map_err(|error| {
+        if let ClipError::SourcesGone(message) = &error {
+            warn!(id = clip.id, %error, "a virtual clip has lost its recordings");
+            return plain(StatusCode::GONE, format!("{message}\n"));
+        }
         let is_lost = matches!(error, ClipError::Corrupted(_));
         unreadable("clip", &clip.id, is_lost, &error)
     });
@@ -67,7 +72,8 @@ async fn archive(
         Ok(None) => return plain(StatusCode::NOT_FOUND, "no such archive\n"),
         Err(error) => return catalog_away(&error),
     };
-    let opened = services.archives.open(&archive).await.map_err(|error| {
+    let opened = services.archives.open(&archive).await;
+    let opened = opened.map(Content::File).map_err(|error| {
         let is_lost = matches!(error, ArchiveError::Corrupted(_));
         unreadable("archive", &archive.id, is_lost, &error)
     });
@@ -138,7 +144,7 @@ fn unreadable(
 }
 
 fn serve(
-    opened: Result<File, Response<Body>>,
+    opened: Result<Content, Response<Body>>,
     described: Described,
     mut request: Request,
 ) -> Response<Body> {
@@ -153,8 +159,8 @@ fn serve(
         Err(response) => return response,
     };
     tidy_ranges(request.headers_mut(), described.size_bytes);
-    match StoredFile::of(described, opened) {
-        Ok(stored) => http_serve::serve(stored, &request).map(Body::new),
+    match Served::of(described, opened) {
+        Ok(served) => http_serve::serve(served, &request).map(Body::new),
         Err(error) => {
             error!(%error, "a file cannot be served");
             plain(
@@ -222,8 +228,8 @@ fn position(text: &str) -> Option<u64> {
     is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::from(text));
+fn plain(status: StatusCode, text: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(text.into());
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,
@@ -236,7 +242,8 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
 struct Described {
     media_type: String,
     disposition: String,
-    sha256: String,
+    /// Names the bytes.
+    etag: String,
     size_bytes: u64,
     create_time: DateTime<Utc>,
 }
@@ -247,7 +254,7 @@ impl Described {
         Self {
             media_type: clip.media_type.clone(),
             disposition: format!("inline; filename=\"{}\"", clip.file_name),
-            sha256: clip.sha256.clone(),
+            etag: clip.etag().to_owned(),
             size_bytes: clip.size_bytes,
             create_time: clip.create_time,
         }
@@ -257,22 +264,30 @@ impl Described {
         Self {
             media_type: MEDIA_TYPE.to_owned(),
             disposition: format!("attachment; filename=\"{}\"", archive.file_name),
-            sha256: archive.sha256.clone(),
+            etag: archive.sha256.clone(),
             size_bytes: archive.size_bytes,
             create_time: archive.create_time,
         }
     }
 }
 
-/// A finished file: its bytes never change, so its hash is its strong entity tag.
-struct StoredFile {
-    file: ChunkedReadFile<Bytes, BoxError>,
+/// What is served: its bytes never change, so what names them is a strong entity tag.
+struct Served {
+    bytes: ServedBytes,
+    headers: HeaderMap,
     etag: HeaderValue,
     modified: SystemTime,
 }
 
-impl StoredFile {
-    fn of(described: Described, file: File) -> Result<Self, BoxError> {
+/// Where the bytes come from.
+enum ServedBytes {
+    File(ChunkedReadFile<Bytes, BoxError>),
+    /// A virtual clip, and its size.
+    Virtual(Arc<VirtualContent>, u64),
+}
+
+impl Served {
+    fn of(described: Described, content: Content) -> Result<Self, BoxError> {
         let mut headers = HeaderMap::new();
         headers.insert(
             header::CONTENT_TYPE,
@@ -288,31 +303,45 @@ impl StoredFile {
             HeaderValue::from_static("nosniff"),
         );
         Ok(Self {
-            file: ChunkedReadFile::new(file, headers)?,
-            etag: HeaderValue::from_str(&format!("\"{}\"", described.sha256))?,
+            bytes: match content {
+                Content::File(file) => {
+                    ServedBytes::File(ChunkedReadFile::new(file, HeaderMap::new())?)
+                }
+                Content::Virtual(content) => {
+                    ServedBytes::Virtual(Arc::new(content), described.size_bytes)
+                }
+            },
+            headers,
+            etag: HeaderValue::from_str(&format!("\"{}\"", described.etag))?,
             // HTTP has whole seconds: a finer time would be later than the one that a caller can send back.
             modified: described.create_time.trunc_subsecs(0).into(),
         })
     }
 }
 
-impl Entity for StoredFile {
+impl Entity for Served {
     type Error = BoxError;
     type Data = Bytes;
 
     fn len(&self) -> u64 {
-        self.file.len()
+        match &self.bytes {
+            ServedBytes::File(file) => file.len(),
+            ServedBytes::Virtual(_, size_bytes) => *size_bytes,
+        }
     }
 
     fn get_range(
         &self,
         range: Range<u64>,
     ) -> Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send + Sync>> {
-        self.file.get_range(range)
+        match &self.bytes {
+            ServedBytes::File(file) => file.get_range(range),
+            ServedBytes::Virtual(content, _) => Box::pin(made(Arc::clone(content), range)),
+        }
     }
 
     fn add_headers(&self, headers: &mut HeaderMap) {
-        self.file.add_headers(headers);
+        headers.extend(self.headers.clone());
     }
 
     fn etag(&self) -> Option<HeaderValue> {
@@ -322,4 +351,29 @@ impl Entity for StoredFile {
     fn last_modified(&self) -> Option<SystemTime> {
         Some(self.modified)
     }
+}
+
+/// Bytes of a virtual clip, made as they are taken. An error breaks the connection off before the length that was announced
+/// is reached.
+fn made(
+    content: Arc<VirtualContent>,
+    range: Range<u64>,
+) -> impl Stream<Item = Result<Bytes, BoxError>> + Send + Sync {
+    futures::stream::try_unfold(range, move |left| {
+        let content = Arc::clone(&content);
+        async move {
+            if left.is_empty() {
+                return Ok(None);
+            }
+            let length = (left.end - left.start).min(CHUNK_BYTES);
+            let read = tokio::task::spawn_blocking(move || {
+                let mut chunk = vec![0; length as usize];
+                content.read(left.start, &mut chunk).map(|()| chunk)
+            });
+            let chunk = read.await?.inspect_err(
+                |error| warn!(%error, "the download of a virtual clip is broken off"),
+            )?;
+            Ok(Some((Bytes::from(chunk), left.start + length..left.end)))
+        }
+    })
 }

@@ -328,6 +328,7 @@ fn wire_status(status: &Status) -> tonic_types::pb::Status {
 pub(super) fn notice_status(notice: Notice) -> tonic_types::pb::Status {
     let (reason, code) = match notice.reason {
         Reason::NoFootage => (ErrorReason::NoFootage, Code::NotFound),
+        Reason::ClipNotFound => (ErrorReason::ClipNotFound, Code::NotFound),
         Reason::ArchiveNotFound => (ErrorReason::ArchiveNotFound, Code::NotFound),
         Reason::ArchiveTooLarge => (ErrorReason::ArchiveTooLarge, Code::InvalidArgument),
         Reason::FileCorrupted => (ErrorReason::FileCorrupted, Code::DataLoss),

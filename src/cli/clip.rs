@@ -20,11 +20,16 @@ The clip is cut on the server and stays there until it expires. The command show
 and waits for the end; Ctrl-C cancels the job. Times need a zone: 2026-11-22T10:00:00Z or
 2026-11-22T11:00:00+01:00. A clip is at most an hour long.
 
+A virtual clip is made in no time and takes no space: its bytes come from the recordings whenever
+it is fetched. When the recorder deletes those, the clip is gone; --hold keeps them as long as the
+clip, and `footage materialize` gives it a file of its own.
+
 Examples:
   footage clip gate_a_01 --from 2026-11-22T10:00:00Z --to 2026-11-22T10:01:00Z
   footage clip gate_a_01 --last 1m --output gate.mp4
   footage clip gate_a_01 --last 1h --gaps keep
-  footage clip gate_a_01 --last 1h --plan")]
+  footage clip gate_a_01 --last 1h --plan
+  footage clip gate_a_01 --last 1h --virtual --hold")]
 pub struct ClipArgs {
     /// Id of the camera; `footage cameras` lists them
     camera: String,
@@ -43,6 +48,12 @@ pub struct ClipArgs {
     /// What becomes of stretches without footage: the clip goes on with what comes next, or the last picture stays
     #[arg(long, value_enum, default_value_t)]
     gaps: Gaps,
+    /// Make no file: the clip is read from the recordings whenever it is fetched
+    #[arg(long = "virtual")]
+    is_virtual: bool,
+    /// Keep the recordings of the virtual clip as long as the clip
+    #[arg(long, requires = "is_virtual")]
+    hold: bool,
     #[command(flatten)]
     delivery: DeliveryArgs,
 }
@@ -103,6 +114,8 @@ pub async fn run(args: ClipArgs) -> Result<(), CliError> {
         created_by: args.delivery.created_by.clone(),
         keep_for: args.delivery.keep_for(),
         request_id: args.delivery.request_id(),
+        r#virtual: args.is_virtual,
+        hold_sources: args.hold,
         ..CreateClipRequest::default()
     };
     let job = server

@@ -66,7 +66,16 @@ pub fn clip_lines(clip: &Clip, url: &str, file: Option<&Path>) -> Vec<String> {
     lines.extend(gap_lines(&clip.gaps));
     lines.extend(engine_row(clip.engine_used(), &clip.engine_reason));
     lines.push(size_row(clip.size_bytes));
-    lines.push(row("SHA-256", &words::plain(&clip.sha256)));
+    if clip.r#virtual {
+        let origin = if clip.holds_sources {
+            "yes: its bytes come from the recordings, which are held for it"
+        } else {
+            "yes: its bytes come from the recordings, for as long as those are there"
+        };
+        lines.push(row("Virtual", origin));
+    } else {
+        lines.push(row("SHA-256", &words::plain(&clip.sha256)));
+    }
     if clip.expire_time.is_some() {
         lines.push(row("Kept until", &words::time(clip.expire_time.as_ref())));
     }
@@ -104,6 +113,28 @@ mod tests {
 
     fn lasting(seconds: i64) -> Option<prost_types::Duration> {
         Some(prost_types::Duration { seconds, nanos: 0 })
+    }
+
+    #[test]
+    fn a_virtual_clip_has_no_hash_and_says_where_its_bytes_come_from() {
+        let last_line = |holds_sources| {
+            let clip = Clip {
+                r#virtual: true,
+                holds_sources,
+                ..Clip::default()
+            };
+            clip_lines(&clip, "", None).pop()
+        };
+        assert_eq!(
+            last_line(false).as_deref(),
+            Some(
+                "Virtual       yes: its bytes come from the recordings, for as long as those are there"
+            )
+        );
+        assert_eq!(
+            last_line(true).as_deref(),
+            Some("Virtual       yes: its bytes come from the recordings, which are held for it")
+        );
     }
 
     #[test]

@@ -146,8 +146,9 @@ async fn receive(
 ) -> Result<(), CliError> {
     let mut patience = Patience::new();
     let begun = Instant::now();
+    let mut etag = None;
     loop {
-        match receive_once(server, stored, part, |done, total| {
+        match receive_once(server, stored, part, &mut etag, |done, total| {
             patience.renew();
             view.show_download(done, total, begun.elapsed());
         })
@@ -175,6 +176,7 @@ async fn receive_once(
     server: &Server,
     stored: &StoredFile,
     part: &mut PartFile,
+    etag: &mut Option<String>,
     mut on_bytes: impl FnMut(u64, u64),
 ) -> Result<(), Broken> {
     let offset_bytes = i64::try_from(part.length_bytes()).unwrap_or(i64::MAX);
@@ -191,7 +193,7 @@ async fn receive_once(
     {
         match message {
             Some(Part::Header(header)) => {
-                check_header(&stored.promise, &header, offset_bytes).map_err(Broken::Here)?;
+                check_header(&stored.promise, &header, offset_bytes, etag).map_err(Broken::Here)?;
                 total_bytes = u64::try_from(header.total_size_bytes).unwrap_or_default();
             }
             Some(Part::Data(data)) => {
@@ -210,8 +212,17 @@ async fn receive_once(
 }
 
 /// Another file, or not from where it was asked for, would be caught by its hash; this says why.
-fn check_header(promise: &Promise, header: &FileHeader, offset_bytes: i64) -> Result<(), CliError> {
-    if header.sha256 != promise.sha256
+///
+/// `etag` names the bytes that came before, once some came: a virtual clip has no hash that would tell.
+fn check_header(
+    promise: &Promise,
+    header: &FileHeader,
+    offset_bytes: i64,
+    etag: &mut Option<String>,
+) -> Result<(), CliError> {
+    let is_known = promise.sha256.is_empty() || header.sha256 == promise.sha256;
+    if !is_known
+        || *etag.get_or_insert_with(|| header.etag.clone()) != header.etag
         || header.total_size_bytes != promise.size_bytes
         || header.offset_bytes != offset_bytes
     {

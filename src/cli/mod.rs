@@ -1,6 +1,6 @@
 //! The command line: settings, wiring, signals, commands. No logic of the service is here.
 //!
-//! Client commands (`clip`, `archive`, `jobs`, `watch`, `cameras`, `timeline`) talk to a server over gRPC, as any other
+//! Client commands (`clip`, `materialize`, `archive`, `jobs`, `watch`, `cameras`, `timeline`) talk to a server over gRPC, as any other
 //! client does. `serve`, `import`, `exports`, `secret-key` and `doctor` work on the data folder of this machine, `verify` on files.
 //! Results go to standard output, progress and errors to standard error.
 
@@ -32,6 +32,7 @@ mod jobs;
 mod json;
 mod last_window;
 mod logging;
+mod materialize;
 mod outcome;
 mod part_file;
 mod progress;
@@ -77,6 +78,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Import(import::ImportArgs),
     Clip(clip::ClipArgs),
+    Materialize(materialize::MaterializeArgs),
     Archive(archive::ArchiveArgs),
     Verify(verify::VerifyArgs),
     Restore(restore::RestoreArgs),
@@ -149,6 +151,7 @@ async fn command(command: Command) -> Result<ExitCode, CliError> {
             import::run(&settings, &args).await.map(done)
         }
         Command::Clip(args) => clip::run(args).await.map(done),
+        Command::Materialize(args) => materialize::run(args).await.map(done),
         Command::Verify(args) => verify::run(args).await,
         Command::Restore(args) => restore::run(args).await,
         Command::Archive(args) => archive::run(args).await.map(done),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::camera::CameraId;
 use super::catalog::{AudioFormat, VideoFormat};
+use super::clip_recipe::ClipRecipe;
 use super::coverage::Gap;
 use super::stored::{gaps_us, optional_time_us, range_us, time_us};
 use super::time::TimeRange;
@@ -143,6 +144,15 @@ impl ClipSpec {
     }
 }
 
+/// The work of a job that gives a virtual clip a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaterializeSpec {
+    /// The clip.
+    pub clip_id: String,
+    /// Its camera.
+    pub camera_id: CameraId,
+}
+
 /// A finished clip.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(
@@ -182,6 +192,13 @@ pub struct Clip {
     pub is_virtual: bool,
     #[serde(default)]
     pub holds_sources: bool,
+    /// Names the bytes of a clip that is virtual, or was made so: a digest of its header and of where the rest comes from.
+    /// Empty for all others, see [`Clip::etag`].
+    #[serde(default)]
+    pub layout_digest: String,
+    /// How the bytes of a virtual clip are made. Only on its way into the database, where it has a row of its own.
+    #[serde(skip)]
+    pub recipe: Option<Box<ClipRecipe>>,
     pub job_id: String,
     pub created_by: String,
     pub labels: BTreeMap<String, String>,
@@ -189,6 +206,17 @@ pub struct Clip {
     pub create_time: DateTime<Utc>,
     #[serde(with = "optional_time_us")]
     pub expire_time: Option<DateTime<Utc>>,
+}
+
+impl Clip {
+    /// Names the clip's bytes: the same for as long as they are the same, also when a virtual clip gets a file.
+    pub fn etag(&self) -> &str {
+        if self.layout_digest.is_empty() {
+            &self.sha256
+        } else {
+            &self.layout_digest
+        }
+    }
 }
 
 fn by_ffmpeg() -> ClipEngine {

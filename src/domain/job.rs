@@ -14,7 +14,7 @@ use super::backup::run::{
 };
 use super::camera::CameraId;
 use super::catalog::ImportSummary;
-use super::clip::{Clip, ClipSpec};
+use super::clip::{Clip, ClipSpec, MaterializeSpec};
 use super::source::ImportSpec;
 
 pub use life::{Actor, JobEvent, JobState, Life};
@@ -151,6 +151,7 @@ impl Notice {
 )]
 pub enum Reason {
     NoFootage,
+    ClipNotFound,
     ArchiveNotFound,
     ArchiveTooLarge,
     IdTaken,
@@ -185,6 +186,8 @@ pub enum Reason {
 pub enum JobSpec {
     /// Cut this clip.
     Clip(ClipSpec),
+    /// Give this virtual clip a file.
+    MaterializeClip(MaterializeSpec),
     /// Make this archive.
     Archive(ArchiveSpec),
     /// Verify this archive.
@@ -203,7 +206,7 @@ impl JobSpec {
     /// The kind of job that does this work.
     pub fn kind(&self) -> JobKind {
         match self {
-            Self::Clip(_) => JobKind::Clip,
+            Self::Clip(_) | Self::MaterializeClip(_) => JobKind::Clip,
             Self::Archive(_) => JobKind::Archive,
             Self::Backup(_) => JobKind::Backup,
             Self::VerifyArchive(_) | Self::VerifyBackup(_) => JobKind::Verify,
@@ -216,6 +219,7 @@ impl JobSpec {
     pub fn camera(&self) -> Option<&CameraId> {
         let cameras = match self {
             Self::Clip(spec) => return Some(&spec.camera_id),
+            Self::MaterializeClip(spec) => return Some(&spec.camera_id),
             Self::Archive(spec) => &spec.content.camera_ids,
             Self::Backup(spec) => &spec.selection.camera_ids,
             Self::VerifyBackup(spec) => &spec.selection.camera_ids,
@@ -234,7 +238,11 @@ impl JobSpec {
             Self::Backup(spec) => &spec.destination_id,
             Self::VerifyBackup(spec) => &spec.destination_id,
             Self::Restore(spec) => &spec.destination_id,
-            Self::Clip(_) | Self::Archive(_) | Self::VerifyArchive(_) | Self::Import(_) => "",
+            Self::Clip(_)
+            | Self::MaterializeClip(_)
+            | Self::Archive(_)
+            | Self::VerifyArchive(_)
+            | Self::Import(_) => "",
         }
     }
 

@@ -5,6 +5,7 @@ pub mod backup;
 pub mod camera;
 pub mod catalog;
 pub mod clip;
+pub mod clip_recipe;
 pub mod coverage;
 pub mod entry_name;
 pub mod id;

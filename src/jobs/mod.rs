@@ -389,6 +389,7 @@ pub fn job_id(spec: &JobSpec) -> String {
     id::new(match spec {
         JobSpec::Archive(_) | JobSpec::Backup(_) => id::EXPORT,
         JobSpec::Clip(_)
+        | JobSpec::MaterializeClip(_)
         | JobSpec::VerifyArchive(_)
         | JobSpec::VerifyBackup(_)
         | JobSpec::Restore(_)

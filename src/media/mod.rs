@@ -2,7 +2,8 @@
 //!
 //! [`cut`] is the way through: [`open_footage`] indexes each file, [`plan`] decides sample by sample what
 //! is shown, ffmpeg or `splice` copies those samples into a new file, and the file is measured against the plan and has
-//! the movie header that shows exactly the window. This room knows nothing of the catalog's rows or of gRPC.
+//! the movie header that shows exactly the window. [`Prepared::lay_out`] stops short of a file: what it would hold is read from
+//! the sources when it is asked for. This room knows nothing of the catalog's rows or of gRPC.
 
 mod cut;
 mod facts;
@@ -18,11 +19,13 @@ mod order;
 pub mod plan;
 mod splice;
 mod suitable;
+mod virtual_file;
 
-pub use cut::{Prepared, cut};
+pub use cut::{LaidOut, Prepared, cut};
 pub use facts::{FileFacts, facts_of_open, read_facts};
 pub use ffmpeg::Format;
 pub use mp4::ReadError;
 pub use open::{CUT_PREFIX, Engine, OpenError, OpenFootage, open_footage, sweep_scratch};
 pub use order::{CutError, CutOrder, CutOutcome, CutProgress, EngineChoice, Source};
 pub use suitable::{container_obstacle, picture_obstacle, sound_obstacle};
+pub use virtual_file::{Layout, UnreadableSource};

@@ -115,10 +115,14 @@ fn hash_behind(file: &File, written: &Receiver<u64>) -> io::Result<[u8; 32]> {
 }
 
 /// Where the samples of the picture and of the sound are in the file.
-type Places = (Vec<u64>, Vec<u64>);
+pub(super) type Places = (Vec<u64>, Vec<u64>);
 
 /// Everything in front of the media.
-fn head(plan: &Plan, with_sound: bool, label: &Label) -> Result<(Vec<u8>, Places), MovieError> {
+pub(super) fn head(
+    plan: &Plan,
+    with_sound: bool,
+    label: &Label,
+) -> Result<(Vec<u8>, Places), MovieError> {
     // Brands that say how the file is to be read (ISO/IEC 14496-12 annex E): edit lists are honoured.
     let file_type = match format_of(plan, with_sound) {
         Format::Mp4 => boxed(b"ftyp", b"isom\0\0\x02\0isomiso2mp41"),

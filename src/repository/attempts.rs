@@ -346,7 +346,18 @@ async fn end_attempt(
         _ => outcome,
     };
     match &outcome.result {
-        Some(JobResult::Clip(clip)) => clips::insert(connection, clip).await?,
+        Some(JobResult::Clip(clip)) => match &job.spec {
+            JobSpec::MaterializeClip(_) => {
+                if !clips::materialize(connection, clip).await? {
+                    let deleted = Notice::new(
+                        Reason::ClipNotFound,
+                        format!("clip {} was deleted while its file was written", clip.id),
+                    );
+                    return abort(connection, job, deleted, end).await;
+                }
+            }
+            _ => clips::insert(connection, clip).await?,
+        },
         Some(JobResult::Archive(archive)) => archives::insert(connection, archive).await?,
         Some(
             JobResult::ArchiveVerification(_)
@@ -357,6 +368,21 @@ async fn end_attempt(
         )
         | None => {}
     }
+    write_end(connection, job, next.state, outcome, end).await
+}
+
+/// Ends an attempt as failed that its worker takes for a success.
+async fn abort(
+    connection: &mut Connection,
+    job: &Job,
+    error: Notice,
+    end: &End<'_>,
+) -> Result<Job, StoreError> {
+    let next = after(job, JobEvent::Fail)?;
+    let outcome = match next.state {
+        JobState::Cancelled => Outcome::default(),
+        _ => Outcome::failed(error),
+    };
     write_end(connection, job, next.state, outcome, end).await
 }
 

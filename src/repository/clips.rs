@@ -1,4 +1,4 @@
-//! Clips: one row per finished file.
+//! Clips: one row per clip that can be fetched, and one more with the recipe of those that have no file.
 
 use chrono::{DateTime, Utc};
 
@@ -8,6 +8,7 @@ use super::statement::sql;
 use super::{Page, Store, StoreError};
 use crate::domain::camera::CameraId;
 use crate::domain::clip::Clip;
+use crate::domain::clip_recipe::ClipRecipe;
 
 const INSERT: &str = "
     INSERT INTO clips (id, camera_id, requested_start_us, requested_end_us, create_time_us, expire_time_us, file_name,
@@ -16,9 +17,14 @@ const INSERT: &str = "
 const GET: &str = "SELECT id, create_time_us, details FROM clips WHERE id = $1";
 const GET_BY_FILE: &str = "SELECT id, create_time_us, details FROM clips WHERE file_name = $1";
 const DELETE: &str = "DELETE FROM clips WHERE id = $1";
+const INSERT_RECIPE: &str = "INSERT INTO clip_recipes (clip_id, recipe) VALUES ($1, $2)";
+const GET_RECIPE: &str = "SELECT recipe FROM clip_recipes WHERE clip_id = $1";
+const DELETE_RECIPE: &str = "DELETE FROM clip_recipes WHERE clip_id = $1";
+const MATERIALIZE: &str = "UPDATE clips SET sha256 = $2, details = $3 WHERE id = $1";
 const EXPIRED: &str = "
     SELECT id, create_time_us, details FROM clips WHERE expire_time_us <= $1 ORDER BY expire_time_us LIMIT $2";
-const FILES: &str = "SELECT COUNT(*) FROM clips WHERE file_name = $1";
+/// A clip without a hash has no file: nobody has read its bytes.
+const FILES: &str = "SELECT COUNT(*) FROM clips WHERE file_name = $1 AND sha256 <> ''";
 
 #[derive(sqlx::FromRow)]
 struct ClipRow {
@@ -104,11 +110,25 @@ impl Store {
     /// Forgets a clip; whether it was there. Its file is the caller's to remove, afterwards: a row without a file is
     /// noticed, a file without a row is only swept.
     pub async fn delete_clip(&self, id: &str) -> Result<bool, StoreError> {
-        Ok(sql(DELETE)
+        let mut transaction = self.database.begin().await?;
+        sql(DELETE_RECIPE)
             .bind(id)
-            .execute(&mut self.writer().await?)
-            .await?
-            > 0)
+            .execute(&mut transaction)
+            .await?;
+        let deleted = sql(DELETE).bind(id).execute(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(deleted > 0)
+    }
+
+    /// How the bytes of a virtual clip are made; `None` for a clip that has a file, and for one that is gone.
+    pub async fn clip_recipe(&self, id: &str) -> Result<Option<ClipRecipe>, StoreError> {
+        let recipe: Option<String> = sql(GET_RECIPE)
+            .bind(id)
+            .fetch_optional_value(&mut self.read().await?)
+            .await?;
+        recipe
+            .map(|recipe| json("clip_recipes", id, &recipe))
+            .transpose()
     }
 
     /// Clips whose time is over, the longest overdue first.
@@ -125,7 +145,7 @@ impl Store {
         rows.into_iter().map(Clip::try_from).collect()
     }
 
-    /// Whether a row knows this file of the clips folder.
+    /// Whether a row knows this file of the clips folder. That of a virtual clip knows none, whatever its name.
     pub async fn is_clip_file(&self, file_name: &str) -> Result<bool, StoreError> {
         let rows: i64 = sql(FILES)
             .bind(file_name)
@@ -151,7 +171,32 @@ pub(super) async fn insert(connection: &mut Connection, clip: &Clip) -> Result<(
         .bind(&clip.job_id)
         .bind(&clip.created_by)
         .bind(to_json(clip))
+        .execute(&mut *connection)
+        .await?;
+    if let Some(recipe) = &clip.recipe {
+        sql(INSERT_RECIPE)
+            .bind(&clip.id)
+            .bind(to_json(recipe.as_ref()))
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Writes that a virtual clip has a file now; whether the clip is still there.
+pub(super) async fn materialize(
+    connection: &mut Connection,
+    clip: &Clip,
+) -> Result<bool, StoreError> {
+    let written = sql(MATERIALIZE)
+        .bind(&clip.id)
+        .bind(&clip.sha256)
+        .bind(to_json(clip))
+        .execute(&mut *connection)
+        .await?;
+    sql(DELETE_RECIPE)
+        .bind(&clip.id)
         .execute(connection)
         .await?;
-    Ok(())
+    Ok(written > 0)
 }

@@ -15,6 +15,7 @@ use crate::domain::time::TimeRange;
 mod backup_sample;
 mod care;
 mod catalog;
+mod clips;
 mod destinations;
 mod job_life;
 mod jobs;

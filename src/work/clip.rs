@@ -1,6 +1,13 @@
 //! Clips: what is checked before a job is accepted, the job itself, and the files it leaves.
 //!
-//! A clip's file gets its final name only when it is whole; its row is written together with the end of its job.
+//! A clip's file gets its final name only when it is whole; its row is written together with the end of its job. A virtual
+//! clip has no file: `virtual_clip` makes it, `virtual_content` reads it, `materialize` gives it a file after all.
+
+mod held_sources;
+mod layouts;
+mod materialize;
+mod virtual_clip;
+mod virtual_content;
 
 mod engine;
 
@@ -15,6 +22,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use self::layouts::Layouts;
 use super::ffmpeg::{Ffmpeg, FfmpegError};
 use super::indexes;
 use super::output::{self, free_bytes, remove_if_there};
@@ -33,6 +41,8 @@ use crate::media::{
     self, CutError, CutOrder, CutOutcome, CutProgress, Engine, EngineChoice, Prepared,
 };
 use crate::repository::{Store, StoreError};
+
+pub use virtual_content::{Content, VirtualContent};
 
 /// Disk that must stay free beside a clip, so that the database and the recorder have room.
 const HEADROOM_BYTES: u64 = 64 << 20;
@@ -75,6 +85,12 @@ pub enum ClipError {
     /// A finished file is gone or has another size.
     #[error("the clip's file {0}")]
     Corrupted(&'static str),
+    /// Recordings of a virtual clip are gone, or were changed.
+    #[error("{0}")]
+    SourcesGone(String),
+    /// The recordings of a virtual clip cannot be kept for it.
+    #[error("the recordings cannot be held: {0}")]
+    HoldUnsupported(&'static str),
     /// The footage could not be opened.
     #[error(transparent)]
     Cut(#[from] CutError),
@@ -111,6 +127,7 @@ pub struct ClipWork {
     settings: ClipSettings,
     engine: Engine,
     ffmpeg: Ffmpeg,
+    layouts: Layouts,
 }
 
 impl ClipWork {
@@ -122,6 +139,7 @@ impl ClipWork {
             settings,
             engine,
             ffmpeg,
+            layouts: Layouts::default(),
         }
     }
 
@@ -240,6 +258,10 @@ impl ClipWork {
         let was_there = self.store.delete_clip(&clip.id).await?;
         let path = self.settings.folder.join(&clip.file_name);
         blocking(move || remove_if_there(&path).map_err(ClipError::Folder)).await?;
+        if clip.is_virtual {
+            self.layouts.forget(&clip.id);
+            self.release_sources(&clip.id).await?;
+        }
         Ok(was_there)
     }
 
@@ -313,10 +335,16 @@ impl ClipWork {
         Ok(sources)
     }
 
-    async fn cut(&self, attempt: Attempt) -> Result<Done, WorkError> {
-        let JobSpec::Clip(spec) = &attempt.spec else {
-            return Err(internal("not a clip"));
-        };
+    async fn make(&self, attempt: Attempt) -> Result<Done, WorkError> {
+        match &attempt.spec {
+            JobSpec::MaterializeClip(spec) => self.materialize(&attempt, spec).await,
+            JobSpec::Clip(spec) if spec.is_virtual => self.make_virtual(&attempt, spec).await,
+            JobSpec::Clip(spec) => self.cut(&attempt, spec).await,
+            _ => Err(internal("not a clip")),
+        }
+    }
+
+    async fn cut(&self, attempt: &Attempt, spec: &ClipSpec) -> Result<Done, WorkError> {
         let window = spec
             .window()
             .ok_or_else(|| internal("the job holds no window"))?;
@@ -371,58 +399,12 @@ impl ClipWork {
     ) -> Result<Done, WorkError> {
         // The outcome has ffmpeg's whole command line; a clip names the program.
         let engine = if outcome.is_native {
-            outcome.engine
+            outcome.engine.clone()
         } else {
             let version = self.ffmpeg.version().await;
             version.unwrap_or_else(|_| "ffmpeg".to_owned())
         };
-        let create_time = clock::now();
-        let keep_for = TimeDelta::try_seconds(i64::try_from(spec.keep_for_s).unwrap_or(i64::MAX));
-        let clip = Clip {
-            id: spec.clip_id.clone(),
-            camera_id: spec.camera_id.clone(),
-            requested_window: window,
-            delivered_window: outcome.delivered,
-            covered_us: microseconds(outcome.footage_shown),
-            duration_us: microseconds(outcome.duration_shown),
-            gaps: outcome.gaps,
-            size_bytes: outcome.size_bytes,
-            sha256: outcome
-                .sha256
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-            media_type: outcome.format.media_type().to_owned(),
-            file_name: format!(
-                "{}_{}_{}.{}",
-                spec.camera_id,
-                outcome.delivered.start().format("%Y%m%dT%H%M%SZ"),
-                spec.clip_id,
-                outcome.format.extension()
-            ),
-            segment_count: u32::try_from(outcome.segment_ids.len()).unwrap_or(u32::MAX),
-            video: outcome.video,
-            audio: outcome.audio,
-            hidden_lead_us: microseconds(outcome.hidden_lead),
-            engine,
-            engine_used: if outcome.is_native {
-                ClipEngine::Native
-            } else {
-                ClipEngine::Ffmpeg
-            },
-            engine_reason: outcome.not_native.unwrap_or_default(),
-            gap_mode: spec.gap_mode,
-            render: None,
-            is_virtual: false,
-            holds_sources: false,
-            job_id: job_id.to_owned(),
-            created_by: spec.created_by.clone(),
-            labels: spec.labels.clone(),
-            create_time,
-            expire_time: keep_for
-                .filter(|keep| !keep.is_zero())
-                .and_then(|keep| create_time.checked_add_signed(keep)),
-        };
+        let clip = describe(job_id, spec, window, &outcome, engine);
         let (part, named) = (part.to_owned(), self.settings.folder.join(&clip.file_name));
         blocking(move || output::publish(&part, &named).map_err(ClipError::Folder))
             .await
@@ -434,10 +416,69 @@ impl ClipWork {
     }
 }
 
+/// The row of a clip that was cut. `engine` is what did it, unless we did.
+fn describe(
+    job_id: &str,
+    spec: &ClipSpec,
+    window: TimeRange,
+    outcome: &CutOutcome,
+    engine: String,
+) -> Clip {
+    let create_time = clock::now();
+    let keep_for = TimeDelta::try_seconds(i64::try_from(spec.keep_for_s).unwrap_or(i64::MAX));
+    Clip {
+        id: spec.clip_id.clone(),
+        camera_id: spec.camera_id.clone(),
+        requested_window: window,
+        delivered_window: outcome.delivered,
+        covered_us: microseconds(outcome.footage_shown),
+        duration_us: microseconds(outcome.duration_shown),
+        gaps: outcome.gaps.clone(),
+        size_bytes: outcome.size_bytes,
+        sha256: outcome
+            .sha256
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+        media_type: outcome.format.media_type().to_owned(),
+        file_name: format!(
+            "{}_{}_{}.{}",
+            spec.camera_id,
+            outcome.delivered.start().format("%Y%m%dT%H%M%SZ"),
+            spec.clip_id,
+            outcome.format.extension()
+        ),
+        segment_count: u32::try_from(outcome.segment_ids.len()).unwrap_or(u32::MAX),
+        video: outcome.video.clone(),
+        audio: outcome.audio.clone(),
+        hidden_lead_us: microseconds(outcome.hidden_lead),
+        engine,
+        engine_used: if outcome.is_native {
+            ClipEngine::Native
+        } else {
+            ClipEngine::Ffmpeg
+        },
+        engine_reason: outcome.not_native.clone().unwrap_or_default(),
+        gap_mode: spec.gap_mode,
+        render: None,
+        is_virtual: false,
+        holds_sources: false,
+        layout_digest: String::new(),
+        recipe: None,
+        job_id: job_id.to_owned(),
+        created_by: spec.created_by.clone(),
+        labels: spec.labels.clone(),
+        create_time,
+        expire_time: keep_for
+            .filter(|keep| !keep.is_zero())
+            .and_then(|keep| create_time.checked_add_signed(keep)),
+    }
+}
+
 /// Lets the API and the runner share one [`ClipWork`].
 impl Work for Arc<ClipWork> {
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<Done, WorkError>> {
-        self.cut(attempt).boxed()
+        self.make(attempt).boxed()
     }
 }
 
@@ -536,6 +577,10 @@ fn work_error(error: ClipError) -> WorkError {
         }
         ClipError::DiskFull { .. } | ClipError::Cut(CutError::DiskFull) => {
             WorkError::Failed(Notice::new(Reason::DiskFull, message))
+        }
+        ClipError::SourcesGone(_) => WorkError::Failed(Notice::new(Reason::SourcesGone, message)),
+        ClipError::HoldUnsupported(_) => {
+            WorkError::Failed(Notice::new(Reason::HoldUnsupported, message))
         }
         ClipError::Cut(CutError::Cancelled) => WorkError::Stopped,
         ClipError::Cut(CutError::TimedOut) => {

@@ -151,6 +151,10 @@ impl Housekeeping {
         );
         log("files without a row deleted", self.delete_orphans().await);
         log("unfinished files deleted", self.sweep_unfinished().await);
+        log(
+            "links to recordings deleted that no clip holds",
+            self.clips.sweep_held().await,
+        );
     }
 
     async fn delete_inherited(&self, inherited: &mut Inherited) -> Result<u64, TidyError> {

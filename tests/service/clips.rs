@@ -6,6 +6,8 @@ mod frames;
 mod indexes;
 mod players;
 mod records;
+mod virtual_clips;
+mod virtual_sources;
 
 use std::time::SystemTime;
 
@@ -23,6 +25,7 @@ use crate::server::{
     Server, Site, clip_of, ended, eventually, fields, files_in, http_get, notice_reason, reason,
     seconds, states_of, time,
 };
+use crate::small_disk::SmallDisk;
 use crate::stand_in::Gate;
 
 /// Length of a frame of the plain recipe.

@@ -14,7 +14,7 @@ use crate::media::splice::{Copied, SpliceError, Spliced, splice};
 use crate::media::suitable::format_of;
 
 /// What a clip that was cut without ffmpeg names as its engine.
-const ENGINE: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+pub(super) const ENGINE: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
 
 impl Attempt<'_> {
     /// Copies the samples.

@@ -5,6 +5,7 @@
 
 mod by_copy;
 mod by_ffmpeg;
+mod by_layout;
 
 use std::fs::File;
 use std::io;
@@ -27,6 +28,8 @@ use super::suitable;
 use crate::domain::catalog::{AudioFormat, VideoFormat};
 use crate::domain::coverage::GapReason;
 use crate::process::ProcessError;
+
+pub use by_layout::LaidOut;
 
 /// Footage opened and placed in time.
 pub struct Prepared {
@@ -93,6 +96,12 @@ impl Prepared {
             .collect()
     }
 
+    /// What each piece of the plan was opened as. A piece has samples, so its segment was opened.
+    fn opened_of(&self, plan: &Plan) -> impl Iterator<Item = &OpenFootage> {
+        let pieces = plan.pieces.iter();
+        pieces.filter_map(|piece| self.opened[piece.segment].as_ref())
+    }
+
     /// The plan for a window, without cutting anything.
     ///
     /// # Errors
@@ -125,12 +134,6 @@ impl Prepared {
             (EngineChoice::Auto, Some(_)) => Ok((self.plan(&for_ffmpeg)?, obstacle)),
             _ => Ok((plan, obstacle)),
         }
-    }
-
-    /// What each piece was opened as. A piece has samples, so its segment was opened.
-    fn opened_of(&self, plan: &Plan) -> impl Iterator<Item = &OpenFootage> {
-        let pieces = plan.pieces.iter();
-        pieces.filter_map(|piece| self.opened[piece.segment].as_ref())
     }
 }
 
@@ -166,7 +169,7 @@ pub async fn cut(
             deadline: order.deadline,
             is_durable: order.is_durable,
         };
-        let made = if let Some(segment) = attempt.overstated() {
+        let made = if let Some(segment) = overstated(&prepared, &plan) {
             Err(Failure::BrokenSource { segment })
         } else {
             match (order.engine, &obstacle) {
@@ -282,37 +285,8 @@ struct Made {
 impl Attempt<'_> {
     /// The file of each piece.
     fn files(&self) -> Vec<Arc<File>> {
-        self.opened()
-            .map(|opened| Arc::clone(&opened.file))
-            .collect()
-    }
-
-    fn opened(&self) -> impl Iterator<Item = &OpenFootage> {
-        self.prepared.opened_of(self.plan)
-    }
-
-    /// A segment of which more would be copied than its file has: its tables name the same bytes again and again, and a
-    /// small file could fill the disk.
-    fn overstated(&self) -> Option<usize> {
-        let mut wanted_bytes = vec![0u64; self.plan.pieces.len()];
-        let tracks = [Some(&self.plan.video), self.plan.sound.as_ref()];
-        for sample in tracks
-            .into_iter()
-            .flatten()
-            .flat_map(|track| &track.samples)
-        {
-            wanted_bytes[sample.piece as usize] += u64::from(sample.size);
-        }
-        let mut pieces = self.opened().zip(wanted_bytes).zip(&self.plan.pieces);
-        let ((_, wanted_bytes), piece) =
-            pieces.find(|((opened, wanted_bytes), _)| *wanted_bytes > opened.index.size_bytes)?;
-        let name = &self.prepared.segments[piece.segment].name;
-        tracing::warn!(
-            source = name,
-            wanted_bytes,
-            "a source names bytes of its file twice"
-        );
-        Some(piece.segment)
+        let opened = self.prepared.opened_of(self.plan);
+        opened.map(|opened| Arc::clone(&opened.file)).collect()
     }
 
     fn broken(&self, broken: &BrokenSource) -> Failure {
@@ -333,18 +307,47 @@ impl Attempt<'_> {
     }
 
     fn label(&self) -> Label {
-        let requested = &self.plan.requested;
-        let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, true);
-        Label {
-            start: self.plan.delivered.start(),
-            title: self.title.to_owned(),
-            comment: format!(
-                "footage of {} from {} to {}",
-                self.title,
-                text(requested.start()),
-                text(requested.end())
-            ),
-        }
+        label(self.plan, self.title)
+    }
+}
+
+/// A segment of which more would be copied than its file has: its tables name the same bytes again and again, and a
+/// small file could fill the disk.
+fn overstated(prepared: &Prepared, plan: &Plan) -> Option<usize> {
+    let mut wanted_bytes = vec![0u64; plan.pieces.len()];
+    let tracks = [Some(&plan.video), plan.sound.as_ref()];
+    for sample in tracks
+        .into_iter()
+        .flatten()
+        .flat_map(|track| &track.samples)
+    {
+        wanted_bytes[sample.piece as usize] += u64::from(sample.size);
+    }
+    let opened = prepared.opened_of(plan);
+    let mut pieces = opened.zip(wanted_bytes).zip(&plan.pieces);
+    let ((_, wanted_bytes), piece) =
+        pieces.find(|((opened, wanted_bytes), _)| *wanted_bytes > opened.index.size_bytes)?;
+    let name = &prepared.segments[piece.segment].name;
+    tracing::warn!(
+        source = name,
+        wanted_bytes,
+        "a source names bytes of its file twice"
+    );
+    Some(piece.segment)
+}
+
+/// What the clip says of itself inside its file.
+fn label(plan: &Plan, title: &str) -> Label {
+    let requested = &plan.requested;
+    let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, true);
+    Label {
+        start: plan.delivered.start(),
+        title: title.to_owned(),
+        comment: format!(
+            "footage of {title} from {} to {}",
+            text(requested.start()),
+            text(requested.end())
+        ),
     }
 }
 
@@ -467,25 +470,7 @@ mod tests {
             .collect();
         let prepared = Prepared { segments, opened };
         let plan = prepared.plan(&wanted(0, 20_000));
-        let attempt = Attempt {
-            engine: &Engine {
-                ffmpeg: "ffmpeg".into(),
-                scratch: PathBuf::new(),
-            },
-            prepared: &prepared,
-            plan: &Arc::new(plan.expect("footage")),
-            with_sound: false,
-            header_room: None,
-            draft: &Draft {
-                path: PathBuf::new(),
-                file: Arc::new(tempfile::tempfile().expect("a temporary file")),
-                keep: true,
-            },
-            title: "",
-            deadline: Duration::ZERO,
-            is_durable: false,
-        };
-        attempt.overstated()
+        overstated(&prepared, &plan.expect("footage"))
     }
 
     #[test]

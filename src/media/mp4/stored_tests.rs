@@ -36,6 +36,7 @@ fn track(entry: SampleEntry, samples: Vec<Sample>) -> Track {
         id: 1,
         timescale: 90_000,
         entry,
+        more_entries: Vec::new(),
         whole_samples: samples.len(),
         samples,
         edits: EditList::default(),
@@ -140,7 +141,7 @@ fn the_form_stays_as_it_is() {
         duration: 40,
         composition_offset: [80, 120, 0, 0][usize::from(number)],
         sync: number == 0,
-        description: 1,
+        description: 1 + u32::from(number == 3),
     };
     let index = SourceIndex {
         container: Container::FragmentedMp4,
@@ -154,6 +155,7 @@ fn the_form_stays_as_it_is() {
                 }),
             },
             whole_samples: 3,
+            more_entries: vec![video_entry(&boxed(b"free", &[b"more"]))],
             ..track(
                 video_entry(&[]),
                 vec![
@@ -235,12 +237,14 @@ fn samples() -> impl Strategy<Value = Vec<Sample>> {
         prop_oneof![3 => Just(3_000u32), 1 => 0..=i32::MAX as u32],
         prop_oneof![3 => Just(0i32), 1 => any::<i32>()],
         any::<bool>(),
+        prop_oneof![3 => Just(1u32), 1 => any::<u32>()],
     );
-    (any::<u32>(), prop::collection::vec(sample, 1..60)).prop_map(|(description, jumps)| {
+    prop::collection::vec(sample, 1..60).prop_map(|jumps| {
         let (mut offset, mut dts) = (0, 0);
         jumps
             .into_iter()
-            .map(|(jump, pause, size, duration, composition_offset, sync)| {
+            .map(|sample| {
+                let (jump, pause, size, duration, composition_offset, sync, description) = sample;
                 let sample = Sample {
                     offset: offset + jump,
                     dts: dts + pause,
@@ -268,8 +272,9 @@ fn tracks(is_video: bool) -> impl Strategy<Value = Track> {
         prop::option::of(edit),
         (any::<[i32; 9]>(), any::<[u32; 2]>()),
         prop::collection::vec(any::<u8>(), 0..8),
+        0..3usize,
     )
-        .prop_map(move |(samples, id, timescale, edit, shown, extra)| {
+        .prop_map(move |(samples, id, timescale, edit, shown, extra, more)| {
             let entry = if is_video {
                 video_entry(&boxed(b"free", &[&extra]))
             } else {
@@ -278,6 +283,7 @@ fn tracks(is_video: bool) -> impl Strategy<Value = Track> {
             Track {
                 id,
                 timescale,
+                more_entries: vec![entry.clone(); more],
                 edits: EditList {
                     edit: edit.map(|(shown_from, media_from, duration)| Edit {
                         shown_from,

@@ -1,0 +1,153 @@
+//! Virtual clips: the row, its recipe, and the end of the job that gives them a file.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::domain::clip::{Clip, ClipEngine, ClipSpec, GapMode, MaterializeSpec};
+use crate::domain::clip_recipe::ClipRecipe;
+use crate::domain::job::{Job, JobKind, JobResult, JobSpec, JobState, NewJob, Reason};
+
+const CLIP: &str = "clip_1";
+
+on_both! {
+    a_virtual_clip_comes_with_its_recipe_and_loses_it_with_its_file_or_its_end,
+    a_clip_that_was_deleted_while_its_file_was_written_does_not_come_back,
+}
+
+fn virtual_clip() -> Clip {
+    let window = TimeRange::new(at_ms(0), at_ms(1_000)).unwrap();
+    Clip {
+        id: CLIP.to_owned(),
+        camera_id: gate(),
+        requested_window: window,
+        delivered_window: window,
+        covered_us: 1,
+        duration_us: 1,
+        gaps: Vec::new(),
+        size_bytes: 7,
+        sha256: String::new(),
+        media_type: "video/mp4".to_owned(),
+        file_name: "gate_19700101T000000Z_clip_1.mp4".to_owned(),
+        segment_count: 1,
+        video: VideoFormat {
+            codec: "h264".to_owned(),
+            width: 1,
+            height: 1,
+            frame_count: 1,
+        },
+        audio: None,
+        hidden_lead_us: 0,
+        engine: String::new(),
+        engine_used: ClipEngine::Native,
+        engine_reason: String::new(),
+        gap_mode: GapMode::Close,
+        render: None,
+        is_virtual: true,
+        holds_sources: true,
+        layout_digest: "layout".to_owned(),
+        recipe: Some(Box::new(ClipRecipe {
+            window,
+            title: "gate".to_owned(),
+            gap_mode: GapMode::Close,
+            sources: Vec::new(),
+        })),
+        job_id: "job_1".to_owned(),
+        created_by: String::new(),
+        labels: BTreeMap::new(),
+        create_time: at_ms(0),
+        expire_time: None,
+    }
+}
+
+/// Runs a job to the end that its worker takes for a success.
+async fn run(store: &Store, id: &str, spec: JobSpec, clip: &Clip) -> Job {
+    let new = NewJob {
+        id: id.to_owned(),
+        spec,
+        priority: 10,
+        max_attempts: 2,
+        created_by: String::new(),
+        labels: BTreeMap::new(),
+        retry_of: String::new(),
+        request: None,
+    };
+    store.insert_job(&new, 100, at_ms(0)).await.unwrap();
+    let claimed = store
+        .claim_job(JobKind::Clip, "me", at_ms(0))
+        .await
+        .unwrap();
+    let claimed = claimed.expect("a job waits");
+    let fence = Fence {
+        job_id: claimed.id,
+        epoch: claimed.epoch,
+        owner: claimed.owner,
+    };
+    let finish = Finish::Succeeded(JobResult::Clip(Box::new(clip.clone())), Vec::new());
+    let ended = store.finish_job(&fence, finish, None, 0, at_ms(99_000), at_ms(1));
+    ended.await.unwrap().expect("the worker has the job")
+}
+
+async fn make(store: &Store) -> Clip {
+    let spec = JobSpec::Clip(ClipSpec {
+        clip_id: CLIP.to_owned(),
+        camera_id: gate(),
+        start_us: 0,
+        end_us: 1,
+        keep_for_s: 0,
+        created_by: String::new(),
+        labels: BTreeMap::new(),
+        engine: ClipEngine::Auto,
+        gap_mode: GapMode::Close,
+        render: None,
+        is_virtual: true,
+        hold_sources: true,
+    });
+    run(store, "job_1", spec, &virtual_clip()).await;
+    store.clip(CLIP).await.unwrap().expect("a row")
+}
+
+async fn materialize(store: &Store, clip: &Clip) -> Job {
+    let spec = JobSpec::MaterializeClip(MaterializeSpec {
+        clip_id: CLIP.to_owned(),
+        camera_id: gate(),
+    });
+    let solid = Clip {
+        sha256: "hash".to_owned(),
+        is_virtual: false,
+        holds_sources: false,
+        ..clip.clone()
+    };
+    run(store, "job_2", spec, &solid).await
+}
+
+async fn a_virtual_clip_comes_with_its_recipe_and_loses_it_with_its_file_or_its_end() {
+    let Database { store, _folder } = Database::new().await;
+    let clip = make(&store).await;
+    let recipe = virtual_clip().recipe.map(|recipe| *recipe);
+    assert_eq!(store.clip_recipe(CLIP).await.unwrap(), recipe);
+    assert_eq!(clip.recipe, None, "it is read by itself");
+    assert_eq!(clip.etag(), "layout");
+    assert!(!store.is_clip_file(&clip.file_name).await.unwrap());
+
+    assert_eq!(materialize(&store, &clip).await.state, JobState::Succeeded);
+    let solid = store.clip(CLIP).await.unwrap().unwrap();
+    assert_eq!((solid.sha256.as_str(), solid.is_virtual), ("hash", false));
+    assert_eq!(solid.etag(), "layout", "the bytes are the same");
+    assert!(store.is_clip_file(&solid.file_name).await.unwrap());
+    assert_eq!(store.clip_recipe(CLIP).await.unwrap(), None);
+
+    assert!(store.delete_clip(CLIP).await.unwrap());
+    assert_eq!(store.clip(CLIP).await.unwrap(), None);
+}
+
+async fn a_clip_that_was_deleted_while_its_file_was_written_does_not_come_back() {
+    let Database { store, _folder } = Database::new().await;
+    let clip = make(&store).await;
+    assert!(store.delete_clip(CLIP).await.unwrap());
+    assert_eq!(store.clip_recipe(CLIP).await.unwrap(), None);
+    let job = materialize(&store, &clip).await;
+    assert_eq!(job.state, JobState::Failed);
+    assert_eq!(job.error.unwrap().reason, Reason::ClipNotFound);
+    assert_eq!(job.result, None);
+    assert_eq!(store.clip(CLIP).await.unwrap(), None);
+}

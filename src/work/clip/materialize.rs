@@ -1,0 +1,134 @@
+//! The job that gives a virtual clip a file: the bytes that it would be fetched with, written, hashed and published.
+
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use ring::digest::{Context, SHA256};
+use tokio::sync::watch;
+
+use super::virtual_content::Content;
+use super::{ClipError, ClipWork, blocking, work_error};
+use crate::domain::clip::{Clip, MaterializeSpec};
+use crate::domain::job::{JobResult, Notice, Progress, Reason};
+use crate::media::CutError;
+use crate::work::output::Draft;
+use crate::work::{Attempt, Done, WorkError};
+
+/// Bytes between two writes, and between two looks at whether to stop.
+const BUFFER_BYTES: usize = 1 << 20;
+
+impl ClipWork {
+    /// Checks what can be known before a clip is given a file: its recordings, and room on the disk.
+    ///
+    /// # Errors
+    /// [`ClipError::SourcesGone`], [`ClipError::DiskFull`].
+    pub async fn admit_materialization(&self, clip: &Clip) -> Result<(), ClipError> {
+        if clip.is_virtual {
+            self.content(clip).await?;
+            self.check_room(clip.size_bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the clip a file; one that has a file is the result as it is.
+    pub(super) async fn materialize(
+        &self,
+        attempt: &Attempt,
+        spec: &MaterializeSpec,
+    ) -> Result<Done, WorkError> {
+        let found = self.store.clip(&spec.clip_id).await;
+        let Some(mut clip) = found.map_err(|error| work_error(error.into()))? else {
+            return Err(WorkError::Failed(Notice::new(
+                Reason::ClipNotFound,
+                format!("clip {} not found", spec.clip_id),
+            )));
+        };
+        if clip.is_virtual {
+            self.check_room(clip.size_bytes).map_err(work_error)?;
+            let content = self.content(&clip).await.map_err(work_error)?;
+            let sha256 = self
+                .write(attempt, &clip, content)
+                .await
+                .map_err(work_error)?;
+            clip.sha256 = sha256;
+            clip.is_virtual = false;
+            // The links are swept once the row says that nothing is held: until then they may be all that is left.
+            clip.holds_sources = false;
+        }
+        Ok(Done {
+            result: JobResult::Clip(Box::new(clip)),
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Writes the bytes into a file and gives it the clip's name; the SHA-256.
+    async fn write(
+        &self,
+        attempt: &Attempt,
+        clip: &Clip,
+        content: Content,
+    ) -> Result<String, ClipError> {
+        let (folder, name) = (self.settings.folder.clone(), attempt.temporary_name());
+        let stop = attempt.cancel.child_token();
+        // A thread that hangs in a read is not waited for; it stops when it comes back.
+        let _stopped_with_this = stop.clone().drop_guard();
+        let (sender, mut written) = watch::channel(0);
+        let (size_bytes, file_name) = (clip.size_bytes, clip.file_name.clone());
+        let writing = blocking(move || {
+            let (draft, file) = Draft::create(&folder, &name).map_err(ClipError::Folder)?;
+            let mut hash = Context::new(&SHA256);
+            let mut buffer = vec![0; BUFFER_BYTES];
+            let mut done = 0;
+            while done < size_bytes {
+                if stop.is_cancelled() {
+                    return Err(ClipError::Cut(CutError::Cancelled));
+                }
+                let left = usize::try_from(size_bytes - done).unwrap_or(BUFFER_BYTES);
+                let part = &mut buffer[..left.min(BUFFER_BYTES)];
+                content.read(done, part)?;
+                hash.update(part);
+                file.write_all_at(part, done).map_err(write_error)?;
+                done += part.len() as u64;
+                sender.send_replace(done);
+            }
+            file.sync_data().map_err(write_error)?;
+            if stop.is_cancelled() {
+                return Err(ClipError::Cut(CutError::Cancelled));
+            }
+            draft.publish(&file_name).map_err(ClipError::Folder)?;
+            let digest = hash.finish();
+            Ok(digest
+                .as_ref()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect())
+        });
+        tokio::pin!(writing);
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut writing => return ended,
+                Ok(()) = written.changed() => attempt.report(writing_at(*written.borrow_and_update(), size_bytes)),
+            }
+        }
+    }
+}
+
+fn writing_at(bytes_done: u64, bytes_total: u64) -> Progress {
+    Progress {
+        phase: "writing".to_owned(),
+        bytes_done,
+        bytes_total,
+        fraction: Some(bytes_done as f64 / bytes_total.max(1) as f64),
+        ..Progress::default()
+    }
+}
+
+fn write_error(error: io::Error) -> ClipError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ClipError::Cut(CutError::DiskFull)
+        }
+        _ => ClipError::Folder(error),
+    }
+}

@@ -1,0 +1,286 @@
+//! The job of a clip without a file: opens the recordings, plans, lays the clip out and notes from what, so that
+//! `virtual_content` can do the same again whenever the clip is fetched.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+
+use ring::digest::{Context, SHA256};
+use tokio_util::sync::CancellationToken;
+
+use super::held_sources::{Hold, may_hold};
+use super::layouts::Known;
+use super::{ClipError, ClipWork, blocking, internal, notice, work_error};
+use crate::domain::camera::CameraId;
+use crate::domain::catalog::{Container, Segment, SegmentState};
+use crate::domain::clip::ClipSpec;
+use crate::domain::clip_recipe::{ClipRecipe, FileVersion, Found, RecipeSource};
+use crate::domain::coverage::GapReason;
+use crate::domain::job::{JobResult, Progress};
+use crate::domain::time::TimeRange;
+use crate::media::{self, CutError, LaidOut, Prepared};
+use crate::work::roots::Roots;
+use crate::work::{Attempt, Done, WorkError};
+
+/// A clip laid out from the sources of a recipe, of which `found` is not yet true.
+pub(super) struct Drawn {
+    pub(super) laid_out: LaidOut,
+    /// Of each source, why it could not be used after all.
+    pub(super) unusable: Vec<Option<GapReason>>,
+}
+
+impl ClipWork {
+    /// Checks what can be known before the work on a virtual clip: camera, footage that needs no ffmpeg, and, when its
+    /// sources are to be held, that they lie where they can be.
+    ///
+    /// # Errors
+    /// [`ClipError`]; what only shows in the files is the error of the job.
+    pub async fn admit_virtual(
+        &self,
+        camera_id: &CameraId,
+        window: TimeRange,
+        hold_sources: bool,
+    ) -> Result<(), ClipError> {
+        let segments = self.footage(camera_id, window).await?;
+        check_containers(&segments)?;
+        if !hold_sources {
+            return Ok(());
+        }
+        let roots = Roots::read(&self.store).await?;
+        let clips = self.settings.folder.clone();
+        blocking(move || {
+            let files = segments
+                .iter()
+                .filter_map(|segment| roots.open(&segment.file.source_id, &segment.file.path).ok());
+            // All of them lie below the same few roots; the job looks at each.
+            files.take(1).try_for_each(|file| may_hold(&clips, &file))
+        })
+        .await
+    }
+
+    /// Makes a virtual clip.
+    pub(super) async fn make_virtual(
+        &self,
+        attempt: &Attempt,
+        spec: &ClipSpec,
+    ) -> Result<Done, WorkError> {
+        let window = spec
+            .window()
+            .ok_or_else(|| internal("the job holds no window"))?;
+        attempt.report(Progress {
+            phase: "opening".to_owned(),
+            fraction: Some(0.0),
+            ..Progress::default()
+        });
+        let touching = self
+            .footage(&spec.camera_id, window)
+            .await
+            .map_err(work_error)?;
+        check_containers(&touching).map_err(work_error)?;
+        let mut around = self
+            .around(&spec.camera_id, window)
+            .await
+            .map_err(|error| work_error(error.into()))?;
+        around.retain(|segment| is_mp4(segment) || touches(segment, window));
+        let (sources, found) = self.look_at(&around).await.map_err(work_error)?;
+        let mut recipe = ClipRecipe {
+            window,
+            title: spec.camera_id.to_string(),
+            gap_mode: spec.gap_mode,
+            sources: around
+                .into_iter()
+                .zip(found)
+                .map(|(segment, found)| recipe_source(segment, found))
+                .collect(),
+        };
+        let files: Vec<Option<Arc<File>>> = sources
+            .iter()
+            .map(|source| source.file.as_ref().ok().map(Arc::clone))
+            .collect();
+        attempt.report(Progress {
+            phase: "planning".to_owned(),
+            fraction: Some(0.5),
+            ..Progress::default()
+        });
+        let drawn = self
+            .draw(&recipe, sources, &attempt.cancel)
+            .await
+            .map_err(work_error)?;
+        let Drawn { laid_out, unusable } = drawn;
+        let LaidOut { outcome, layout } = laid_out;
+        note_use(&mut recipe, &unusable, layout.sources());
+        let layout_digest = digest(&layout, &recipe);
+        if spec.hold_sources {
+            let (folder, name) = (self.settings.folder.clone(), attempt.temporary_name());
+            let (clip_id, to_hold) = (spec.clip_id.clone(), held_files(&recipe, &files));
+            blocking(move || Hold::make(&folder, &name, &to_hold)?.keep_for(&clip_id))
+                .await
+                .map_err(work_error)?;
+        }
+        let mut clip = super::describe(
+            &attempt.job_id,
+            spec,
+            window,
+            &outcome,
+            outcome.engine.clone(),
+        );
+        clip.sha256 = String::new();
+        clip.is_virtual = true;
+        clip.holds_sources = spec.hold_sources;
+        clip.layout_digest.clone_from(&layout_digest);
+        let known = Known {
+            recipe: recipe.clone(),
+            layout,
+            digest: layout_digest,
+        };
+        clip.recipe = Some(Box::new(recipe));
+        // Whoever waited for the clip fetches it next.
+        self.layouts.put(&clip.id, Arc::new(known));
+        Ok(Done {
+            result: JobResult::Clip(Box::new(clip)),
+            warnings: outcome.warnings.into_iter().map(notice).collect(),
+        })
+    }
+
+    /// Opens every segment, and notes which version of its file that is.
+    async fn look_at(
+        &self,
+        segments: &[Segment],
+    ) -> Result<(Vec<media::Source>, Vec<Found>), ClipError> {
+        let sources = self.open_sources(segments).await?;
+        blocking(move || {
+            let found = sources
+                .iter()
+                .map(|source| match &source.file {
+                    Err(reason) => Ok(Found::Unusable(*reason)),
+                    Ok(file) => Ok(Found::File {
+                        version: version_of(file).map_err(ClipError::Folder)?,
+                        is_read: false,
+                    }),
+                })
+                .collect::<Result<_, ClipError>>()?;
+            Ok((sources, found))
+        })
+        .await
+    }
+
+    /// Plans and lays out the clip of a recipe from its open sources.
+    pub(super) async fn draw(
+        &self,
+        recipe: &ClipRecipe,
+        sources: Vec<media::Source>,
+        cancel: &CancellationToken,
+    ) -> Result<Drawn, ClipError> {
+        let mut prepared = Prepared::open(&self.engine, sources, cancel).await?;
+        let (wanted, title) = (
+            super::wanted(recipe.window, recipe.gap_mode),
+            recipe.title.clone(),
+        );
+        blocking(move || {
+            let laid_out = prepared.lay_out(&wanted, &title)?;
+            Ok(Drawn {
+                laid_out,
+                unusable: prepared.unusable(),
+            })
+        })
+        .await
+    }
+}
+
+fn is_mp4(segment: &Segment) -> bool {
+    matches!(
+        segment.file.facts.container,
+        Container::Mp4 | Container::FragmentedMp4
+    )
+}
+
+fn touches(segment: &Segment, window: TimeRange) -> bool {
+    segment.file.start_time < window.end() && window.start() < segment.file.end_time()
+}
+
+/// What is no MP4 needs ffmpeg, whatever else is in the window.
+fn check_containers(segments: &[Segment]) -> Result<(), ClipError> {
+    let available = |segment: &&Segment| segment.state == SegmentState::Available;
+    match segments
+        .iter()
+        .filter(available)
+        .find(|segment| !is_mp4(segment))
+    {
+        None => Ok(()),
+        Some(segment) => Err(ClipError::Cut(CutError::Unsuitable {
+            reason: format!("a recording is {}", segment.file.facts.container.name()),
+        })),
+    }
+}
+
+fn recipe_source(segment: Segment, found: Found) -> RecipeSource {
+    RecipeSource {
+        segment_id: segment.id,
+        expected_end: Some(segment.file.end_time()),
+        source_id: segment.file.source_id,
+        path: segment.file.path,
+        start: segment.file.start_time,
+        start_accuracy: segment.file.start_accuracy,
+        found,
+    }
+}
+
+/// Notes in the recipe what became of its sources: which could not be used after all, and of which bytes are read.
+fn note_use(recipe: &mut ClipRecipe, unusable: &[Option<GapReason>], read: &[usize]) {
+    for (at, (source, reason)) in recipe.sources.iter_mut().zip(unusable).enumerate() {
+        match (&mut source.found, reason) {
+            (found, Some(reason)) => *found = Found::Unusable(*reason),
+            (Found::File { is_read, .. }, None) => *is_read = read.contains(&at),
+            (Found::Unusable(_), None) => {}
+        }
+    }
+}
+
+/// The files that a recipe needs, by the place of their source.
+fn held_files(recipe: &ClipRecipe, files: &[Option<Arc<File>>]) -> Vec<(usize, Arc<File>)> {
+    let sources = recipe.sources.iter().zip(files).enumerate();
+    sources
+        .filter_map(|(at, (source, file))| match (&source.found, file) {
+            (Found::File { .. }, Some(file)) => Some((at, Arc::clone(file))),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Which version of a file is open.
+pub(super) fn version_of(file: &File) -> io::Result<FileVersion> {
+    let metadata = file.metadata()?;
+    Ok(FileVersion {
+        size_bytes: metadata.len(),
+        modified_s: metadata.mtime(),
+        modified_ns: metadata.mtime_nsec(),
+    })
+}
+
+/// Names the bytes of a clip: by its layout, and by the versions of the files that they come from.
+pub(super) fn digest(layout: &media::Layout, recipe: &ClipRecipe) -> String {
+    let mut hash = Context::new(&SHA256);
+    hash.update(&layout.digest());
+    for source in &recipe.sources {
+        if let Found::File {
+            version,
+            is_read: true,
+        } = &source.found
+        {
+            for text in [&source.source_id, &source.path] {
+                hash.update(&(text.len() as u64).to_be_bytes());
+                hash.update(text.as_bytes());
+            }
+            hash.update(&version.size_bytes.to_be_bytes());
+            hash.update(&version.modified_s.to_be_bytes());
+            hash.update(&version.modified_ns.to_be_bytes());
+        }
+    }
+    let digest = hash.finish();
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,275 @@
+//! The bytes of a clip, whether they lie in a file or are put together from the recordings.
+//!
+//! A virtual clip is fetched in three steps: its layout is found, or made again by its recipe; every recording is opened
+//! and must be the version that the recipe knows; then bytes are read from what is open. After each read the versions are
+//! looked at once more, so that a recording which is written over meanwhile ends the download, and never changes it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::held_sources::held_path;
+use super::layouts::Known;
+use super::virtual_clip::{Drawn, digest, version_of};
+use super::{ClipError, ClipWork, blocking};
+use crate::domain::clip::Clip;
+use crate::domain::clip_recipe::{ClipRecipe, FileVersion, Found, RecipeSource};
+use crate::domain::coverage::GapReason;
+use crate::media::{self, CutError};
+use crate::work::indexes;
+use crate::work::roots::Roots;
+use crate::work::source_file::open_beneath;
+
+/// What a clip's bytes are read from.
+#[derive(Debug)]
+pub enum Content {
+    /// A file of its own.
+    File(File),
+    /// The recordings.
+    Virtual(VirtualContent),
+}
+
+/// The open recordings of a virtual clip. What is deleted from now on can still be read.
+#[derive(Debug)]
+pub struct VirtualContent {
+    known: Arc<Known>,
+    /// For each source that the layout reads.
+    files: Vec<Arc<File>>,
+}
+
+impl Content {
+    /// Fills `buffer` with the bytes from `position` on, all of which must lie in the clip. Blocks.
+    ///
+    /// # Errors
+    /// [`ClipError::SourcesGone`] when a recording was changed or cannot be read; of a file its fault.
+    pub fn read(&self, position: u64, buffer: &mut [u8]) -> Result<(), ClipError> {
+        match self {
+            Self::File(file) => file
+                .read_exact_at(buffer, position)
+                .map_err(ClipError::Folder),
+            Self::Virtual(content) => content.read(position, buffer),
+        }
+    }
+}
+
+impl VirtualContent {
+    /// Fills `buffer` with the bytes from `position` on, all of which must lie in the clip. Blocks.
+    ///
+    /// # Errors
+    /// [`ClipError::SourcesGone`] when a recording was changed or cannot be read.
+    pub fn read(&self, position: u64, buffer: &mut [u8]) -> Result<(), ClipError> {
+        let layout = &self.known.layout;
+        layout
+            .read(position, buffer, |piece| &self.files[piece])
+            .map_err(|unreadable| {
+                tracing::warn!(error = ?unreadable.error, "a recording of a virtual clip cannot be read");
+                self.source_of(unreadable.piece)
+                    .map_or_else(defect, |source| gone(source, "cannot be read any more"))
+            })?;
+        // Only now: what was written before a byte was read has changed the version by now.
+        for piece in layout.pieces_in(position..position + buffer.len() as u64) {
+            let source = self.source_of(piece).ok_or_else(|| defect())?;
+            if !is_as_known(source, &self.files[piece]).map_err(ClipError::Folder)? {
+                return Err(gone(source, "was changed"));
+            }
+        }
+        Ok(())
+    }
+
+    fn source_of(&self, piece: usize) -> Option<&RecipeSource> {
+        let at = self.known.layout.sources().get(piece)?;
+        self.known.recipe.sources.get(*at)
+    }
+}
+
+impl ClipWork {
+    /// Opens what a clip's bytes are read from, after a look at whether all of it is there.
+    ///
+    /// # Errors
+    /// [`ClipError::Corrupted`] of a clip with a file, [`ClipError::SourcesGone`] of a virtual one.
+    pub async fn content(&self, clip: &Clip) -> Result<Content, ClipError> {
+        if !clip.is_virtual {
+            return Ok(Content::File(self.open(clip).await?));
+        }
+        let known = self.layouts.get(&clip.id, &clip.layout_digest);
+        let content = match known {
+            Some(known) => self.open_known(clip, known).await?,
+            None => match self.store.clip_recipe(&clip.id).await? {
+                Some(recipe) => self.lay_out_again(clip, recipe).await?,
+                // The clip was given a file since its row was read, or was deleted.
+                None => return Ok(Content::File(self.open(clip).await?)),
+            },
+        };
+        Ok(Content::Virtual(content))
+    }
+
+    /// Opens the recordings of a clip whose layout is known.
+    async fn open_known(
+        &self,
+        clip: &Clip,
+        known: Arc<Known>,
+    ) -> Result<VirtualContent, ClipError> {
+        let finder = self.finder(clip).await?;
+        blocking(move || {
+            let files = known
+                .layout
+                .sources()
+                .iter()
+                .map(|at| match known.recipe.sources.get(*at) {
+                    Some(source) => finder.open_read(*at, source),
+                    None => Err(defect()),
+                })
+                .collect::<Result<_, _>>()?;
+            Ok(VirtualContent { known, files })
+        })
+        .await
+    }
+
+    /// Makes the layout of a clip anew.
+    async fn lay_out_again(
+        &self,
+        clip: &Clip,
+        recipe: ClipRecipe,
+    ) -> Result<VirtualContent, ClipError> {
+        let _place = self.layouts.places.acquire().await;
+        // Another request for the same clip may have had the place before.
+        if let Some(known) = self.layouts.get(&clip.id, &clip.layout_digest) {
+            return self.open_known(clip, known).await;
+        }
+        let finder = self.finder(clip).await?;
+        let (recipe, mut sources) = blocking(move || {
+            let sources = recipe
+                .sources
+                .iter()
+                .enumerate()
+                .map(|(at, source)| {
+                    Ok(media::Source {
+                        id: source.segment_id.clone(),
+                        name: source.path.clone(),
+                        start: source.start,
+                        start_accuracy: source.start_accuracy,
+                        expected_end: source.expected_end,
+                        file: match source.found {
+                            Found::Unusable(reason) => Err(reason),
+                            Found::File { is_read: true, .. } => Ok(finder.open_read(at, source)?),
+                            // It only told times; whether they mattered shows in the digest.
+                            Found::File { is_read: false, .. } => finder
+                                .open_read(at, source)
+                                .map_err(|_| GapReason::FileMissing),
+                        },
+                        index: None,
+                    })
+                })
+                .collect::<Result<Vec<_>, ClipError>>()?;
+            Ok((recipe, sources))
+        })
+        .await?;
+        indexes::attach(&self.store, &mut sources).await?;
+        let files: Vec<_> = sources
+            .iter()
+            .map(|source| source.file.as_ref().ok().map(Arc::clone))
+            .collect();
+        let drawn = self.draw(&recipe, sources, &CancellationToken::new()).await;
+        let Drawn { laid_out, .. } = drawn.map_err(|error| match error {
+            ClipError::Cut(CutError::NoFootage(_) | CutError::Unsuitable { .. }) => other_bytes(),
+            error => error,
+        })?;
+        let layout = laid_out.layout;
+        let digest = digest(&layout, &recipe);
+        if digest != clip.layout_digest || layout.size_bytes() != clip.size_bytes {
+            return Err(other_bytes());
+        }
+        let files = layout
+            .sources()
+            .iter()
+            .map(|at| files.get(*at).and_then(Option::clone).ok_or_else(defect))
+            .collect::<Result<_, _>>()?;
+        let known = Arc::new(Known {
+            recipe,
+            layout,
+            digest,
+        });
+        self.layouts.put(&clip.id, Arc::clone(&known));
+        Ok(VirtualContent { known, files })
+    }
+
+    async fn finder(&self, clip: &Clip) -> Result<Finder, ClipError> {
+        Ok(Finder {
+            roots: Roots::read(&self.store).await?,
+            clips: self.settings.folder.clone(),
+            held_for: clip.holds_sources.then(|| clip.id.clone()),
+        })
+    }
+}
+
+/// Where the recordings of a virtual clip are.
+struct Finder {
+    roots: Roots,
+    clips: std::path::PathBuf,
+    /// The clip, when it holds its sources.
+    held_for: Option<String>,
+}
+
+impl Finder {
+    /// Opens a source, which must be as the recipe knows it: where it is held, or else where it was recorded.
+    fn open_read(&self, at: usize, source: &RecipeSource) -> Result<Arc<File>, ClipError> {
+        let held = self
+            .held_for
+            .as_ref()
+            .map(|clip_id| open_beneath(&self.clips, &held_path(clip_id, at)));
+        let opened = match held {
+            Some(Ok(file)) => Ok(file),
+            Some(Err(_)) | None => self
+                .roots
+                .open_file(&source.source_id, Path::new(&source.path)),
+        };
+        let file = opened.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => gone(source, "is gone"),
+            _ if is_shortage(&error) => ClipError::Folder(error),
+            _ => gone(source, "cannot be opened any more"),
+        })?;
+        if is_as_known(source, &file).map_err(ClipError::Folder)? {
+            Ok(Arc::new(file))
+        } else {
+            Err(gone(source, "was changed"))
+        }
+    }
+}
+
+/// Whether this process or the system has no descriptor left: no fault of the file.
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)
+    )
+}
+
+fn is_as_known(source: &RecipeSource, file: &File) -> io::Result<bool> {
+    let present: FileVersion = version_of(file)?;
+    Ok(matches!(&source.found, Found::File { version, .. } if *version == present))
+}
+
+fn gone(source: &RecipeSource, what: &str) -> ClipError {
+    ClipError::SourcesGone(format!(
+        "the recording {} of source {} {what}, from which the clip's bytes come",
+        source.path, source.source_id
+    ))
+}
+
+/// A recording around the window that only told times is gone, or this version of the service plans in another way.
+fn other_bytes() -> ClipError {
+    ClipError::SourcesGone(
+        "what is left of the clip's recordings gives other bytes than those that it had".to_owned(),
+    )
+}
+
+fn defect() -> ClipError {
+    ClipError::Folder(io::Error::other(
+        "a layout names a source that its recipe does not have",
+    ))
+}
