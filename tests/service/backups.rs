@@ -2,6 +2,7 @@
 
 mod alerts;
 pub mod asking;
+mod copies;
 mod policies;
 mod remotes;
 mod resources;

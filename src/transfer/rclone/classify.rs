@@ -70,6 +70,8 @@ const WORDS: &[(Cause, &[&str])] = &[
             "storagefull",
             "storage full",
             "not enough space",
+            // As rclone says of a disk of its own machine.
+            "file too big for remaining disk space",
             "statuscode: 507",
             "storagequotaexceeded",
         ],

@@ -1,5 +1,6 @@
 //! One run: sends what is not at the destination yet, and nothing else.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +13,18 @@ use tokio::time::Instant;
 use super::batch::{Batch, FILES_MAX, fault_of};
 use super::{BackupError, BackupWork, FAULTS_LISTED, ledger_copy, removal, work_error};
 use crate::clock;
-use crate::domain::backup::destination::{DEFAULT_TRANSFERS, Destination};
-use crate::domain::backup::object::{BackupFault, BackupObject, ObjectState};
+use crate::domain::backup::destination::{DEFAULT_TRANSFERS, Destination, PauseReason};
+use crate::domain::backup::ledger::LINES_MAX;
+use crate::domain::backup::object::{BackupFault, BackupFaultKind, BackupObject, ObjectState};
 use crate::domain::backup::policy::Policy;
 use crate::domain::backup::run::{BackupRun, BackupSelection, BackupSpec};
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::domain::time::TimeRange;
 use crate::packing::hex;
 use crate::repository::{SelectionTotals, StoreError, UnsentSegment};
-use crate::transfer::{BatchProgress, FileFault, Place, SendOptions, Stored, TransferError};
+use crate::transfer::{
+    BatchProgress, BrokenOff, FileFault, Place, SendOptions, Stored, TransferError,
+};
 use crate::work::roots::Roots;
 use crate::work::{Attempt, Done, Work, WorkError};
 
@@ -32,6 +36,19 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Longest wait before a run looks again whether its hours have begun, so that a changed policy is noticed.
 const HOURS_LOOK: Duration = Duration::from_secs(30);
+
+/// How often a run tries another name for a segment when a file stands under it that nobody knows.
+const OTHER_NAMES: usize = 3;
+
+/// Longest time between two writings of the ledger's copy while a run sends: what a run that is killed has sent since
+/// then is found only by the database.
+const COPY_EVERY: Duration = Duration::from_secs(120);
+
+/// Batches after which the ledger's copy is written in any case: they fill a file of it.
+const COPY_AFTER_BATCHES: usize = LINES_MAX / FILES_MAX;
+
+/// How long a run that failed may take to write the ledger's copy.
+const LAST_COPY: Duration = Duration::from_secs(30);
 
 /// Sends backups.
 pub struct RunWork {
@@ -91,6 +108,8 @@ struct Run<'a> {
     result: BackupRun,
     /// What was selected, and what of it was to be sent.
     totals: SelectionTotals,
+    /// Files that attempts before this one sent.
+    earlier: u64,
     /// Of the destination, as this run last read it.
     revision: u64,
     /// Moves on while the run waits for its hours.
@@ -110,13 +129,14 @@ impl<'a> Run<'a> {
                 ..BackupRun::default()
             },
             totals: SelectionTotals::default(),
+            earlier: 0,
             revision: 0,
             deadline: Instant::now() + Duration::from_secs(spec.run_timeout_s),
         }
     }
 
     async fn whole(&mut self) -> Result<(), BackupError> {
-        let (store, cancel) = (&self.backups.store, &self.attempt.cancel);
+        let store = &self.backups.store;
         self.report("planning", &BatchProgress::default());
         let destination = self.backups.ready(&self.spec.destination_id).await?;
         self.revision = destination.revision;
@@ -134,22 +154,131 @@ impl<'a> Run<'a> {
             self.result.files_sent = earlier.objects;
             self.result.bytes_sent = earlier.bytes;
             self.result.files_present -= earlier.objects.min(self.result.files_present);
+            self.earlier = earlier.objects;
         }
+        loop {
+            let Err(error) = self.send_and_wrap_up(&destination).await else {
+                return Ok(());
+            };
+            if is_full(&error) && self.makes_room().await? {
+                // All is looked at again, so that what failed before is counted again, too.
+                self.result.files_failed = 0;
+                self.result.faults.clear();
+                continue;
+            }
+            self.write_last_copy(&error).await;
+            return Err(error);
+        }
+    }
+
+    async fn send_and_wrap_up(&mut self, destination: &Destination) -> Result<(), BackupError> {
         if self.totals.files_unsent > 0 {
-            let place = self.backups.place(&destination, cancel).await?;
-            self.send_all(destination, place).await?;
+            let cancel = &self.attempt.cancel;
+            let place = self.backups.place(destination, cancel).await?;
+            let mut sending = Sending {
+                destination: destination.clone(),
+                place,
+            };
+            self.send_all(&mut sending).await?;
         }
         self.wrap_up().await
     }
 
+    /// Opens the destination as it is set at present.
+    async fn place_now(&self) -> Result<Place, BackupError> {
+        let destination = self.backups.ready(&self.spec.destination_id).await?;
+        self.backups.place(&destination, &self.attempt.cancel).await
+    }
+
+    /// Removes what the policy no longer keeps, because the destination is full; whether something went.
+    ///
+    /// # Errors
+    /// Only that of a cancellation: a person has to look at a destination that stays full, whatever the reason.
+    async fn makes_room(&mut self) -> Result<bool, BackupError> {
+        self.report("making room", &BatchProgress::default());
+        match self.remove(removal::FEW_AT_ONCE).await {
+            Ok(objects) => Ok(objects > 0),
+            Err(error @ BackupError::Transfer(TransferError::Cancelled)) => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "a full destination could not be given room");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Removes what the policy no longer keeps, so many objects at once; how many went.
+    async fn remove(&mut self, at_once: u32) -> Result<u64, BackupError> {
+        let Some(policy) = self.policy().await? else {
+            return Ok(0);
+        };
+        let Some(retention) = policy.retention else {
+            return Ok(0);
+        };
+        let place = self.place_now().await?;
+        let store = &self.backups.store;
+        let removed =
+            removal::remove(store, &place, &policy, &retention, at_once, self.attempt).await?;
+        self.result.files_removed += removed.objects;
+        self.result.bytes_removed += removed.bytes;
+        Ok(removed.objects)
+    }
+
+    /// Writes the ledger's copy after a failure, if that may still be done: nobody knows whether the database outlasts
+    /// the time to the next run. What a cancelled run sent waits for that one, because cancelling is to be quick.
+    async fn write_last_copy(&mut self, error: &BackupError) {
+        let may_answer = match error {
+            BackupError::Transfer(error) => matches!(
+                error,
+                TransferError::TimedOut
+                    | TransferError::Failed { .. }
+                    | TransferError::Paused {
+                        reason: PauseReason::Full,
+                        ..
+                    }
+            ),
+            _ => true,
+        };
+        if !may_answer {
+            return;
+        }
+        let writing = async {
+            let place = self.place_now().await?;
+            self.write_copy(&place).await
+        };
+        match tokio::time::timeout(LAST_COPY, writing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the ledger's copy was not written after a run that failed");
+            }
+            Err(_) => {
+                tracing::warn!("writing the ledger's copy after a run that failed took too long");
+            }
+        }
+    }
+
+    /// Writes what the ledger's copy at the destination lacks.
+    async fn write_copy(&mut self, place: &Place) -> Result<(), BackupError> {
+        let path = ledger_copy::write(
+            &self.backups.store,
+            place,
+            &self.spec.destination_id,
+            &self.attempt.job_id,
+            &self.attempt.cancel,
+        )
+        .await?;
+        if !path.is_empty() {
+            self.result.ledger_path = path;
+        }
+        Ok(())
+    }
+
     /// Sends batch after batch, each with the settings that hold when it begins.
-    async fn send_all(
-        &mut self,
-        mut destination: Destination,
-        mut place: Place,
-    ) -> Result<(), BackupError> {
+    async fn send_all(&mut self, sending: &mut Sending) -> Result<(), BackupError> {
         let (store, cancel) = (&self.backups.store, &self.attempt.cancel);
         let roots = Arc::new(Roots::read(store).await?);
+        let mut strangers = HashSet::new();
+        // What the first batch sent is in the copy at once: most runs have no other.
+        let (mut batches, mut copied_at) = (COPY_AFTER_BATCHES, Instant::now());
         let mut after = None;
         let mut page: Vec<UnsentSegment> = Vec::new();
         loop {
@@ -173,28 +302,57 @@ impl<'a> Run<'a> {
             }
             self.wait_for_hours().await?;
             let now_set = self.backups.ready(&self.spec.destination_id).await?;
-            if now_set.revision != destination.revision {
-                destination = now_set;
-                self.revision = destination.revision;
-                place = self.backups.place(&destination, cancel).await?;
+            if now_set.revision != sending.destination.revision {
+                self.revision = now_set.revision;
+                sending.place = self.backups.place(&now_set, cancel).await?;
+                sending.destination = now_set;
             }
-            let batch = Batch::open(store, &self.spec.destination_id, &roots, &page).await?;
+            let batch = self.open(&roots, &page, &strangers).await?;
             page.drain(..batch.taken);
-            self.send(&destination, &place, batch).await?;
+            let mut taken = self.send(sending, batch).await?;
+            for _ in 0..OTHER_NAMES {
+                if taken.is_empty() {
+                    break;
+                }
+                let (again, faults): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
+                strangers.extend(faults.into_iter().map(|fault| fault.remote_path));
+                // Some files fewer than a batch has at most: all of them are in this one.
+                let batch = self.open(&roots, &again, &strangers).await?;
+                taken = self.send(sending, batch).await?;
+            }
+            for (_, fault) in taken {
+                self.note_fault(fault);
+            }
+            batches += 1;
+            if batches >= COPY_AFTER_BATCHES || copied_at.elapsed() >= COPY_EVERY {
+                self.write_copy(&sending.place).await?;
+                (batches, copied_at) = (0, Instant::now());
+            }
         }
     }
 
+    async fn open(
+        &self,
+        roots: &Arc<Roots>,
+        page: &[UnsentSegment],
+        strangers: &HashSet<String>,
+    ) -> Result<Batch, BackupError> {
+        let (store, destination_id) = (&self.backups.store, &self.spec.destination_id);
+        Batch::open(store, destination_id, roots, page, strangers).await
+    }
+
+    /// Sends a batch and writes down in the ledger what arrived. Answers the segments whose paths strangers have, each
+    /// with the fault that it is if there is no other path.
     async fn send(
         &mut self,
-        destination: &Destination,
-        place: &Place,
+        Sending { destination, place }: &Sending,
         batch: Batch,
-    ) -> Result<(), BackupError> {
+    ) -> Result<Vec<(UnsentSegment, BackupFault)>, BackupError> {
         for fault in batch.faults {
             self.note_fault(fault);
         }
         if batch.outgoing.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -236,15 +394,24 @@ impl<'a> Run<'a> {
         };
         self.result.bytes_moved = before.0 + reached.bytes_moved;
         self.result.retries = before.1 + reached.retries;
-        let sent = sent?;
-        let mut objects = Vec::new();
-        for ((segment, path), outcome) in batch.segments.into_iter().zip(paths).zip(sent) {
+        let (outcomes, cause) = match sent {
+            Ok(outcomes) => (outcomes.into_iter().map(Some).collect(), None),
+            Err(BrokenOff { cause, outcomes }) => (outcomes, Some(cause)),
+        };
+        let (mut objects, mut taken) = (Vec::new(), Vec::new());
+        for ((segment, path), outcome) in batch.segments.into_iter().zip(paths).zip(outcomes) {
             match outcome {
-                Ok(stored) => objects.push(self.object(segment, path, &stored, destination)),
-                Err(fault) => {
+                Some(Ok(stored)) => objects.push(self.object(segment, path, &stored, destination)),
+                Some(Err(fault)) => {
+                    let is_taken = fault.kind == BackupFaultKind::NameTaken;
                     let fault = named(fault_of(&segment, &path), fault, &segment.path);
-                    self.note_fault(fault);
+                    if is_taken {
+                        taken.push((segment, fault));
+                    } else {
+                        self.note_fault(fault);
+                    }
                 }
+                None => {}
             }
         }
         // Only now are they stored: their bytes were checked where they lie.
@@ -254,11 +421,14 @@ impl<'a> Run<'a> {
             .await?;
         self.result.files_sent += objects.len() as u64;
         self.result.bytes_sent += objects.iter().map(|object| object.size_bytes).sum::<u64>();
+        if let Some(cause) = cause {
+            return Err(cause.into());
+        }
         self.backups
             .store
             .note_success(&self.spec.destination_id, clock::now(), None)
             .await?;
-        Ok(())
+        Ok(taken)
     }
 
     fn object(
@@ -296,34 +466,21 @@ impl<'a> Run<'a> {
     /// Writes the ledger's copy, removes what the policy no longer keeps, and notes how the destination fares.
     async fn wrap_up(&mut self) -> Result<(), BackupError> {
         let (store, cancel) = (&self.backups.store, &self.attempt.cancel);
-        let policy = match self.spec.policy_id.as_str() {
-            "" => None,
-            id => store.policy(id).await?,
-        };
-        let retention = policy.as_ref().and_then(|policy| policy.retention);
+        let retention = self.policy().await?.and_then(|policy| policy.retention);
         let is_ledger_whole = store
             .unwritten_objects(&self.spec.destination_id, 1)
             .await?
             .is_empty();
-        if is_ledger_whole && retention.is_none() {
+        // What this run sent may be in the copy already; how much room is left then is still to be asked.
+        if is_ledger_whole && retention.is_none() && self.result.ledger_path.is_empty() {
             return Ok(());
         }
-        let destination = self.backups.ready(&self.spec.destination_id).await?;
-        let place = self.backups.place(&destination, cancel).await?;
+        let place = self.place_now().await?;
         self.report("writing the ledger", &BatchProgress::default());
-        self.result.ledger_path = ledger_copy::write(
-            store,
-            &place,
-            &self.spec.destination_id,
-            &self.attempt.job_id,
-            cancel,
-        )
-        .await?;
-        if let (Some(policy), Some(retention)) = (&policy, retention) {
+        self.write_copy(&place).await?;
+        if retention.is_some() {
             self.report("removing what is kept no longer", &BatchProgress::default());
-            let removed = removal::remove(store, &place, policy, &retention, self.attempt).await?;
-            self.result.files_removed = removed.objects;
-            self.result.bytes_removed = removed.bytes;
+            self.remove(removal::MANY_AT_ONCE).await?;
         }
         let space = place.space(cancel).await.unwrap_or_default();
         store
@@ -400,7 +557,8 @@ impl<'a> Run<'a> {
 
     fn report(&self, phase: &str, batch: &BatchProgress) {
         let result = &self.result;
-        let files_done = result.files_sent + result.files_failed + batch.files_done;
+        // What this attempt has to do, as the totals are: what others before it sent is no part of them.
+        let files_done = result.files_sent - self.earlier + result.files_failed + batch.files_done;
         let bytes_done = result.bytes_moved + batch.bytes_moved;
         let bytes_total = self.totals.bytes_unsent;
         self.attempt.report(Progress {
@@ -441,6 +599,22 @@ impl<'a> Run<'a> {
             warnings,
         }
     }
+}
+
+/// Where a run sends to at present.
+struct Sending {
+    destination: Destination,
+    place: Place,
+}
+
+fn is_full(error: &BackupError) -> bool {
+    matches!(
+        error,
+        BackupError::Transfer(TransferError::Paused {
+            reason: PauseReason::Full,
+            ..
+        })
+    )
 }
 
 /// What the transfer says of a file, with what the catalog says of it.

@@ -4,9 +4,10 @@ use heldar_footage::proto::{self, JobKind, JobState};
 use sqlx::Connection as _;
 
 use super::asking::{
-    at_its_end, expected, footage_in, local_destination, nas, objects, run_of, site,
+    at_its_end, expected, footage_in, local_destination, nas, objects, run_of, site, stand_in,
 };
 use crate::server::{Server, Site, becomes, ended, reason, seconds};
+use crate::servers::{OpenSsh, sftp_destination};
 use crate::small_disk::SmallDisk;
 
 async fn create(server: &Server, policy: proto::Policy) -> proto::Policy {
@@ -172,8 +173,23 @@ async fn retention_leaves_the_newest_day_of_each_camera_and_sends_nothing_that_i
     assert_eq!(server.stop(), 0);
 }
 
-/// Three days with three recordings each, and a policy for them.
+/// Three days with three recordings each, and a policy that sends them into a folder.
 async fn three_days(site: &Site) -> (Server, String, proto::Policy) {
+    lay_three_days(site);
+    let server = site.start().await;
+    let id = local_destination(site, &server).await;
+    let made = create(&server, of_the_dock(&id)).await;
+    (server, id, made)
+}
+
+fn of_the_dock(destination_id: &str) -> proto::Policy {
+    proto::Policy {
+        camera_ids: vec!["dock".to_owned()],
+        ..hourly(destination_id)
+    }
+}
+
+fn lay_three_days(site: &Site) {
     let recording = crate::server::twelve_seconds();
     for day in 10..13 {
         for (second, segment) in [0, 4, 8].iter().zip(&recording.segments) {
@@ -182,17 +198,6 @@ async fn three_days(site: &Site) -> (Server, String, proto::Policy) {
         }
     }
     crate::recorder::import(site, &[]);
-    let server = site.start().await;
-    let id = local_destination(site, &server).await;
-    let made = create(
-        &server,
-        proto::Policy {
-            camera_ids: vec!["dock".to_owned()],
-            ..hourly(&id)
-        },
-    )
-    .await;
-    (server, id, made)
 }
 
 /// Holds the oldest recording of the three days as evidence; its id.
@@ -293,9 +298,7 @@ async fn run_by_hand(server: &Server, policy_id: &str) -> proto::BackupRun {
 #[tokio::test]
 async fn a_destination_that_is_full_is_paused_until_a_trial_passes() {
     let site = site();
-    let Some(disk) = SmallDisk::mount(nas(&site), 96 << 10) else {
-        return;
-    };
+    let disk = SmallDisk::mount(nas(&site), 96 << 10);
     let server = site.start().await;
     let id = local_destination(&site, &server).await;
     let made = create(&server, hourly(&id)).await;
@@ -334,5 +337,189 @@ async fn a_destination_that_is_full_is_paused_until_a_trial_passes() {
         JobState::Succeeded
     );
     assert_eq!(footage_in(&nas(&site)), expected);
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
+async fn a_policy_that_does_not_keep_everything_makes_room_at_a_full_destination_and_goes_on() {
+    let site = site();
+    lay_three_days(&site);
+    let sizes: Vec<u64> = crate::server::files_in(&site.recordings().join("dock"))
+        .iter()
+        .map(|name| std::fs::metadata(site.recordings().join("dock").join(name)))
+        .map(|found| found.unwrap().len().next_multiple_of(4096))
+        .collect();
+    // Two of the three days, and what the ledger's copy needs.
+    let two_days = sizes.iter().sum::<u64>() / 3 * 2;
+    let _disk = SmallDisk::mount(nas(&site), two_days + sizes[0] / 2);
+    let server = site.start().await;
+    let destination = proto::Destination {
+        // One after the other, so that the oldest are whole when there is no more room.
+        transfers: Some(1),
+        ..super::asking::local(&nas(&site))
+    };
+    let made = super::asking::create_destination(&server, destination).await;
+    let id = made.unwrap().id;
+    let made = create(&server, of_the_dock(&id)).await;
+    keep(&server, &made.id, None, 1).await;
+    let run = run_by_hand(&server, &made.id).await;
+    assert_eq!(
+        (run.files_sent, run.files_removed, run.files_failed),
+        (9, 6, 0),
+        "{run:?}"
+    );
+    let newest: Vec<_> = footage_in(&nas(&site)).into_keys().collect();
+    assert_eq!(newest.len(), 3);
+    assert!(
+        newest
+            .iter()
+            .all(|path| path.starts_with("dock/2024-01-12/")),
+        "{newest:?}"
+    );
+    assert!(objects(&server, &id).await.keys().eq(&newest));
+    assert_eq!(server.stop(), 0);
+}
+
+/// A server with the three days at an SSH server, from where a day is kept from now on, by an rclone that does something
+/// else first.
+async fn three_days_by(
+    site: &mut Site,
+    ssh: &OpenSsh,
+    body: &str,
+) -> (Server, String, proto::Policy) {
+    stand_in(site, body);
+    lay_three_days(site);
+    let server = site.start().await;
+    let made = super::asking::create_destination(&server, sftp_destination(&ssh.settings())).await;
+    let id = made.unwrap().id;
+    let made = create(&server, of_the_dock(&id)).await;
+    assert_eq!(run_by_hand(&server, &made.id).await.files_sent, 9);
+    keep_a_day(&server, &made.id).await;
+    (server, id, made)
+}
+
+/// Shell text that puts the list of files of a call into `$list`.
+const LIST: &str = r#"list=/dev/null; before=
+for argument in "$@"; do [ "$before" = --files-from-raw ] && list="$argument"; before="$argument"; done"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_evidence_while_retention_is_at_work_stays() {
+    let mut site = site();
+    let ssh = OpenSsh::start();
+    let (arrived, go) = (site.path("arrived"), site.path("go"));
+    let body = format!(
+        r#"{LIST}
+if [ "$1" = copy ] && grep -q _removed "$list"; then
+  : > '{}'; while [ ! -e '{}' ]; do sleep 0.05; done
+fi"#,
+        arrived.display(),
+        go.display()
+    );
+    let (server, id, made) = three_days_by(&mut site, &ssh, &body).await;
+    let request = proto::RunPolicyRequest {
+        policy_id: made.id.clone(),
+        ..Default::default()
+    };
+    let job = server.backups().run_policy(request).await.unwrap();
+    becomes("the ledger's copy is told of what goes", async || {
+        arrived.exists().then_some(())
+    })
+    .await;
+    let held = hold_the_oldest(&server).await;
+    std::fs::write(&go, "").unwrap();
+    let run = run_of(&ended(&server, &job.into_inner().id).await);
+    assert_eq!(run.files_removed, 5, "{run:?}");
+    let left = objects(&server, &id).await;
+    assert!(left.values().any(|object| object.segment_id == held));
+    assert!(footage_in(&ssh.files).keys().eq(left.keys()));
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retention_that_is_cut_short_leaves_nothing_in_the_ledger_that_is_gone() {
+    let mut site = site();
+    let ssh = OpenSsh::start();
+    let body = format!(
+        r#"{LIST}
+if [ "$1" = delete ] && [ "$(wc -l < "$list")" -gt 2 ]; then
+  head -n 2 "$list" > "$list.2"
+  "$rclone" delete --files-from-raw "$list.2" "$argument"
+  echo '{{"level":"error","msg":"ssh: handshake failed: ssh: unable to authenticate","source":"x"}}' >&2; exit 1
+fi"#
+    );
+    let (server, id, made) = three_days_by(&mut site, &ssh, &body).await;
+    let request = proto::RunPolicyRequest {
+        policy_id: made.id.clone(),
+        wait: seconds(60),
+        ..Default::default()
+    };
+    let job = server.backups().run_policy(request).await.unwrap();
+    let job = at_its_end(&server, job.into_inner()).await;
+    assert_eq!(job.state(), JobState::Failed, "{job:?}");
+    let there = footage_in(&ssh.files);
+    assert_eq!(there.len(), 7, "{:?}", there.keys());
+    assert!(objects(&server, &id).await.keys().eq(there.keys()));
+    assert_eq!(server.stop(), 0);
+}
+
+/// Hours of the day that begin two hours from now and last one.
+fn later_today() -> proto::TransferHours {
+    use chrono::Timelike as _;
+    let at = |hours| {
+        let time = chrono::Utc::now() + chrono::TimeDelta::hours(hours);
+        Some(proto::ClockTime {
+            hour: time.hour().try_into().unwrap(),
+            minute: time.minute().try_into().unwrap(),
+        })
+    };
+    proto::TransferHours {
+        start: at(2),
+        end: at(3),
+        time_zone: "UTC".to_owned(),
+        days: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_due_waits_for_its_hours_and_one_by_hand_does_not() {
+    let site = scheduled(site());
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    let waiting = proto::Policy {
+        transfer_hours: Some(later_today()),
+        ..hourly(&id)
+    };
+    let made = create(&server, waiting.clone()).await;
+    let job = becomes("the run waits", async || {
+        let job = runs(&server, &made.id).await.into_iter().next()?;
+        let phase = &job.progress.as_ref()?.phase;
+        (phase == "waiting for its hours").then_some(job)
+    })
+    .await;
+    assert_eq!(footage_in(&nas(&site)).len(), 0);
+
+    let other = site.path("nas-by-hand");
+    std::fs::create_dir(&other).unwrap();
+    let to = super::asking::create_destination(&server, super::asking::local(&other)).await;
+    let by_hand = proto::Policy {
+        destination_id: to.unwrap().id,
+        enabled: Some(false),
+        ..waiting
+    };
+    let by_hand = create(&server, by_hand).await;
+    assert_eq!(run_by_hand(&server, &by_hand.id).await.files_sent, 6);
+    assert_eq!(footage_in(&nas(&site)).len(), 0, "the other one waits");
+
+    let change = proto::UpdatePolicyRequest {
+        policy: Some(proto::Policy {
+            id: made.id.clone(),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["transfer_hours".to_owned()],
+        }),
+    };
+    server.backups().update_policy(change).await.unwrap();
+    assert_eq!(run_of(&ended(&server, &job.id).await).files_sent, 6);
     assert_eq!(server.stop(), 0);
 }
