@@ -132,7 +132,7 @@ async fn no_command_line_shows_a_secret_while_files_are_sent() {
 
 /// Texts that mean something to a shell, to rclone's connection strings, or to its configuration.
 fn tricks(mark: &Path) -> Vec<String> {
-    let injected = format!(",ssh=touch {}", mark.display());
+    let injected = format!(",ssh=touch \"{}\"", mark.display());
     let fixed = [
         ":local:/",
         ",type=local",
@@ -238,14 +238,10 @@ async fn no_field_of_s3_can_set_an_option_of_rclone() {
                 1 => settings.bucket.push_str(&trick),
                 2 => settings.access_key.push_str(&trick),
                 3 => settings.secret_key = Secret::new(format!("right{trick}")),
-                // The server looks at no region, nor at the form of a prefix.
                 4 => settings.region.push_str(&trick),
                 _ => settings.prefix = format!("folder{trick}"),
             }
-            let at = match field {
-                4 | 5 => Some(server.files.join(&settings.prefix)),
-                _ => None,
-            };
+            let at = (field == 5).then(|| server.files.join(&settings.prefix));
             let settings = DestinationSettings::S3(settings);
             is_taken_literally(&site, &settings, at.as_deref()).await;
             assert!(!mark.exists(), "{trick} in field {field} ran a command");

@@ -32,11 +32,17 @@ fn crowded_site(count: usize) -> Site {
 
 /// Paths that the ledger's copy says are there.
 fn copied(nas: &Path) -> std::collections::BTreeSet<String> {
-    files_below(nas)
+    let folder = nas.join(".heldar-footage/ledger");
+    let names = if folder.exists() {
+        files_in(&folder)
+    } else {
+        Vec::new()
+    };
+    names
         .into_iter()
-        .filter(|(path, _)| path.starts_with(".heldar-footage/ledger/"))
-        .flat_map(|(_, bytes)| {
-            let text = String::from_utf8(bytes).unwrap();
+        .filter(|name| name.ends_with(".jsonl"))
+        .flat_map(|name| {
+            let text = std::fs::read_to_string(folder.join(name)).unwrap();
             text.lines()
                 .filter_map(|line| {
                     let line: serde_json::Value = serde_json::from_str(line).ok()?;

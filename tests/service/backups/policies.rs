@@ -398,9 +398,13 @@ async fn three_days_by(
     (server, id, made)
 }
 
-/// Shell text that puts the list of files of a call into `$list`.
+/// Shell text that puts the list of files of a call into `$list`, and what follows it into `$root`.
 const LIST: &str = r#"list=/dev/null; before=
-for argument in "$@"; do [ "$before" = --files-from-raw ] && list="$argument"; before="$argument"; done"#;
+for argument in "$@"; do
+  [ "$before" = --files-from-raw ] && list="$argument"
+  [ "$before" = "$list" ] && root="$argument"
+  before="$argument"
+done"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_becomes_evidence_while_retention_is_at_work_stays() {
@@ -443,7 +447,7 @@ async fn a_retention_that_is_cut_short_leaves_nothing_in_the_ledger_that_is_gone
         r#"{LIST}
 if [ "$1" = delete ] && [ "$(wc -l < "$list")" -gt 2 ]; then
   head -n 2 "$list" > "$list.2"
-  "$rclone" delete --files-from-raw "$list.2" "$argument"
+  "$rclone" delete --files-from-raw "$list.2" "$root"
   echo '{{"level":"error","msg":"ssh: handshake failed: ssh: unable to authenticate","source":"x"}}' >&2; exit 1
 fi"#
     );

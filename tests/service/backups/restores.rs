@@ -165,6 +165,7 @@ async fn what_comes_back_and_is_no_footage_to_the_catalog_is_a_warning_with_a_co
     run_everything(&server, &id).await;
     // What the ledger of another server, which knows more formats, might have.
     let (name, text) = ("gate_a_01/2026-11-22/notes.txt", "no footage at all");
+    std::fs::create_dir(nas(&site).join("gate_a_01/2026-11-22")).unwrap();
     std::fs::write(nas(&site).join(name), text).unwrap();
     let ledger = nas(&site).join(".heldar-footage/ledger");
     let file = ledger.join(files_in(&ledger).remove(0));

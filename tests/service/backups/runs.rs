@@ -166,7 +166,8 @@ async fn a_segment_whose_every_name_is_taken_is_a_fault_and_the_others_are_sent(
     let id = local_destination(&site, &server).await;
     let name = expected(&site).into_keys().next().unwrap();
     let (stem, extension) = name.rsplit_once('.').unwrap();
-    let time = "20261122T100000Z";
+    let (_, time) = stem.rsplit_once('/').unwrap();
+    let time = format!("{}Z", time.replace('_', "T"));
     for path in [
         name.clone(),
         format!("{stem}_{time}.{extension}"),
