@@ -163,6 +163,36 @@ async fn a_destination_that_turned_read_only_pauses() {
     drop(disk);
 }
 
+/// This server of S3 says only that something is wrong inside of it when its disk is full or read-only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_full_or_read_only_keeps_nothing_half_and_takes_all_when_there_is_room() {
+    let site = Site::with(&[("cam/a.mp4", 100), ("cam/b.mp4", 5 << 20)]);
+    let server = RcloneS3::start("secret");
+    let disk = SmallDisk::mount(server.files.clone(), 2 << 20);
+    let place = site.place(&DestinationSettings::S3(server.settings()));
+    let at = server.files.join("cameras/all");
+    let is_nothing_half = || {
+        for (path, bytes) in tree(&at) {
+            assert_eq!(bytes, site.files[&path], "{path}");
+        }
+    };
+    let sent = site.send(&place, BackupCheck::Hash).await;
+    assert!(!sent.is_ok_and(|sent| sent.iter().all(Result::is_ok)));
+    is_nothing_half();
+    disk.resize(20 << 20);
+    let remount = |how: &str| {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", how]).arg(&disk.at);
+        assert!(mount.status().unwrap().success());
+    };
+    remount("remount,ro");
+    let sent = site.send(&place, BackupCheck::Hash).await;
+    assert!(!sent.is_ok_and(|sent| sent.iter().all(Result::is_ok)));
+    is_nothing_half();
+    remount("remount,rw");
+    site.send_whole(&place, BackupCheck::Hash, &at).await;
+}
+
 /// Sends slowly, does something once bytes move, and answers how it ended.
 async fn disturbed(
     batch: Vec<Outgoing>,
