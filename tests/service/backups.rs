@@ -7,5 +7,6 @@ mod policies;
 mod remotes;
 mod resources;
 mod restores;
+mod retentions;
 mod runs;
 mod verifications;

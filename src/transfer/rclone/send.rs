@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::source::{self, Digests};
+use super::super::source::Digests;
 use super::super::{
     BatchProgress, BrokenOff, FileFault, OTHERS_FILE, Outgoing, SendOptions, Sha256, Stored,
     TransferError, paths::is_plain,
@@ -16,6 +16,7 @@ use super::Remote;
 use super::check::{Claim, Comparing};
 use super::classify::Cause;
 use super::command::{Complaint, Ended, Event, Limit, Patience, Run, error_of};
+use super::hashing::{Hashing, SourceDigests};
 use super::settings::SINGLE_PART_MAX_BYTES;
 use crate::domain::backup::destination::{DestinationKind, PauseReason};
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
@@ -31,8 +32,6 @@ const HEADROOM_BYTES: u64 = 1 << 20;
 const FOLDER_TIMES_SINCE: (u32, u32) = (1, 66);
 
 type Outcome = Result<Stored, FileFault>;
-/// Of each file of a batch; `None` where nobody wants it.
-type SourceDigests = Vec<Option<Result<Digests, String>>>;
 
 /// Which locks new objects get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -586,54 +585,5 @@ fn as_sent(fault: &FileFault, said: Option<&Complaint>) -> FileFault {
         kind,
         message,
         ..fault.clone()
-    }
-}
-
-/// Hashes the sources on a thread of their own, beside the transfer. Dropped, it stops.
-struct Hashing {
-    stop: Arc<AtomicBool>,
-    running: tokio::task::JoinHandle<SourceDigests>,
-}
-
-impl Hashing {
-    fn start(batch: Arc<Vec<Outgoing>>, wanted: Vec<bool>, with_md5: bool) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let running = tokio::task::spawn_blocking(move || {
-            batch
-                .iter()
-                .zip(wanted)
-                .map(|(file, is_wanted)| {
-                    if !is_wanted {
-                        return None;
-                    }
-                    let goes_on = || !stopped.load(Ordering::Relaxed);
-                    let found = source::digests(&file.file, file.size_bytes, with_md5, goes_on);
-                    Some(found.map_err(|error| error.to_string()))
-                })
-                .collect()
-        });
-        Self { stop, running }
-    }
-
-    async fn finish(
-        mut self,
-        patience: Patience,
-        cancel: &CancellationToken,
-    ) -> Result<SourceDigests, TransferError> {
-        let left = patience.ends_at.saturating_duration_since(Instant::now());
-        tokio::select! {
-            found = &mut self.running => {
-                found.map_err(|error| TransferError::Io(std::io::Error::other(error)))
-            }
-            () = cancel.cancelled() => Err(TransferError::Cancelled),
-            () = tokio::time::sleep(left) => Err(TransferError::TimedOut),
-        }
-    }
-}
-
-impl Drop for Hashing {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
     }
 }
