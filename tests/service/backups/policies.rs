@@ -3,9 +3,7 @@
 use heldar_footage::proto::{self, JobKind, JobState};
 use sqlx::Connection as _;
 
-use super::asking::{
-    at_its_end, expected, footage_in, local_destination, nas, run_of, site,
-};
+use super::asking::{at_its_end, expected, footage_in, local_destination, nas, run_of, site};
 use crate::server::{Server, Site, becomes, ended, reason, seconds};
 use crate::small_disk::SmallDisk;
 
