@@ -399,6 +399,41 @@ fn internal(error: &(dyn std::error::Error + 'static)) -> WorkError {
 mod tests {
     use super::*;
 
+    fn failed(error: WorkError) -> Notice {
+        match error {
+            WorkError::Failed(notice) => notice,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_disk_of_this_machine_that_is_full_is_not_the_destinations() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        for error in [
+            BackupError::Transfer(TransferError::Io(full())),
+            BackupError::Folder(full()),
+        ] {
+            assert_eq!(failed(reading_error(error)).reason, Reason::DiskFull);
+        }
+    }
+
+    #[test]
+    fn who_only_reads_says_paused_only_of_what_is_paused() {
+        let read = |reason| {
+            let message = "no".to_owned();
+            let error = TransferError::Paused { reason, message };
+            failed(reading_error(error.into()))
+        };
+        for reason in [PauseReason::LoginRefused, PauseReason::HostChanged] {
+            assert_eq!(read(reason).reason, Reason::DestinationDisabled);
+        }
+        for reason in [PauseReason::Full, PauseReason::ReadOnly] {
+            let notice = read(reason);
+            assert_eq!(notice.reason, Reason::RcloneFailed);
+            assert!(!notice.message.contains("paused"), "{}", notice.message);
+        }
+    }
+
     #[test]
     fn a_local_folder_must_lie_beneath_an_allowed_one_also_behind_its_links() {
         let folder = tempfile::tempdir().expect("a folder");
