@@ -138,6 +138,7 @@ impl From<BackupVerification> for proto::BackupVerification {
             objects_missing: int64(found.objects_missing),
             objects_changed: int64(found.objects_changed),
             objects_unknown: int64(found.objects_unknown),
+            objects_unreadable: int64(found.objects_unreadable),
             faults: faults(found.faults),
             verify_time: Some(timestamp(found.verify_time)),
         }

@@ -338,6 +338,7 @@ pub(super) fn notice_status(notice: Notice) -> tonic_types::pb::Status {
         Reason::RcloneFailed => (ErrorReason::RcloneFailed, Code::Unavailable),
         Reason::FilesNotSent => (ErrorReason::FilesNotSent, Code::DataLoss),
         Reason::FilesNotRestored => (ErrorReason::FilesNotRestored, Code::DataLoss),
+        Reason::ObjectsUnreadable => (ErrorReason::ObjectsUnreadable, Code::DataLoss),
         Reason::IdTaken => (ErrorReason::IdTaken, Code::AlreadyExists),
         Reason::EngineUnsuitable => (ErrorReason::EngineUnsuitable, Code::FailedPrecondition),
         Reason::HoldUnsupported => (ErrorReason::HoldUnsupported, Code::FailedPrecondition),

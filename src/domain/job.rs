@@ -178,6 +178,7 @@ pub enum Reason {
     RcloneFailed,
     FilesNotSent,
     FilesNotRestored,
+    ObjectsUnreadable,
 }
 
 /// The work of a job, by kind.

@@ -63,16 +63,6 @@ impl Scheduler {
             let Some(due) = policy.status.next_run_time else {
                 continue;
             };
-            // A destination that cannot be used would only make failed jobs; the policy stays due, and overdue shows it.
-            let is_usable = store
-                .destination(&policy.destination_id)
-                .await?
-                .is_some_and(|destination| {
-                    destination.enabled && destination.status.pause.is_none()
-                });
-            if !is_usable {
-                continue;
-            }
             let next = policy.schedule.next_after_run(due, now);
             let submission = run_of(&policy, Some(due), self.defaults, SCHEDULE, None, now);
             match self.jobs.submit_run(submission, due, next).await {

@@ -1,5 +1,7 @@
 //! Evidence locks: durable holds on segments.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 
 use super::database::Area;
@@ -8,6 +10,9 @@ use super::statement::{Statement, sql};
 use super::{Store, StoreError};
 use crate::domain::camera::CameraId;
 use crate::domain::time::TimeRange;
+
+const HELD: &str = "
+    SELECT DISTINCT segment_id FROM evidence_locks WHERE segment_id IN (SELECT value FROM json_each($1))";
 
 /// Which segments to hold or release.
 #[derive(Clone, Debug)]
@@ -74,6 +79,15 @@ impl Store {
         let segments = released("SELECT COUNT(DISTINCT segment_id)");
         self.change_locks(Some(segments), released("DELETE"), selection)
             .await
+    }
+
+    /// Which of these segments are held at present.
+    pub async fn held(&self, segment_ids: &[&str]) -> Result<BTreeSet<String>, StoreError> {
+        let rows: Vec<(String,)> = sql(HELD)
+            .bind(super::error::to_json(&segment_ids))
+            .fetch_all(&mut self.read().await?)
+            .await?;
+        Ok(rows.into_iter().map(|(id,)| id).collect())
     }
 
     /// Makes a change. `segments` counts those that it will concern; without it each row of the change is one.

@@ -26,7 +26,11 @@ const STOP_RUNS: &str =
 const DELETE: &str = "DELETE FROM policies WHERE id = $1";
 const FORGET_REMOVED: &str = "DELETE FROM removed_footage WHERE policy_id = $1";
 const DUE_BEFORE: &str = "WHERE next_run_us <= ";
-const NOT_RUNNING: &str = "
+/// A destination that cannot be used would only make failed jobs; the policy stays due, and overdue shows it.
+const TO_BE_STARTED: &str = "
+    AND EXISTS (
+        SELECT 1 FROM destinations
+        WHERE id = policies.destination_id AND enabled = TRUE AND pause_reason IS NULL)
     AND NOT EXISTS (
         SELECT 1 FROM jobs WHERE policy_id = policies.id AND policy_id <> ''
             AND state IN ('QUEUED', 'RUNNING', 'CANCELLING'))
@@ -289,7 +293,8 @@ impl Store {
         Ok(DeletedPolicy::Deleted)
     }
 
-    /// Policies whose next run is due and that do not run, the longest due first, at most `limit`.
+    /// Policies whose next run is due, that do not run, and whose destination can be used, the longest due first, at most
+    /// `limit`.
     pub async fn due_policies(
         &self,
         now: DateTime<Utc>,
@@ -298,7 +303,7 @@ impl Store {
         let rows: Vec<PolicyRow> = sql(SELECT)
             .push(DUE_BEFORE)
             .push_bind(us(now))
-            .push(NOT_RUNNING)
+            .push(TO_BE_STARTED)
             .push_bind(i64::from(limit))
             .fetch_all(&mut self.read().await?)
             .await?;

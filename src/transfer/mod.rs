@@ -39,7 +39,7 @@ pub type Sha256 = [u8; 32];
 
 /// What is said of a file whose path is taken.
 const OTHERS_FILE: &str =
-    "another file that the ledger does not know has its name; it was left as it is";
+    "another file that the ledger does not know has its name there; it was left as it is";
 
 /// A file to be sent.
 #[derive(Clone, Debug)]
@@ -173,6 +173,25 @@ pub struct Trial {
     pub host_keys: Vec<String>,
     /// What ended the trial early.
     pub error: Option<TransferError>,
+}
+
+/// A batch that ended before every file of it was tried.
+#[derive(Debug)]
+pub struct BrokenOff {
+    /// Why.
+    pub cause: TransferError,
+    /// What is known of its files in their order; `None` where nothing is. What is stored here is as good as in a batch
+    /// that went through.
+    pub outcomes: Vec<Option<Result<Stored, FileFault>>>,
+}
+
+impl From<TransferError> for BrokenOff {
+    fn from(cause: TransferError) -> Self {
+        Self {
+            cause,
+            outcomes: Vec::new(),
+        }
+    }
 }
 
 /// Why a place cannot be worked with. Faults of single files are [`FileFault`]s.

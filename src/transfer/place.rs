@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::local::LocalPlace;
 use super::rclone::Remote;
 use super::{
-    BatchProgress, Expected, FileFault, Listed, Outgoing, SendOptions, Space, Stored,
+    BatchProgress, BrokenOff, Expected, FileFault, Listed, Outgoing, SendOptions, Space, Stored,
     TransferError, Trial, Wanted, host_keys,
 };
 use crate::domain::backup::destination::DestinationSettings;
@@ -72,18 +72,19 @@ impl Place {
     }
 
     /// Sends files, checks them there, and says of each in its order what became of it. A file is under its final name
-    /// only when it is whole. What is there already is written over.
+    /// only when it is whole. What stands there already is written over only by a file that [replaces](Outgoing::replaces)
+    /// it; otherwise it is taken for the file when its bytes are the same, and left alone when they are not.
     ///
     /// # Errors
-    /// When the destination as a whole cannot be worked with. Files may have been sent by then; sending them again is
-    /// safe.
+    /// When the destination as a whole cannot be worked with. Files that were sent and checked by then are in
+    /// [`BrokenOff::outcomes`]; sending any of the others again is safe.
     pub async fn send(
         &self,
         batch: Vec<Outgoing>,
         options: &SendOptions,
         cancel: &CancellationToken,
         on_progress: impl FnMut(BatchProgress) + Send,
-    ) -> Result<Vec<Result<Stored, FileFault>>, TransferError> {
+    ) -> Result<Vec<Result<Stored, FileFault>>, BrokenOff> {
         match &self.kind {
             Kind::Local(local) => local.send(batch, options, cancel, on_progress).await,
             Kind::Rclone(remote) | Kind::Sftp(remote, ..) => {

@@ -40,13 +40,23 @@ pub fn sweep_restored(folder: &Path) -> io::Result<u64> {
 pub(super) fn sweep_fetches(parent: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(parent)? {
         let entry = entry?;
-        let is_staging =
-            entry.file_name().to_str().is_some_and(is_unfinished) && entry.file_type()?.is_dir();
+        // The fetch that it belongs to may end at any moment.
+        let is_staging = entry.file_name().to_str().is_some_and(is_unfinished)
+            && unless_gone(entry.file_type())?.is_some_and(|found| found.is_dir());
         if is_staging && let Some(_lock) = lock_folder(&entry.path())? {
-            std::fs::remove_dir_all(entry.path())?;
+            unless_gone(std::fs::remove_dir_all(entry.path()))?;
         }
     }
     Ok(())
+}
+
+/// `None` for what is gone.
+fn unless_gone<T>(done: io::Result<T>) -> io::Result<Option<T>> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Locks a folder; `None` when somebody else has it, or it is gone.
@@ -63,9 +73,9 @@ pub(super) fn lock_folder(folder: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Removes from a folder of a destination the unfinished files that no living transfer holds locked. They are of no use to
-/// anybody, so that one which cannot be removed is left.
-pub(super) fn sweep_destination(folder: &Arc<OwnedFd>) {
+/// Removes from a folder of a destination, or of what is brought back, the unfinished files that no living transfer holds
+/// locked. They are of no use to anybody, so that one which cannot be removed is left.
+pub(super) fn sweep_unfinished(folder: &Arc<OwnedFd>) {
     let Ok(entries) = Dir::read_from(folder) else {
         return;
     };
@@ -96,7 +106,7 @@ mod tests {
     const HELD: &str = ".b.mp4.0123456789abcdef.part";
 
     #[test]
-    fn only_unfinished_files_that_nobody_holds_go_from_a_destination() {
+    fn only_unfinished_files_that_nobody_holds_go() {
         let folder = tempfile::tempdir().unwrap();
         for name in [LEFT, HELD, "a.mp4", ".notes.part"] {
             std::fs::write(folder.path().join(name), name).unwrap();
@@ -105,13 +115,13 @@ mod tests {
         flock(&held, FlockOperation::LockExclusive).unwrap();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let open = Arc::new(openat(CWD, folder.path(), flags, Mode::empty()).unwrap());
-        sweep_destination(&open);
+        sweep_unfinished(&open);
         assert!(!folder.path().join(LEFT).exists());
         for name in [HELD, "a.mp4", ".notes.part"] {
             assert!(folder.path().join(name).exists(), "{name}");
         }
         drop(held);
-        sweep_destination(&open);
+        sweep_unfinished(&open);
         assert!(!folder.path().join(HELD).exists());
     }
 

@@ -2,9 +2,11 @@
 
 mod alerts;
 pub mod asking;
+mod copies;
 mod policies;
 mod remotes;
 mod resources;
 mod restores;
+mod retentions;
 mod runs;
 mod verifications;

@@ -14,9 +14,9 @@ use heldar_footage::transfer::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::servers::{OpenSsh, ProFtpd, RcloneS3, certificate, descendants, is_root, text};
+use crate::servers::{OpenSsh, ProFtpd, RcloneS3, certificate, descendants, text};
 use crate::small_disk::SmallDisk;
-use crate::{Site, command_lines, options, outgoing, tree};
+use crate::{Site, command_lines, options, outgoing, sha256, tree};
 
 fn reason(error: TransferError) -> PauseReason {
     match error {
@@ -119,22 +119,28 @@ fn places_at(site: &Site, at: &Path, ssh: &OpenSsh, ftp: &ProFtpd) -> [Place; 3]
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_destination_pauses_and_keeps_nothing_half() {
+async fn a_full_destination_pauses_and_keeps_what_is_whole_and_nothing_half() {
     let (ssh, ftp) = (OpenSsh::start(), ProFtpd::start("secret", FtpTls::Explicit));
-    let Some(disk) = SmallDisk::mount(ftp.files.join("disk"), 2 << 20) else {
-        return;
-    };
+    let disk = SmallDisk::mount(ftp.files.join("disk"), 2 << 20);
     let site = Site::with(&[("cam/a.mp4", 100), ("cam/b.mp4", 5 << 20)]);
     for place in places_at(&site, &disk.at, &ssh, &ftp) {
-        let error = site.send(&place, BackupCheck::Size).await.unwrap_err();
-        assert_eq!(reason(error), PauseReason::Full);
-        let left = tree(&disk.at);
-        assert!(!left.contains_key("cam/b.mp4"), "{:?}", left.keys());
-        assert!(
-            left.keys().all(|path| !is_unfinished(path)),
-            "{:?}",
-            left.keys()
+        // One after the other, so that the first is whole when the second has no room.
+        let mut one_by_one = options(BackupCheck::Hash);
+        one_by_one.transfers = 1;
+        let cancel = CancellationToken::new();
+        let broken = place
+            .send(site.outgoing(), &one_by_one, &cancel, |_| {})
+            .await
+            .unwrap_err();
+        assert_eq!(reason(broken.cause), PauseReason::Full);
+        let kept = broken.outcomes[0].as_ref().expect("it is known");
+        assert_eq!(
+            kept.as_ref().unwrap().sha256,
+            sha256(&site.files["cam/a.mp4"])
         );
+        assert!(!matches!(broken.outcomes[1], Some(Ok(_))));
+        let left = tree(&disk.at);
+        assert!(left.keys().eq(["cam/a.mp4"]), "{:?}", left.keys());
         site.check_left();
         let _ = std::fs::remove_dir_all(disk.at.join("cam"));
     }
@@ -144,33 +150,10 @@ async fn a_full_destination_pauses_and_keeps_nothing_half() {
 async fn a_destination_that_turned_read_only_pauses() {
     let (ssh, ftp) = (OpenSsh::start(), ProFtpd::start("secret", FtpTls::Explicit));
     let at = ftp.files.join("disk");
-    // Permissions do not hold root.
-    let disk = if is_root() {
-        let Some(disk) = SmallDisk::mount(at.clone(), 20 << 20) else {
-            return;
-        };
-        let mut mount = Command::new("mount");
-        assert!(
-            mount
-                .args(["-o", "remount,ro"])
-                .arg(&at)
-                .status()
-                .unwrap()
-                .success()
-        );
-        Some(disk)
-    } else {
-        std::fs::create_dir(&at).unwrap();
-        assert!(
-            Command::new("chmod")
-                .arg("555")
-                .arg(&at)
-                .status()
-                .unwrap()
-                .success()
-        );
-        None
-    };
+    let disk = SmallDisk::mount(at.clone(), 20 << 20);
+    let mut mount = Command::new("mount");
+    mount.args(["-o", "remount,ro"]).arg(&at);
+    assert!(mount.status().unwrap().success());
     let site = Site::with(&[("a.mp4", 100), ("cam/b.mp4", 200)]);
     for place in places_at(&site, &at, &ssh, &ftp) {
         let error = site.send(&place, BackupCheck::Size).await.unwrap_err();
@@ -178,6 +161,36 @@ async fn a_destination_that_turned_read_only_pauses() {
         site.check_left();
     }
     drop(disk);
+}
+
+/// This server of S3 says only that something is wrong inside of it when its disk is full or read-only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_full_or_read_only_keeps_nothing_half_and_takes_all_when_there_is_room() {
+    let site = Site::with(&[("cam/a.mp4", 100), ("cam/b.mp4", 5 << 20)]);
+    let server = RcloneS3::start("secret");
+    let disk = SmallDisk::mount(server.files.clone(), 2 << 20);
+    let place = site.place(&DestinationSettings::S3(server.settings()));
+    let at = server.files.join("cameras/all");
+    let is_nothing_half = || {
+        for (path, bytes) in tree(&at) {
+            assert_eq!(bytes, site.files[&path], "{path}");
+        }
+    };
+    let sent = site.send(&place, BackupCheck::Hash).await;
+    assert!(!sent.is_ok_and(|sent| sent.iter().all(Result::is_ok)));
+    is_nothing_half();
+    disk.resize(20 << 20);
+    let remount = |how: &str| {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", how]).arg(&disk.at);
+        assert!(mount.status().unwrap().success());
+    };
+    remount("remount,ro");
+    let sent = site.send(&place, BackupCheck::Hash).await;
+    assert!(!sent.is_ok_and(|sent| sent.iter().all(Result::is_ok)));
+    is_nothing_half();
+    remount("remount,rw");
+    site.send_whole(&place, BackupCheck::Hash, &at).await;
 }
 
 /// Sends slowly, does something once bytes move, and answers how it ended.
@@ -204,17 +217,21 @@ async fn disturbed(
         })
         .await;
     assert!(is_disturbed, "no byte moved: {sent:?}");
-    let whole = sent.map(|sent| sent.iter().filter(|one| one.is_ok()).count());
+    let whole = sent
+        .map(|sent| sent.iter().filter(|one| one.is_ok()).count())
+        .map_err(|broken| broken.cause);
     (whole, last)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_dies_in_mid_file_leaves_nothing_that_is_believed_and_the_next_run_completes()
-{
-    let site = Site::with(&[("cam/a.mp4", 6 << 20), ("cam/b.mp4", 6 << 20)]);
-    let mut server = OpenSsh::start();
-    let place = site.place(&DestinationSettings::Sftp(server.settings()));
-    let running = server.running.pid();
+/// Kills a server in mid-file and starts it again: nothing half is believed, and the same batch completes.
+async fn dies_in_mid_file(
+    site: &Site,
+    settings: &DestinationSettings,
+    files: &Path,
+    server: u32,
+    restart: impl FnOnce(),
+) {
+    let place = site.place(settings);
     let batch = site.outgoing();
     let (sent, _) = disturbed(
         batch.clone(),
@@ -222,8 +239,8 @@ async fn a_server_that_dies_in_mid_file_leaves_nothing_that_is_believed_and_the_
         Duration::from_secs(30),
         &CancellationToken::new(),
         || {
-            let mut all = descendants(running);
-            all.push(running);
+            let mut all = descendants(server);
+            all.push(server);
             // Together, so that none of them can still end the connections in order.
             let mut kill = Command::new("kill");
             kill.arg("-KILL").args(all.iter().map(u32::to_string));
@@ -235,10 +252,10 @@ async fn a_server_that_dies_in_mid_file_leaves_nothing_that_is_believed_and_the_
         matches!(sent, Err(TransferError::Unreachable(_))),
         "{sent:?}"
     );
-    for (path, bytes) in tree(&server.files) {
+    for (path, bytes) in tree(files) {
         assert!(is_unfinished(&path) || bytes == site.files[&path], "{path}");
     }
-    server.restart(false);
+    restart();
     let cancel = CancellationToken::new();
     let sent = place
         .send(batch, &options(BackupCheck::Hash), &cancel, |_| {})
@@ -246,8 +263,49 @@ async fn a_server_that_dies_in_mid_file_leaves_nothing_that_is_believed_and_the_
         .unwrap();
     assert!(sent.iter().all(Result::is_ok), "{sent:?}");
     // What was half there has become whole: the same source has the same unfinished name.
-    assert_eq!(tree(&server.files), site.files);
+    assert_eq!(tree(files), site.files);
     site.check_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_sftp_that_dies_in_mid_file_leaves_nothing_that_is_believed() {
+    let site = Site::with(&[("cam/a.mp4", 6 << 20), ("cam/b.mp4", 6 << 20)]);
+    let mut server = OpenSsh::start();
+    let settings = DestinationSettings::Sftp(server.settings());
+    let (files, pid) = (server.files.clone(), server.running.pid());
+    dies_in_mid_file(&site, &settings, &files, pid, || server.restart(false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_ftp_that_dies_in_mid_file_leaves_nothing_that_is_believed() {
+    let site = Site::with(&[("cam/a.mp4", 6 << 20), ("cam/b.mp4", 6 << 20)]);
+    let mut server = ProFtpd::start("secret", FtpTls::Explicit);
+    let settings = DestinationSettings::Ftp(server.settings());
+    let (files, pid) = (server.files.clone(), server.running.pid());
+    dies_in_mid_file(&site, &settings, &files, pid, || server.restart()).await;
+}
+
+/// A disk of this machine that fills while files are brought back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_when_files_come_back_is_this_machines_and_not_the_destinations() {
+    let (ssh, ftp) = (OpenSsh::start(), ProFtpd::start("secret", FtpTls::Explicit));
+    let at = ftp.files.join("disk");
+    std::fs::create_dir(&at).unwrap();
+    let site = Site::with(&[("cam/a.mp4", 5 << 20)]);
+    let _disk = SmallDisk::mount(site.path("back"), 2 << 20);
+    for place in places_at(&site, &at, &ssh, &ftp) {
+        site.send_whole(&place, BackupCheck::Size, &at).await;
+        let (_limit, bandwidth) = watch::channel(0);
+        let cancel = CancellationToken::new();
+        let fetched = place
+            .fetch(&site.wanted(), 1, bandwidth, &cancel, |_| {})
+            .await;
+        assert!(
+            matches!(&fetched, Err(TransferError::Io(error)) if error.kind() == std::io::ErrorKind::StorageFull),
+            "{fetched:?}"
+        );
+        assert!(tree(&site.path("back")).is_empty());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -366,7 +424,8 @@ async fn a_batch_that_takes_too_long_ends() {
     slow.deadline = Duration::from_secs(2);
     let sent = place
         .send(site.outgoing(), &slow, &CancellationToken::new(), |_| {})
-        .await;
+        .await
+        .map_err(|broken| broken.cause);
     assert!(matches!(sent, Err(TransferError::TimedOut)), "{sent:?}");
     assert!(tree(&server.files).is_empty());
     site.check_left();

@@ -30,10 +30,10 @@ async fn a_disk_that_is_not_mounted_gets_nothing() {
         "{sent:?}"
     );
     assert!(tree(&at).is_empty());
-    if let Some(disk) = SmallDisk::mount(at.clone(), 20 << 20) {
-        site.send_whole(&place, BackupCheck::ReadBack, &disk.at)
-            .await;
-    }
+    let disk = SmallDisk::mount(at.clone(), 20 << 20);
+    site.send_whole(&place, BackupCheck::ReadBack, &disk.at)
+        .await;
+    drop(disk);
     let gone = site.place(&settings(&site.path("none"), false));
     let sent = site.send(&gone, BackupCheck::Size).await;
     assert!(
@@ -86,4 +86,31 @@ async fn folders_that_become_empty_go_with_their_last_file() {
         .unwrap();
     assert!(!at.join("cam/day").exists());
     assert!(at.join("cam/b.mp4").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_fetch_left_goes_with_the_next_one_and_what_another_writes_stays() {
+    let site = Site::with(&[("cam/a.mp4", 10)]);
+    let at = site.path("disk");
+    std::fs::create_dir(&at).unwrap();
+    let place = site.place(&settings(&at, false));
+    site.send_whole(&place, BackupCheck::Size, &at).await;
+    let wanted = site.wanted();
+    let back = site.path("back");
+    let (left, held) = (
+        back.join(".0.mp4.0123456789abcdef.part"),
+        back.join(".1.mp4.0123456789abcdef.part"),
+    );
+    std::fs::write(&left, "half").unwrap();
+    std::fs::write(&held, "half").unwrap();
+    let lock = std::fs::File::open(&held).unwrap();
+    lock.lock().unwrap();
+    let (_limit, bandwidth) = watch::channel(0);
+    let cancel = CancellationToken::new();
+    let fetched = place
+        .fetch(&wanted, 1, bandwidth, &cancel, |_| {})
+        .await
+        .unwrap();
+    assert!(fetched[0].is_ok(), "{fetched:?}");
+    assert!(!left.exists() && held.exists());
 }

@@ -138,6 +138,7 @@ impl Site {
                 |_| {},
             )
             .await
+            .map_err(|broken| broken.cause)
     }
 
     /// Sends all and wants all to have arrived, with these bytes below `at`.

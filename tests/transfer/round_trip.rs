@@ -96,7 +96,7 @@ async fn what_is_there_already_stays(site: &Site, place: &Place, at: &Path) {
             let is_taken = [others, longer].contains(&path);
             assert_eq!(
                 kind,
-                is_taken.then_some(BackupFaultKind::CheckFailed),
+                is_taken.then_some(BackupFaultKind::NameTaken),
                 "{path} by {check:?}"
             );
         }

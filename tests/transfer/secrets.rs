@@ -1,5 +1,7 @@
 //! Secrets get where they are needed and nowhere else, whatever characters they have.
 
+use std::path::Path;
+
 use heldar_footage::domain::backup::destination::{
     DestinationSettings, FtpTls, PauseReason, Secret,
 };
@@ -128,22 +130,61 @@ async fn no_command_line_shows_a_secret_while_files_are_sent() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_field_can_set_an_option_of_rclone() {
-    let site = Site::with(&[("cam/a.mp4", 1000)]);
-    let mark = site.path("mark");
-    let injected = format!(",ssh=touch {}", mark.display());
-    let tricks = [
-        injected.as_str(),
+/// Texts that mean something to a shell, to rclone's connection strings, or to its configuration.
+fn tricks(mark: &Path) -> Vec<String> {
+    let injected = format!(",ssh=touch \"{}\"", mark.display());
+    let fixed = [
         ":local:/",
+        ",type=local",
         "[x]",
         "\"quoted\"",
         "it's",
         "a,key_file=/etc/passwd",
+        ":9000,env_auth=true",
         "--config=/x",
+        "\ntype = local",
+        "\r",
     ];
+    [injected]
+        .into_iter()
+        .chain(fixed.map(str::to_owned))
+        .collect()
+}
+
+/// Sends with settings of which one field has a trick in it. Where the field is a path, all arrives under that very name
+/// at `at`; otherwise the settings or the server refuse it. Either way nothing of it is taken for an option.
+async fn is_taken_literally(site: &Site, settings: &DestinationSettings, at: Option<&Path>) {
+    let cancel = CancellationToken::new();
+    let sent = match Place::open(settings, &site.engine()) {
+        Ok(place) => {
+            let options = options(BackupCheck::Size);
+            place.send(site.outgoing(), &options, &cancel, |_| {}).await
+        }
+        Err(TransferError::Settings(_)) => return,
+        Err(error) => panic!("{settings:?}: {error:?}"),
+    };
+    match at {
+        Some(at) => {
+            let sent = sent.unwrap_or_else(|broken| panic!("{at:?}: {broken:?}"));
+            assert!(sent.iter().all(Result::is_ok), "{at:?}: {sent:?}");
+            assert!(at.join("cam/a.mp4").is_file(), "{at:?}");
+        }
+        None => assert!(
+            sent.is_err()
+                || sent
+                    .as_ref()
+                    .is_ok_and(|sent| sent.iter().all(Result::is_err)),
+            "{settings:?}: {sent:?}"
+        ),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_field_of_sftp_can_set_an_option_of_rclone() {
+    let site = Site::with(&[("cam/a.mp4", 1000)]);
+    let mark = site.path("mark");
     let server = RcloneSftp::start("camera", "right");
-    for trick in tricks {
+    for trick in tricks(&mark) {
         for field in 0..4 {
             let mut settings = server.settings();
             match field {
@@ -152,26 +193,57 @@ async fn no_field_can_set_an_option_of_rclone() {
                 2 => settings.password = Secret::new(format!("right{trick}")),
                 _ => settings.path = format!("folder{trick}"),
             }
+            let at = (field == 3).then(|| server.files.join(&settings.path));
             let settings = DestinationSettings::Sftp(settings);
-            let Ok(place) = Place::open(&settings, &site.engine()) else {
-                continue;
-            };
-            let sent = place
-                .send(
-                    site.outgoing(),
-                    &options(BackupCheck::Size),
-                    &CancellationToken::new(),
-                    |_| {},
-                )
-                .await;
-            if field == 3 {
-                // A path is only a path: the folder has that very name.
-                assert!(sent.unwrap().iter().all(Result::is_ok), "{trick}");
-                let at = server.files.join(format!("folder{trick}"));
-                assert!(at.join("cam/a.mp4").is_file(), "{trick}");
-            } else {
-                assert!(sent.is_err(), "{trick} in field {field}");
+            is_taken_literally(&site, &settings, at.as_deref()).await;
+            assert!(!mark.exists(), "{trick} in field {field} ran a command");
+        }
+    }
+    site.check_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_field_of_ftp_can_set_an_option_of_rclone() {
+    let site = Site::with(&[("cam/a.mp4", 1000)]);
+    let mark = site.path("mark");
+    let server = ProFtpd::start("right", FtpTls::Explicit);
+    for trick in tricks(&mark) {
+        for field in 0..4 {
+            let mut settings = server.settings();
+            match field {
+                0 => settings.host = format!("127.0.0.1{trick}"),
+                1 => settings.user = format!("camera{trick}"),
+                2 => settings.password = Secret::new(format!("right{trick}")),
+                _ => settings.path = format!("folder{trick}"),
             }
+            let at = (field == 3).then(|| server.files.join(&settings.path));
+            let settings = DestinationSettings::Ftp(settings);
+            is_taken_literally(&site, &settings, at.as_deref()).await;
+            assert!(!mark.exists(), "{trick} in field {field} ran a command");
+        }
+    }
+    site.check_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_field_of_s3_can_set_an_option_of_rclone() {
+    let site = Site::with(&[("cam/a.mp4", 1000)]);
+    let mark = site.path("mark");
+    let server = RcloneS3::start("right");
+    for trick in tricks(&mark) {
+        for field in 0..6 {
+            let mut settings = server.settings();
+            match field {
+                0 => settings.endpoint.push_str(&trick),
+                1 => settings.bucket.push_str(&trick),
+                2 => settings.access_key.push_str(&trick),
+                3 => settings.secret_key = Secret::new(format!("right{trick}")),
+                4 => settings.region.push_str(&trick),
+                _ => settings.prefix = format!("folder{trick}"),
+            }
+            let at = (field == 5).then(|| server.files.join(&settings.prefix));
+            let settings = DestinationSettings::S3(settings);
+            is_taken_literally(&site, &settings, at.as_deref()).await;
             assert!(!mark.exists(), "{trick} in field {field} ran a command");
         }
     }

@@ -142,15 +142,17 @@ pub struct BackupVerification {
     pub objects_missing: u64,
     pub objects_changed: u64,
     pub objects_unknown: u64,
+    #[serde(default)]
+    pub objects_unreadable: u64,
     pub faults: Vec<BackupFault>,
     #[serde(with = "time_us")]
     pub verify_time: DateTime<Utc>,
 }
 
 impl BackupVerification {
-    /// Whether nothing is missing or changed.
+    /// Whether nothing is missing or changed, and everything could be looked at.
     pub fn is_intact(&self) -> bool {
-        self.objects_missing == 0 && self.objects_changed == 0
+        self.objects_missing == 0 && self.objects_changed == 0 && self.objects_unreadable == 0
     }
 }
 

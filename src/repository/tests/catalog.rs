@@ -244,6 +244,12 @@ async fn locks_of_different_incidents_come_and_go_on_their_own() {
             .segments_changed,
         2
     );
+    // Each once, whatever number of incidents hold it.
+    let held = store.held(&["seg_unknown"]).await.unwrap();
+    assert!(held.is_empty());
+    let all = super::backup_sample::segments(&store).await;
+    let ids: Vec<&str> = all.iter().map(|segment| segment.id.as_str()).collect();
+    assert_eq!(store.held(&ids).await.unwrap().len(), 2);
     assert_eq!(
         store
             .release(&window, Some("other"))

@@ -6,6 +6,7 @@ use chrono::Weekday;
 
 use super::backup_sample::*;
 use super::*;
+use crate::domain::backup::destination::{Pause, PauseReason};
 use crate::domain::backup::policy::{Policy, Retention, Schedule, TransferHours};
 use crate::domain::job::{Job, JobKind, Notice, Reason};
 
@@ -58,6 +59,7 @@ on_both! {
     an_update_keeps_the_next_run_that_a_scheduler_moved_meanwhile,
     of_many_schedulers_one_gets_a_due_run,
     a_run_that_is_due_while_another_lives_stays_due_and_is_made_up_for_once,
+    policies_whose_destination_cannot_be_used_stay_due_and_keep_nobody_from_running,
     a_claim_that_finds_the_queue_full_leaves_the_run_due,
     a_policy_is_overdue_from_the_first_run_that_did_not_send_everything_until_one_did,
     a_run_that_was_cancelled_before_it_began_leaves_its_policy_overdue,
@@ -244,6 +246,27 @@ async fn a_run_that_is_due_while_another_lives_stays_due_and_is_made_up_for_once
     let job = started(&store).await;
     fail(&store, &job).await;
     assert!(store.due_policies(at_ms(599), 10).await.unwrap().is_empty());
+}
+
+async fn policies_whose_destination_cannot_be_used_stay_due_and_keep_nobody_from_running() {
+    let Database { store, _folder } = with_policy().await;
+    let due = async || store.due_policies(at_ms(500), 1).await.unwrap().len();
+    assert_eq!(due().await, 1);
+    let destination = store.destination(NAS).await.unwrap().unwrap();
+    let pause = Pause {
+        reason: PauseReason::Full,
+        message: "full".to_owned(),
+        start_time: at_ms(0),
+    };
+    assert!(
+        store
+            .set_pause(NAS, destination.revision, &pause)
+            .await
+            .unwrap()
+    );
+    assert_eq!(due().await, 0);
+    store.end_pause(NAS).await.unwrap();
+    assert_eq!(due().await, 1);
 }
 
 async fn a_claim_that_finds_the_queue_full_leaves_the_run_due() {

@@ -25,6 +25,8 @@ const LEAVING: Duration = Duration::from_millis(1500);
 /// What the threads of a batch tell and are told.
 pub(super) struct Shared {
     stop: AtomicBool,
+    /// A file failed in a way that ends the batch: none is begun any more, and those that are under way are finished.
+    closing: AtomicBool,
     moved_bytes: AtomicU64,
     files_done: AtomicU64,
     /// Grows whenever a thread shows that it is not stuck.
@@ -37,6 +39,7 @@ impl Shared {
     fn new(bandwidth: watch::Receiver<u64>) -> Self {
         Self {
             stop: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             moved_bytes: AtomicU64::new(0),
             files_done: AtomicU64::new(0),
             beats: AtomicU64::new(0),
@@ -95,6 +98,14 @@ pub(super) enum Step<M, R> {
     Later(M),
 }
 
+/// How a batch ended.
+pub(super) struct Ended<R> {
+    /// In the order of the items; `None` for those that have none.
+    pub(super) results: Vec<Option<R>>,
+    /// What ended it early.
+    pub(super) error: Option<TransferError>,
+}
+
 /// Does `work` for every item, and answers its results in their order. The first error ends all.
 pub(super) async fn run<T, R>(
     items: Vec<(String, T)>,
@@ -107,25 +118,32 @@ where
     R: Send + 'static,
 {
     let first = move |shared: &Shared, item: &T| work(shared, item).map(Step::Done);
-    run_in_steps(
+    let ended = run_in_steps(
         items,
         terms,
         on_progress,
         first,
         |_, _, never: Infallible| match never {},
     )
-    .await
+    .await?;
+    match ended.error {
+        Some(error) => Err(error),
+        None => Ok(ended.results.into_iter().flatten().collect()),
+    }
 }
 
 /// As [`run`] in two steps: each thread does the second one of a file when it has done the first of [`LAG`] others, or of
-/// all.
+/// all. An error of a file lets those that had their first step have their second one, too.
+///
+/// # Errors
+/// When a thread cannot be waited for; what ended the batch early is in [`Ended::error`].
 pub(super) async fn run_in_steps<T, M, R>(
     items: Vec<(String, T)>,
     terms: Terms<'_>,
     on_progress: &mut (dyn FnMut(BatchProgress) + Send),
     first: impl Fn(&Shared, &T) -> Result<Step<M, R>, TransferError> + Send + Sync + 'static,
     second: impl Fn(&Shared, &T, M) -> Result<R, TransferError> + Send + Sync + 'static,
-) -> Result<Vec<R>, TransferError>
+) -> Result<Ended<R>, TransferError>
 where
     T: Send + Sync + 'static,
     M: 'static,
@@ -178,14 +196,11 @@ where
     if let Some(error) = stopped {
         drop(leaving);
         let _ = tokio::time::timeout(LEAVING, all).await;
-        return Err(error);
+        return Ok(batch.ended(Some(error)));
     }
     on_progress(shared.progress());
-    if let Some(error) = locked(&batch.error).take() {
-        return Err(error);
-    }
-    let results = std::mem::take(&mut *locked(&batch.results));
-    Ok(results.into_iter().flatten().collect())
+    let error = locked(&batch.error).take();
+    Ok(batch.ended(error))
 }
 
 struct Leaving(Arc<Shared>);
@@ -212,7 +227,7 @@ impl<T, R, F, S> Batch<T, R, F, S> {
         S: Fn(&Shared, &T, M) -> Result<R, TransferError>,
     {
         let mut waiting: VecDeque<(usize, M)> = VecDeque::with_capacity(LAG);
-        while shared.goes_on() {
+        while shared.goes_on() && !shared.closing.load(Ordering::Relaxed) {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             let Some((path, item)) = self.items.get(index) else {
                 break;
@@ -246,11 +261,23 @@ impl<T, R, F, S> Batch<T, R, F, S> {
 
     fn keep(&self, shared: &Shared, index: usize, done: Result<R, TransferError>) {
         match done {
-            Ok(result) => locked(&self.results)[index] = Some(result),
+            // A thread that was left behind may come back when the results were taken already.
+            Ok(result) => {
+                if let Some(place) = locked(&self.results).get_mut(index) {
+                    *place = Some(result);
+                }
+            }
             Err(error) => {
                 locked(&self.error).get_or_insert(error);
-                shared.stop.store(true, Ordering::Relaxed);
+                shared.closing.store(true, Ordering::Relaxed);
             }
+        }
+    }
+
+    fn ended(&self, error: Option<TransferError>) -> Ended<R> {
+        Ended {
+            results: std::mem::take(&mut *locked(&self.results)),
+            error,
         }
     }
 }

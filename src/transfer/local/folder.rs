@@ -14,7 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::super::TransferError;
-use super::super::sweep::sweep_destination;
+use super::super::sweep::sweep_unfinished;
 use crate::domain::backup::destination::LocalSettings;
 
 const FOLDER: OFlags = OFlags::RDONLY
@@ -111,7 +111,7 @@ impl Root {
         }
         // Before the first file of this run is written there. What is left in folders to which nothing is sent any more
         // is left for good, but a run that was killed is followed by one that sends the same files.
-        sweep_destination(&at);
+        sweep_unfinished(&at);
         Ok((at, name))
     }
 

@@ -147,7 +147,10 @@ impl LocalPlace {
             deadline: DEADLINE,
             stall_limit: STALL_LIMIT,
         };
-        let sent = self.send(vec![outgoing], &options, cancel, |_| {}).await?;
+        let sent = self
+            .send(vec![outgoing], &options, cancel, |_| {})
+            .await
+            .map_err(|broken| broken.cause)?;
         match sent.into_iter().next() {
             Some(Err(fault)) => Err(TransferError::Failed {
                 status: "refused".to_owned(),

@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, CWD, FlockOperation, Mode, OFlags, fadvise, flock, openat};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::super::arrival::{difference, name, sync_folder};
 use super::super::paths::{is_plain, unfinished_name};
 use super::super::source::{Hasher, read_all};
+use super::super::sweep::sweep_unfinished;
 use super::super::{BatchProgress, Expected, FileFault, TransferError, Wanted};
 use super::crew::{self, Shared, Terms};
 use super::folder::Root;
@@ -52,6 +54,13 @@ impl LocalPlace {
         mut on_progress: impl FnMut(BatchProgress) + Send,
     ) -> Result<Vec<Result<(), FileFault>>, TransferError> {
         let root = self.root(cancel).await?;
+        let folders: BTreeSet<PathBuf> = wanted
+            .iter()
+            .filter_map(|file| file.target.parent().map(Path::to_owned))
+            .collect();
+        tokio::task::spawn_blocking(move || folders.iter().for_each(|folder| sweep(folder)))
+            .await
+            .map_err(io::Error::other)?;
         let items = wanted
             .iter()
             .map(|file| (file.expected.path.clone(), file.clone()))
@@ -199,6 +208,14 @@ fn fetch_one(
     Ok(Ok(()))
 }
 
+/// Removes what a fetch into a folder that was killed left there.
+fn sweep(folder: &Path) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if let Ok(folder) = openat(CWD, folder, flags, Mode::empty()) {
+        sweep_unfinished(&Arc::new(folder));
+    }
+}
+
 /// A file that has not got its name yet.
 struct Part {
     path: PathBuf,
@@ -214,6 +231,8 @@ impl Part {
             .write(true)
             .create_new(true)
             .open(&path)?;
+        // The lock says that the file is being written. Where locks are not to be had, nobody sweeps either.
+        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
         Ok(Self { path, file })
     }
 }

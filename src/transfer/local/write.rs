@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::paths::{is_plain, unfinished_name};
 use super::super::source::{Digests, Hasher, digests, read_all};
 use super::super::{
-    BatchProgress, FileFault, OTHERS_FILE, Outgoing, SendOptions, Stored, TransferError,
+    BatchProgress, BrokenOff, FileFault, OTHERS_FILE, Outgoing, SendOptions, Stored, TransferError,
 };
 use super::crew::{self, Shared, Step, Terms};
 use super::folder::Root;
@@ -25,6 +26,9 @@ use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
 
 /// How much is handed to the disk at a time; else the system would keep it for the sync at the end, and the disk idle.
 const STEP_BYTES: u64 = 8 << 20;
+
+/// What the last sync of a batch gets at least, however late it is.
+const LAST_SYNC: Duration = Duration::from_secs(10);
 
 type Outcome = Result<Stored, FileFault>;
 
@@ -36,7 +40,8 @@ impl LocalPlace {
         options: &SendOptions,
         cancel: &CancellationToken,
         mut on_progress: impl FnMut(BatchProgress) + Send,
-    ) -> Result<Vec<Outcome>, TransferError> {
+    ) -> Result<Vec<Outcome>, BrokenOff> {
+        let ends_at = Instant::now() + options.deadline;
         let root = self.root(cancel).await?;
         let mut taken = HashSet::new();
         let items = batch
@@ -67,13 +72,40 @@ impl LocalPlace {
         let second = move |shared: &Shared, (file, _): &(Outgoing, bool), written| {
             publish(shared, file, written, check)
         };
-        let outcomes = crew::run_in_steps(items, terms, &mut on_progress, first, second).await?;
-        // The names count only once they outlast a loss of power.
-        tokio::task::spawn_blocking(move || root.sync())
-            .await
+        let ended = crew::run_in_steps(items, terms, &mut on_progress, first, second).await?;
+        if let Some(TransferError::Cancelled) = ended.error {
+            return Err(TransferError::Cancelled.into());
+        }
+        // The names count only once they outlast a loss of power. What took too long gets a moment for it.
+        let left = ends_at
+            .saturating_duration_since(Instant::now())
+            .max(LAST_SYNC)
+            .min(options.stall_limit);
+        let synced = sync(root, left, cancel).await;
+        match (ended.error, synced) {
+            (None, Ok(())) => Ok(ended.results.into_iter().flatten().collect()),
+            (Some(cause), Ok(())) => Err(BrokenOff {
+                cause,
+                outcomes: ended.results,
+            }),
+            (Some(error), Err(_)) | (None, Err(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// Makes the names of a batch outlast a loss of power, within `limit`.
+async fn sync(
+    root: Arc<Root>,
+    limit: Duration,
+    cancel: &CancellationToken,
+) -> Result<(), TransferError> {
+    let syncing = tokio::task::spawn_blocking(move || root.sync());
+    tokio::select! {
+        synced = syncing => synced
             .map_err(io::Error::other)?
-            .map_err(|error| destination_error(&error, "cannot be synced"))?;
-        Ok(outcomes)
+            .map_err(|error| destination_error(&error, "cannot be synced")),
+        () = cancel.cancelled() => Err(TransferError::Cancelled),
+        () = tokio::time::sleep(limit) => Err(TransferError::Stalled(limit.as_secs())),
     }
 }
 
@@ -154,10 +186,7 @@ fn publish(
         Ok(false) => match part.is_at(name, &found, || shared.goes_on()) {
             Ok(true) => {}
             Ok(false) => {
-                return Ok(Err(FileFault::new(
-                    BackupFaultKind::CheckFailed,
-                    OTHERS_FILE,
-                )));
+                return Ok(Err(FileFault::new(BackupFaultKind::NameTaken, OTHERS_FILE)));
             }
             Err(_) if !shared.goes_on() => return Err(TransferError::Cancelled),
             Err(error) => return of_one_file(error),

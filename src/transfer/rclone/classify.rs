@@ -1,6 +1,8 @@
 //! What a failure means to the destination, from what rclone says of it. rclone's exit codes do not tell a refused login
 //! from a full disk, and neither do the servers in one way: so the words decide.
 
+use std::borrow::Cow;
+
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
@@ -70,6 +72,8 @@ const WORDS: &[(Cause, &[&str])] = &[
             "storagefull",
             "storage full",
             "not enough space",
+            // As rclone says of a disk of its own machine.
+            "file too big for remaining disk space",
             "statuscode: 507",
             "storagequotaexceeded",
         ],
@@ -161,20 +165,22 @@ const FTP_CODES: &[(Cause, &[u16])] = &[
 
 /// The cause that `text` shows. `ours`: paths and hosts that may stand in it and mean nothing, whatever their names are.
 pub(super) fn cause(text: &str, ours: &[&str]) -> Cause {
-    let mut text = text.to_owned();
-    for name in ours.iter().filter(|name| name.len() > 1) {
-        text = text.replace(name, "…");
-    }
     let text = text.to_ascii_lowercase();
-    let by_words = WORDS
-        .iter()
-        .find(|(_, words)| words.iter().any(|word| text.contains(word)));
+    let ours: Vec<String> = ours.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let by_words = WORDS.iter().find(|(_, words)| {
+        words
+            .iter()
+            .any(|word| without(&text, &ours, word).contains(word))
+    });
     if let Some((cause, _)) = by_words {
         return *cause;
     }
-    let by_code = FTP_CODES
-        .iter()
-        .find(|(_, codes)| codes.iter().any(|code| has_reply(&text, *code)));
+    let by_code = FTP_CODES.iter().find(|(_, codes)| {
+        codes.iter().any(|code| {
+            let reply = format!("{code} ");
+            has_reply(&without(&text, &ours, &reply), &reply)
+        })
+    });
     if let Some((cause, _)) = by_code {
         return *cause;
     }
@@ -184,10 +190,19 @@ pub(super) fn cause(text: &str, ours: &[&str]) -> Cause {
     Cause::Other
 }
 
-/// Whether the text has a reply with this code: the number at its beginning or after `: `, then a space.
-fn has_reply(text: &str, code: u16) -> bool {
-    let reply = format!("{code} ");
-    text.starts_with(&reply) || text.contains(&format!(": {reply}"))
+/// The text without those of our names in which the word stands. The others stay: a folder named `disk` must not keep `disk
+/// full` from being understood.
+fn without<'a>(text: &'a str, ours: &[String], word: &str) -> Cow<'a, str> {
+    ours.iter()
+        .filter(|name| name.contains(word))
+        .fold(Cow::Borrowed(text), |text, name| {
+            Cow::Owned(text.replace(name.as_str(), "…"))
+        })
+}
+
+/// Whether the text has this reply of a server, a number and a space, at its beginning or after `: `.
+fn has_reply(text: &str, reply: &str) -> bool {
+    text.starts_with(reply) || text.contains(&format!(": {reply}"))
 }
 
 #[cfg(test)]
@@ -256,5 +271,8 @@ mod tests {
         assert_eq!(cause(&text, &[path]), Cause::Other);
         assert_eq!(cause(&text, &[]), Cause::Full);
         assert_eq!(cause("took 530 ms", &[]), Cause::Other);
+        assert_eq!(cause(&text, &[path, "disk", "full", "i"]), Cause::Other);
+        let full = "Failed to copy: write disk/a.mp4: Disk full";
+        assert_eq!(cause(full, &["disk", "a.mp4"]), Cause::Full);
     }
 }

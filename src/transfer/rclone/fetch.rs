@@ -17,6 +17,7 @@ use super::super::{BatchProgress, FileFault, TransferError, Wanted};
 use super::Remote;
 use super::classify::Cause;
 use super::command::{Ended, Event, Limit, Run, error_of};
+use crate::domain::backup::destination::PauseReason;
 use crate::domain::backup::object::BackupFaultKind;
 use crate::process::Heard;
 
@@ -88,7 +89,7 @@ impl Remote {
             progress.current.clear();
             on_progress(progress.clone());
             if let Some(error) = ended.error(false) {
-                return Err(error);
+                return Err(of_this_disk(error));
             }
             let unreachable = ended
                 .complaints
@@ -166,6 +167,17 @@ impl Remote {
                 return Ok(ended);
             }
         }
+    }
+}
+
+/// What is full when files are brought back is this machine's disk.
+fn of_this_disk(error: TransferError) -> TransferError {
+    match error {
+        TransferError::Paused {
+            reason: PauseReason::Full,
+            message,
+        } => io::Error::new(io::ErrorKind::StorageFull, message).into(),
+        error => error,
     }
 }
 

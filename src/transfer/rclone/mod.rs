@@ -7,6 +7,7 @@ mod check;
 mod classify;
 mod command;
 mod fetch;
+mod hashing;
 mod list;
 mod log;
 mod obscure;

@@ -2,20 +2,21 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::source::{self, Digests};
+use super::super::source::Digests;
 use super::super::{
-    BatchProgress, FileFault, OTHERS_FILE, Outgoing, SendOptions, Sha256, Stored, TransferError,
-    paths::is_plain,
+    BatchProgress, BrokenOff, FileFault, OTHERS_FILE, Outgoing, SendOptions, Sha256, Stored,
+    TransferError, paths::is_plain,
 };
 use super::Remote;
 use super::check::{Claim, Comparing};
 use super::classify::Cause;
 use super::command::{Complaint, Ended, Event, Limit, Patience, Run, error_of};
+use super::hashing::{Hashing, SourceDigests};
 use super::settings::SINGLE_PART_MAX_BYTES;
 use crate::domain::backup::destination::{DestinationKind, PauseReason};
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
@@ -31,8 +32,6 @@ const HEADROOM_BYTES: u64 = 1 << 20;
 const FOLDER_TIMES_SINCE: (u32, u32) = (1, 66);
 
 type Outcome = Result<Stored, FileFault>;
-/// Of each file of a batch; `None` where nobody wants it.
-type SourceDigests = Vec<Option<Result<Digests, String>>>;
 
 /// Which locks new objects get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +50,7 @@ impl Remote {
         options: &SendOptions,
         cancel: &CancellationToken,
         mut on_progress: impl FnMut(BatchProgress) + Send,
-    ) -> Result<Vec<Outcome>, TransferError> {
+    ) -> Result<Vec<Outcome>, BrokenOff> {
         self.send_locked(batch, options, Locks::AsSet, cancel, &mut on_progress)
             .await
     }
@@ -63,7 +62,7 @@ impl Remote {
         locks: Locks,
         cancel: &CancellationToken,
         on_progress: &mut (dyn FnMut(BatchProgress) + Send),
-    ) -> Result<Vec<Outcome>, TransferError> {
+    ) -> Result<Vec<Outcome>, BrokenOff> {
         let version = self.ready(true, cancel).await?;
         if batch.is_empty() {
             return Ok(Vec::new());
@@ -78,12 +77,23 @@ impl Remote {
             patience: Patience::new(options.deadline, options.stall_limit),
             outcomes: first_look(&batch),
             last: vec![None; batch.len()],
+            hashing: None,
+            digests: SourceDigests::new(),
             batch: Arc::new(batch),
             progress: BatchProgress::default(),
             arrived: HashSet::new(),
             on_progress,
         };
-        sending.run().await
+        match sending.run().await {
+            Ok(outcomes) => Ok(outcomes),
+            Err(cause) => {
+                sending.keep_what_arrived(&cause).await;
+                Err(BrokenOff {
+                    cause,
+                    outcomes: sending.outcomes,
+                })
+            }
+        }
     }
 }
 
@@ -130,6 +140,9 @@ struct Sending<'a> {
     outcomes: Vec<Option<Outcome>>,
     /// What was wrong when a file was last tried.
     last: Vec<Option<FileFault>>,
+    hashing: Option<Hashing>,
+    /// Of the sources, once all are known.
+    digests: SourceDigests,
     progress: BatchProgress,
     /// Paths of which rclone says that they are whole at the other side.
     arrived: HashSet<String>,
@@ -138,18 +151,15 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     async fn run(&mut self) -> Result<Vec<Outcome>, TransferError> {
-        let hashing = Hashing::start(
+        self.hashing = Some(Hashing::start(
             Arc::clone(&self.batch),
             self.outcomes.iter().map(Option::is_none).collect(),
             self.with_md5(),
-        );
-        let mut digests = None;
-        let mut hashing = Some(hashing);
+        ));
         let strangers = self.strangers().await?;
         if !strangers.is_empty() {
-            let found = self.hashed(&mut hashing).await?;
-            self.settle(&strangers, &found).await?;
-            digests = Some(found);
+            self.hash().await?;
+            self.settle(&strangers).await?;
         }
         for round in 0..ROUNDS {
             let outstanding = self.outstanding();
@@ -168,11 +178,8 @@ impl Sending<'_> {
             }
             self.fail_as_a_whole(&ended, &outstanding, round, nothing_arrived)
                 .await?;
-            if digests.is_none() {
-                digests = Some(self.hashed(&mut hashing).await?);
-            }
-            let digests = digests.as_deref().unwrap_or_default();
-            self.look(digests, &ended).await?;
+            self.hash().await?;
+            self.look(&self.outstanding(), &ended).await?;
         }
         self.take_back().await;
         let last = std::mem::take(&mut self.last);
@@ -190,17 +197,40 @@ impl Sending<'_> {
             .collect())
     }
 
-    /// The hashes of the sources, when all are there.
-    async fn hashed(
-        &mut self,
-        hashing: &mut Option<Hashing>,
-    ) -> Result<SourceDigests, TransferError> {
-        let Some(hashing) = hashing.take() else {
-            return Ok(Vec::new());
+    /// Waits until the hashes of all sources are there.
+    async fn hash(&mut self) -> Result<(), TransferError> {
+        if let Some(hashing) = self.hashing.take() {
+            self.digests = hashing.finish(self.patience, self.cancel).await?;
+            self.take_sources();
+        }
+        Ok(())
+    }
+
+    /// Looks at what arrived before the batch broke off, where the destination may still answer. This is about sparing the
+    /// next run, so that a failure here is none.
+    async fn keep_what_arrived(&mut self, cause: &TransferError) {
+        let may_answer = matches!(
+            cause,
+            TransferError::Paused {
+                reason: PauseReason::Full | PauseReason::ReadOnly,
+                ..
+            } | TransferError::Failed { .. }
+        );
+        let arrived: Vec<usize> = self
+            .outstanding()
+            .into_iter()
+            .filter(|index| self.arrived.contains(&self.batch[*index].path))
+            .collect();
+        if !may_answer || arrived.is_empty() {
+            return;
+        }
+        let looked = async {
+            self.hash().await?;
+            self.look(&arrived, &Ended::success()).await
         };
-        let found = hashing.finish(self.patience, self.cancel).await?;
-        self.take_sources(&found);
-        Ok(found)
+        if let Err(error) = looked.await {
+            tracing::warn!(%error, files = arrived.len(), "files that arrived before a batch broke off are sent again");
+        }
     }
 
     /// Files under whose path something stands that the ledger does not know: what a run sent that ended before it could
@@ -235,11 +265,7 @@ impl Sending<'_> {
 
     /// Takes what stands under the path of a file for it when its bytes are the same, whatever check is wanted of what is
     /// sent, and leaves it alone when they are not.
-    async fn settle(
-        &mut self,
-        strangers: &[usize],
-        digests: &[Option<Result<Digests, String>>],
-    ) -> Result<(), TransferError> {
+    async fn settle(&mut self, strangers: &[usize]) -> Result<(), TransferError> {
         let outstanding: Vec<usize> = strangers
             .iter()
             .copied()
@@ -249,14 +275,14 @@ impl Sending<'_> {
             BackupCheck::Size => BackupCheck::Hash,
             check => check,
         };
-        for (index, sha256, outcome) in self.compare(&outstanding, digests, check).await? {
+        for (index, sha256, outcome) in self.compare(&outstanding, check).await? {
             self.outcomes[index] = Some(match outcome {
                 Ok(check) => {
                     self.arrived.insert(self.batch[index].path.clone());
                     Ok(Stored { sha256, check })
                 }
                 Err(fault) if fault.kind == BackupFaultKind::ObjectChanged => Err(FileFault {
-                    kind: BackupFaultKind::CheckFailed,
+                    kind: BackupFaultKind::NameTaken,
                     message: OTHERS_FILE.to_owned(),
                     ..fault
                 }),
@@ -441,8 +467,8 @@ impl Sending<'_> {
     }
 
     /// Settles the files whose sources were not what they should be.
-    fn take_sources(&mut self, digests: &[Option<Result<Digests, String>>]) {
-        for (index, found) in digests.iter().enumerate() {
+    fn take_sources(&mut self) {
+        for (index, found) in self.digests.iter().enumerate() {
             let fault = match found {
                 Some(Ok(found)) if found.size_bytes != self.batch[index].size_bytes => FileFault {
                     found_size_bytes: Some(found.size_bytes),
@@ -458,18 +484,10 @@ impl Sending<'_> {
         }
     }
 
-    /// Looks at what arrived.
-    async fn look(
-        &mut self,
-        digests: &[Option<Result<Digests, String>>],
-        ended: &Ended,
-    ) -> Result<(), TransferError> {
-        let outstanding = self.outstanding();
+    /// Looks whether these files arrived.
+    async fn look(&mut self, files: &[usize], ended: &Ended) -> Result<(), TransferError> {
         self.progress.current.clear();
-        for (index, sha256, outcome) in self
-            .compare(&outstanding, digests, self.options.check)
-            .await?
-        {
+        for (index, sha256, outcome) in self.compare(files, self.options.check).await? {
             let path = &self.batch[index].path;
             match outcome {
                 Ok(check) => {
@@ -491,13 +509,12 @@ impl Sending<'_> {
     async fn compare(
         &mut self,
         files: &[usize],
-        digests: &[Option<Result<Digests, String>>],
         check: BackupCheck,
     ) -> Result<Vec<(usize, Sha256, Result<BackupCheck, FileFault>)>, TransferError> {
         let batch = Arc::clone(&self.batch);
         let hashed: Vec<(usize, &Digests)> = files
             .iter()
-            .filter_map(|index| match digests.get(*index) {
+            .filter_map(|index| match self.digests.get(*index) {
                 Some(Some(Ok(found))) => Some((*index, found)),
                 _ => None,
             })
@@ -568,54 +585,5 @@ fn as_sent(fault: &FileFault, said: Option<&Complaint>) -> FileFault {
         kind,
         message,
         ..fault.clone()
-    }
-}
-
-/// Hashes the sources on a thread of their own, beside the transfer. Dropped, it stops.
-struct Hashing {
-    stop: Arc<AtomicBool>,
-    running: tokio::task::JoinHandle<SourceDigests>,
-}
-
-impl Hashing {
-    fn start(batch: Arc<Vec<Outgoing>>, wanted: Vec<bool>, with_md5: bool) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let running = tokio::task::spawn_blocking(move || {
-            batch
-                .iter()
-                .zip(wanted)
-                .map(|(file, is_wanted)| {
-                    if !is_wanted {
-                        return None;
-                    }
-                    let goes_on = || !stopped.load(Ordering::Relaxed);
-                    let found = source::digests(&file.file, file.size_bytes, with_md5, goes_on);
-                    Some(found.map_err(|error| error.to_string()))
-                })
-                .collect()
-        });
-        Self { stop, running }
-    }
-
-    async fn finish(
-        mut self,
-        patience: Patience,
-        cancel: &CancellationToken,
-    ) -> Result<SourceDigests, TransferError> {
-        let left = patience.ends_at.saturating_duration_since(Instant::now());
-        tokio::select! {
-            found = &mut self.running => {
-                found.map_err(|error| TransferError::Io(std::io::Error::other(error)))
-            }
-            () = cancel.cancelled() => Err(TransferError::Cancelled),
-            () = tokio::time::sleep(left) => Err(TransferError::TimedOut),
-        }
-    }
-}
-
-impl Drop for Hashing {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
     }
 }

@@ -63,7 +63,8 @@ impl Remote {
         };
         let sent = self
             .send_locked(vec![outgoing], &options, locks, cancel, &mut |_| {})
-            .await?;
+            .await
+            .map_err(|broken| broken.cause)?;
         match sent.into_iter().next() {
             Some(Err(fault)) => Err(TransferError::Failed {
                 status: "refused".to_owned(),

@@ -29,12 +29,14 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Opens and names files from the beginning of a page of segments.
+    /// Opens and names files from the beginning of a page of segments. `strangers`: paths at the destination at which
+    /// files stand that the ledger does not know.
     pub(super) async fn open(
         store: &Store,
         destination_id: &str,
         roots: &Arc<Roots>,
         page: &[UnsentSegment],
+        strangers: &HashSet<String>,
     ) -> Result<Self, BackupError> {
         let mut batch = Self::default();
         let mut bytes = 0;
@@ -45,7 +47,7 @@ impl Batch {
             bytes += segment.size_bytes;
             batch.taken += 1;
         }
-        let names = names(store, destination_id, &page[..batch.taken]).await?;
+        let names = names(store, destination_id, &page[..batch.taken], strangers).await?;
         let (roots, taken) = (Arc::clone(roots), page[..batch.taken].to_vec());
         let opened = tokio::task::spawn_blocking(move || {
             taken
@@ -127,11 +129,13 @@ fn open(
     })
 }
 
-/// A path for each segment that no other segment has at the destination. One that was sent before keeps its path.
+/// A path for each segment that neither another segment nor a stranger has at the destination. One that was sent before
+/// keeps its path.
 async fn names(
     store: &Store,
     destination_id: &str,
     segments: &[UnsentSegment],
+    strangers: &HashSet<String>,
 ) -> Result<Vec<String>, BackupError> {
     let mut choices: Vec<_> = segments
         .iter()
@@ -160,7 +164,7 @@ async fn names(
             let is_free = taken
                 .get(&path)
                 .is_none_or(|id| *id == segments[at].segment_id);
-            if is_free && used.insert(path.clone()) {
+            if is_free && !strangers.contains(&path) && used.insert(path.clone()) {
                 names[at] = Some(path);
             }
         }

@@ -20,7 +20,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::domain::backup::destination::{Destination, DestinationSettings, HostKeyCheck, Pause};
+use crate::domain::backup::destination::{
+    Destination, DestinationSettings, HostKeyCheck, Pause, PauseReason,
+};
 use crate::domain::backup::network::AllowedNetworks;
 use crate::domain::job::{Notice, Reason};
 use crate::repository::{Store, StoreError};
@@ -189,14 +191,15 @@ impl BackupWork {
                     ..Trial::default()
                 },
             };
+        let left = HOST_KEY_PATIENCE.min(TRIAL_PATIENCE.saturating_sub(begun.elapsed()));
         if let DestinationSettings::Sftp(sftp) = settings
             && trial.host_keys.is_empty()
+            && !left.is_zero()
         {
             // A key that changed is the most useful to see when the trial fails for it.
-            trial.host_keys =
-                transfer::host_keys(&sftp.host, sftp.port, HOST_KEY_PATIENCE, &cancel)
-                    .await
-                    .unwrap_or_default();
+            trial.host_keys = transfer::host_keys(&sftp.host, sftp.port, left, &cancel)
+                .await
+                .unwrap_or_default();
         }
         Ok(Tried {
             trial,
@@ -239,6 +242,19 @@ impl BackupWork {
                 .await?;
         }
         Ok(Place::open(&settings, &self.engine)?)
+    }
+
+    /// What a failure means for a job that only reads at a destination, which is paused when a run would meet the same.
+    async fn reading_failed(&self, destination: &Destination, error: BackupError) -> WorkError {
+        if let BackupError::Transfer(TransferError::Paused { reason, .. }) = &error
+            && stops_all(*reason)
+            && let Err(error) = self
+                .note_failure(&destination.id, destination.revision, &error)
+                .await
+        {
+            return work_error(BackupError::Store(error));
+        }
+        reading_error(error)
     }
 
     /// Notes what a failure says of a destination: some need a person to look at it.
@@ -307,6 +323,28 @@ fn check_beneath(path: &Path, roots: &[PathBuf]) -> Result<(), TransferError> {
     }
 }
 
+/// What a failure means for a job that only reads at the destination: nothing is paused there, unless a run would meet the
+/// same.
+fn reading_error(error: BackupError) -> WorkError {
+    match error {
+        BackupError::Transfer(TransferError::Paused { reason, message }) if !stops_all(reason) => {
+            WorkError::Failed(Notice::new(
+                Reason::RcloneFailed,
+                format!("the destination cannot be read: {message}"),
+            ))
+        }
+        error => work_error(error),
+    }
+}
+
+/// Whether a cause of a pause stands in the way of whatever is done at the destination, reading as well as writing.
+fn stops_all(reason: PauseReason) -> bool {
+    match reason {
+        PauseReason::LoginRefused | PauseReason::HostChanged => true,
+        PauseReason::Full | PauseReason::ReadOnly => false,
+    }
+}
+
 /// What a failure means for the job.
 fn work_error(error: BackupError) -> WorkError {
     let message = error.to_string();
@@ -335,10 +373,20 @@ fn work_error(error: BackupError) -> WorkError {
             | TransferError::Stalled(_) => WorkError::Retry(
                 Notice::new(Reason::RcloneFailed, message.clone()).with("retryable", "true"),
             ),
-            TransferError::Io(error) => internal(error),
+            TransferError::Io(error) => of_this_machine(error),
         },
         BackupError::Store(_) => WorkError::Retry(Notice::new(Reason::Internal, message)),
-        BackupError::Folder(error) => internal(error),
+        BackupError::Folder(error) => of_this_machine(error),
+    }
+}
+
+/// What a failure of this machine's own disk means for the job.
+fn of_this_machine(error: &std::io::Error) -> WorkError {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => WorkError::Failed(
+            Notice::new(Reason::DiskFull, "the disk of this machine is full"),
+        ),
+        _ => internal(error),
     }
 }
 
@@ -350,6 +398,41 @@ fn internal(error: &(dyn std::error::Error + 'static)) -> WorkError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn failed(error: WorkError) -> Notice {
+        match error {
+            WorkError::Failed(notice) => notice,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_disk_of_this_machine_that_is_full_is_not_the_destinations() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        for error in [
+            BackupError::Transfer(TransferError::Io(full())),
+            BackupError::Folder(full()),
+        ] {
+            assert_eq!(failed(reading_error(error)).reason, Reason::DiskFull);
+        }
+    }
+
+    #[test]
+    fn who_only_reads_says_paused_only_of_what_is_paused() {
+        let read = |reason| {
+            let message = "no".to_owned();
+            let error = TransferError::Paused { reason, message };
+            failed(reading_error(error.into()))
+        };
+        for reason in [PauseReason::LoginRefused, PauseReason::HostChanged] {
+            assert_eq!(read(reason).reason, Reason::DestinationDisabled);
+        }
+        for reason in [PauseReason::Full, PauseReason::ReadOnly] {
+            let notice = read(reason);
+            assert_eq!(notice.reason, Reason::RcloneFailed);
+            assert!(!notice.message.contains("paused"), "{}", notice.message);
+        }
+    }
 
     #[test]
     fn a_local_folder_must_lie_beneath_an_allowed_one_also_behind_its_links() {

@@ -2,27 +2,34 @@
 
 use chrono::{DateTime, Utc};
 
+use super::verification::expected;
 use super::{BackupError, ledger_copy};
 use crate::clock;
 use crate::domain::backup::ledger::LedgerLine;
-use crate::domain::backup::object::BackupObject;
+use crate::domain::backup::object::{BackupCheck, BackupFaultKind, BackupObject};
 use crate::domain::backup::policy::{Policy, Retention};
 use crate::domain::backup::retention::{RetentionCandidate, Sweep};
 use crate::domain::camera::CameraId;
 use crate::repository::{RemovedObjects, Store};
-use crate::transfer::Place;
+use crate::transfer::{FileFault, Place, TransferError};
 use crate::work::Attempt;
 
-/// Objects that are looked at in one go.
-const AT_ONCE: u32 = 1000;
+/// Objects that are removed in one go.
+pub(super) const MANY_AT_ONCE: u32 = 1000;
 
-/// Removes what the retention of `policy` does not keep, and answers what went. First the ledger's copy says so, then
-/// the file goes, then the row: whatever is interrupted in between, nothing that is gone is believed to be there.
+/// The same at a full destination, where what the ledger's copy says of them must find room before they go.
+pub(super) const FEW_AT_ONCE: u32 = 25;
+
+/// Removes what the retention of `policy` does not keep, `at_once` objects at a time, and answers what went. First the
+/// ledger's copy says so, then the files go, then the rows. When that is cut short by a failure of the destination, it is
+/// asked what went; when it does not answer, or this process is killed, rows of files that are gone stay until the next
+/// run of the policy, which removes them again, or a verification, which finds them missing.
 pub(super) async fn remove(
     store: &Store,
     place: &Place,
     policy: &Policy,
     retention: &Retention,
+    at_once: u32,
     attempt: &Attempt,
 ) -> Result<RemovedObjects, BackupError> {
     let now = clock::now();
@@ -48,7 +55,7 @@ pub(super) async fn remove(
                 None,
                 now,
                 after.as_ref().map(|(start, id)| (*start, id.as_str())),
-                AT_ONCE,
+                at_once,
             )
             .await?;
         let Some(last) = page.last() else {
@@ -88,15 +95,27 @@ async fn remove_some(
         .collect();
     let writer = format!("{}_removed", attempt.job_id);
     ledger_copy::put(place, &writer, number, &lines, &attempt.cancel).await?;
+    // Somebody may have taken hold of one of them since they were chosen; writing to a destination takes its time.
+    let ids: Vec<&str> = going
+        .iter()
+        .map(|object| object.segment_id.as_str())
+        .collect();
+    let held = store.held(&ids).await?;
+    let (mut stay, going): (Vec<_>, Vec<_>) = going
+        .into_iter()
+        .partition(|object| held.contains(&object.segment_id));
     let paths: Vec<String> = going
         .iter()
         .map(|object| object.remote_path.clone())
         .collect();
-    let outcomes = place.remove(&paths, &attempt.cancel).await?;
+    let (went, failure) = match place.remove(&paths, &attempt.cancel).await {
+        Ok(outcomes) => (outcomes, None),
+        Err(error @ TransferError::Cancelled) => return Err(error.into()),
+        Err(error) => (what_went(place, &going, attempt).await?, Some(error)),
+    };
     let mut gone = Vec::with_capacity(going.len());
-    let mut stay = Vec::new();
-    for (object, outcome) in going.into_iter().zip(outcomes) {
-        match outcome {
+    for (object, went) in going.into_iter().zip(went) {
+        match went {
             Ok(()) => gone.push(object.segment_id),
             Err(fault) => {
                 tracing::warn!(
@@ -108,6 +127,9 @@ async fn remove_some(
             }
         }
     }
+    let removed = store
+        .remove_objects(&policy.destination_id, &policy.id, &gone)
+        .await?;
     if !stay.is_empty() {
         // The ledger's copy said that they went; a later line about them holds.
         let lines: Vec<LedgerLine> = stay
@@ -120,9 +142,38 @@ async fn remove_some(
         let writer = format!("{}_kept", attempt.job_id);
         ledger_copy::put(place, &writer, number, &lines, &attempt.cancel).await?;
     }
-    Ok(store
-        .remove_objects(&policy.destination_id, &policy.id, &gone)
-        .await?)
+    match failure {
+        None => Ok(removed),
+        Some(error) => Err(error.into()),
+    }
+}
+
+/// Asks a place which objects are no longer there, after it failed to remove them all.
+async fn what_went(
+    place: &Place,
+    objects: &[BackupObject],
+    attempt: &Attempt,
+) -> Result<Vec<Result<(), FileFault>>, BackupError> {
+    let expected = objects
+        .iter()
+        .map(expected)
+        .collect::<Result<Vec<_>, _>>()?;
+    let found = place
+        .check(&expected, BackupCheck::Size, &attempt.cancel, |_| {})
+        .await?;
+    Ok(found
+        .into_iter()
+        .map(|found| match found {
+            Err(fault) if fault.kind == BackupFaultKind::ObjectMissing => Ok(()),
+            Err(fault) => Err(fault),
+            Ok(_) => Err(FileFault {
+                kind: BackupFaultKind::TransferFailed,
+                found_size_bytes: None,
+                found_sha256: None,
+                message: "it was not removed".to_owned(),
+            }),
+        })
+        .collect())
 }
 
 fn candidate(object: &BackupObject) -> RetentionCandidate {

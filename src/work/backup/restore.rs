@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::run::{current, named, window};
-use super::{BackupError, BackupWork, FAULTS_LISTED, accept_first, ledger_copy, work_error};
-use crate::domain::backup::destination::{DEFAULT_TRANSFERS, DestinationSettings};
+use super::{BackupError, BackupWork, FAULTS_LISTED, accept_first, ledger_copy, reading_error};
+use crate::domain::backup::destination::{DEFAULT_TRANSFERS, Destination, DestinationSettings};
 use crate::domain::backup::ledger::LedgerLine;
 use crate::domain::backup::naming;
 use crate::domain::backup::network::AllowedNetworks;
@@ -56,9 +56,17 @@ impl Work for RestoreWork {
                     "not a restore",
                 )));
             };
-            let summary = self.restore(&attempt, spec).await.map_err(work_error)?;
+            let backups = &self.backups;
+            let destination = backups
+                .readable(&spec.destination_id)
+                .await
+                .map_err(reading_error)?;
+            let (summary, left_out) = match self.restore(&attempt, spec, &destination).await {
+                Ok(done) => done,
+                Err(error) => return Err(backups.reading_failed(&destination, error).await),
+            };
             Ok(Done {
-                warnings: warnings(summary.files_failed),
+                warnings: warnings(summary.files_failed, left_out),
                 result: JobResult::Restore(Box::new(summary)),
             })
         }
@@ -67,14 +75,15 @@ impl Work for RestoreWork {
 }
 
 impl RestoreWork {
+    /// What came back, and how many files of it could not enter the catalog.
     async fn restore(
         &self,
         attempt: &Attempt,
         spec: &RestoreSpec,
-    ) -> Result<RestoreSummary, BackupError> {
+        destination: &Destination,
+    ) -> Result<(RestoreSummary, u64), BackupError> {
         let backups = &self.backups;
-        let destination = backups.readable(&spec.destination_id).await?;
-        let place = backups.place(&destination, &attempt.cancel).await?;
+        let place = backups.place(destination, &attempt.cancel).await?;
         attempt.report(phase("reading the ledger"));
         let lines = self.lines(&place, spec, &attempt.cancel).await?;
         let folder = backups.settings.restore_folder.join(&spec.folder);
@@ -94,6 +103,7 @@ impl RestoreWork {
                 attempt.report(progress)
             })
             .await?;
+        let mut left_out = 0;
         if spec.register_segments {
             for (number, line) in there.iter().enumerate() {
                 if attempt.cancel.is_cancelled() {
@@ -104,10 +114,12 @@ impl RestoreWork {
                     files_total: there.len() as u64,
                     ..phase("taking into the catalog")
                 });
-                self.register(line, &spec.folder, &mut summary).await?;
+                if !self.register(line, &spec.folder, &mut summary).await? {
+                    left_out += 1;
+                }
             }
         }
-        Ok(summary)
+        Ok((summary, left_out))
     }
 
     /// What the ledger says is there of the selection.
@@ -150,13 +162,13 @@ impl RestoreWork {
         Ok(lines)
     }
 
-    /// Takes a restored file into the catalog, under the id that its segment had.
+    /// Takes a restored file into the catalog, under the id that its segment had; whether it could enter.
     async fn register(
         &self,
         line: &LedgerLine,
         folder: &str,
         summary: &mut RestoreSummary,
-    ) -> Result<(), BackupError> {
+    ) -> Result<bool, BackupError> {
         let path = format!("{folder}/{}", line.path);
         let camera_id = CameraId::parse(&line.camera_id);
         let taken = match camera_id {
@@ -174,14 +186,17 @@ impl RestoreWork {
             Err(error) => Err(IntakeError::Path(error.to_string())),
         };
         match taken {
-            Ok(is_new) => summary.segments_registered += u64::from(is_new),
-            Err(IntakeError::Store(error)) => return Err(error.into()),
-            // The file is back and right; that it is no footage to us is worth a line, not a failure.
+            Ok(is_new) => {
+                summary.segments_registered += u64::from(is_new);
+                Ok(true)
+            }
+            Err(IntakeError::Store(error)) => Err(error.into()),
+            // The file is back and right; that it is no footage to us is worth a warning, not a failure.
             Err(error) => {
                 tracing::warn!(path, source = RESTORES, %error, "a restored file is not in the catalog");
+                Ok(false)
             }
         }
-        Ok(())
     }
 }
 
@@ -312,6 +327,8 @@ impl Fetching<'_> {
                 Found::File(size_bytes, found)
                     if size_bytes == line.size_bytes && found == sha256 =>
                 {
+                    // An attempt that was cut short may have left it without.
+                    set_time(&folder.join(&line.path), &line)?;
                     summary.files_present += 1;
                     there.push(line);
                 }
@@ -396,11 +413,7 @@ impl Fetching<'_> {
         for (((line, _), wanted), outcome) in some.into_iter().zip(wanted).zip(outcomes) {
             match outcome {
                 Ok(()) => {
-                    // The ledger tells a changed file from the one that was sent by this time.
-                    File::options()
-                        .write(true)
-                        .open(&wanted.target)?
-                        .set_modified(line.modified_time.into())?;
+                    set_time(&wanted.target, &line)?;
                     summary.files_restored += 1;
                     summary.bytes_restored += line.size_bytes;
                     there.push(line);
@@ -413,6 +426,12 @@ impl Fetching<'_> {
         }
         Ok(there)
     }
+}
+
+/// Gives a file the time that it had at the recorder, by which the ledger tells a changed file from the one that was sent.
+fn set_time(path: &Path, line: &LedgerLine) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    file.set_modified(line.modified_time.into())
 }
 
 /// What has a name in the folder of a restore.
@@ -465,17 +484,27 @@ fn phase(name: &str) -> Progress {
     }
 }
 
-fn warnings(files_failed: u64) -> Vec<Notice> {
-    let words = match files_failed {
-        0 => return Vec::new(),
-        1 => "1 file was not brought back".to_owned(),
-        count => format!("{count} files were not brought back"),
-    };
-    vec![
-        Notice::new(
-            Reason::FilesNotRestored,
-            format!("{words}; `faults` says which"),
-        )
-        .with("fault_count", files_failed.to_string()),
-    ]
+fn warnings(files_failed: u64, files_left_out: u64) -> Vec<Notice> {
+    let mut warnings = Vec::new();
+    if files_failed > 0 {
+        let words = match files_failed {
+            1 => "1 file was not brought back".to_owned(),
+            count => format!("{count} files were not brought back"),
+        };
+        let words = format!("{words}; `faults` says which");
+        warnings.push(
+            Notice::new(Reason::FilesNotRestored, words)
+                .with("fault_count", files_failed.to_string()),
+        );
+    }
+    if files_left_out > 0 {
+        let words = match files_left_out {
+            1 => "1 file was brought back and could not enter the catalog".to_owned(),
+            count => format!("{count} files were brought back and could not enter the catalog"),
+        };
+        warnings.push(
+            Notice::new(Reason::FilesLeftOut, words).with("file_count", files_left_out.to_string()),
+        );
+    }
+    warnings
 }

@@ -9,8 +9,9 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::run::{named, window};
-use super::{BackupError, BackupWork, FAULTS_LISTED, work_error};
+use super::{BackupError, BackupWork, FAULTS_LISTED, reading_error};
 use crate::clock;
+use crate::domain::backup::destination::Destination;
 use crate::domain::backup::naming::OWN_FOLDER;
 use crate::domain::backup::object::{BackupFault, BackupFaultKind, BackupObject, ObjectState};
 use crate::domain::backup::run::{BackupSelection, BackupVerification, BackupVerificationSpec};
@@ -46,10 +47,18 @@ impl Work for BackupVerificationWork {
                     "not a verification of a destination",
                 )));
             };
-            let found = self.verify(&attempt, spec).await.map_err(work_error)?;
+            let backups = &self.backups;
+            let destination = backups
+                .readable(&spec.destination_id)
+                .await
+                .map_err(reading_error)?;
+            let found = match self.verify(&attempt, spec, &destination).await {
+                Ok(found) => found,
+                Err(error) => return Err(backups.reading_failed(&destination, error).await),
+            };
             Ok(Done {
+                warnings: warnings(found.objects_unreadable),
                 result: JobResult::BackupVerification(Box::new(found)),
-                warnings: Vec::new(),
             })
         }
         .boxed()
@@ -61,10 +70,10 @@ impl BackupVerificationWork {
         &self,
         attempt: &Attempt,
         spec: &BackupVerificationSpec,
+        destination: &Destination,
     ) -> Result<BackupVerification, BackupError> {
         let backups = &self.backups;
-        let destination = backups.readable(&spec.destination_id).await?;
-        let place = backups.place(&destination, &attempt.cancel).await?;
+        let place = backups.place(destination, &attempt.cancel).await?;
         let total = backups
             .store
             .object_totals(&spec.destination_id, &spec.selection)
@@ -78,6 +87,7 @@ impl BackupVerificationWork {
             objects_missing: 0,
             objects_changed: 0,
             objects_unknown: 0,
+            objects_unreadable: 0,
             faults: Vec::new(),
             verify_time: clock::now(),
         };
@@ -146,23 +156,25 @@ impl BackupVerificationWork {
                 Ok(check) => (ObjectState::Present, Some(check)),
                 Err(fault) => {
                     let state = match fault.kind {
-                        BackupFaultKind::ObjectMissing => ObjectState::Missing,
+                        BackupFaultKind::ObjectMissing => {
+                            found.objects_missing += 1;
+                            ObjectState::Missing
+                        }
                         BackupFaultKind::ObjectChanged | BackupFaultKind::CheckFailed => {
+                            found.objects_changed += 1;
                             ObjectState::Changed
                         }
                         // That it could not be read says nothing of its bytes.
-                        _ => object.state,
+                        _ => {
+                            found.objects_unreadable += 1;
+                            object.state
+                        }
                     };
                     let fault = named(fault_of(&object), fault, &object.remote_path);
                     note(found, fault);
                     (state, None)
                 }
             };
-            match state {
-                ObjectState::Missing => found.objects_missing += 1,
-                ObjectState::Changed => found.objects_changed += 1,
-                ObjectState::Present => {}
-            }
             verdicts.push(BackupObject {
                 state,
                 check: check.unwrap_or(object.check),
@@ -251,6 +263,21 @@ impl BackupVerificationWork {
     }
 }
 
+fn warnings(objects_unreadable: u64) -> Vec<Notice> {
+    let words = match objects_unreadable {
+        0 => return Vec::new(),
+        1 => "1 object could not be read back".to_owned(),
+        count => format!("{count} objects could not be read back"),
+    };
+    vec![
+        Notice::new(
+            Reason::ObjectsUnreadable,
+            format!("{words}; `faults` says which"),
+        )
+        .with("fault_count", objects_unreadable.to_string()),
+    ]
+}
+
 fn digest(path: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(path.as_bytes());
@@ -264,7 +291,7 @@ fn note(found: &mut BackupVerification, fault: BackupFault) {
 }
 
 /// What an object should be at the destination.
-fn expected(object: &BackupObject) -> Result<Expected, BackupError> {
+pub(super) fn expected(object: &BackupObject) -> Result<Expected, BackupError> {
     Ok(Expected {
         path: object.remote_path.clone(),
         size_bytes: object.size_bytes,

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use heldar_footage::proto::{self, watch_jobs_response::Event};
+use sqlx::Connection as _;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -103,9 +104,7 @@ async fn a_destination_that_is_paused_is_told_by_health_by_watches_and_by_the_we
         .into_inner();
 
     // A disk too small for a single file.
-    let Some(disk) = crate::small_disk::SmallDisk::mount(nas(&site), 64 << 10) else {
-        return;
-    };
+    let disk = crate::small_disk::SmallDisk::mount(nas(&site), 64 << 10);
     let run = proto::CreateBackupRequest {
         destination_id: id.clone(),
         wait: seconds(60),
@@ -150,9 +149,7 @@ async fn a_webhook_that_hangs_or_refuses_delays_nothing_and_hears_of_it_again() 
     let server = site.start().await;
     let id = local_destination(&site, &server).await;
     std::fs::remove_dir_all(nas(&site)).unwrap();
-    let Some(_disk) = crate::small_disk::SmallDisk::mount(nas(&site), 64 << 10) else {
-        return;
-    };
+    let _disk = crate::small_disk::SmallDisk::mount(nas(&site), 64 << 10);
     let run = || proto::CreateBackupRequest {
         destination_id: id.clone(),
         wait: seconds(60),
@@ -175,13 +172,12 @@ async fn a_webhook_that_hangs_or_refuses_delays_nothing_and_hears_of_it_again() 
 
 #[tokio::test]
 async fn footage_that_its_recorder_will_delete_before_the_next_run_is_told() {
-    let site = site();
+    let (url, bodies) = receiver();
+    let site = site().with("HELDAR_BACKUP_WEBHOOK_URL", url);
     let server = site.start().await;
     let id = local_destination(&site, &server).await;
     std::fs::remove_dir_all(nas(&site)).unwrap();
-    let Some(_disk) = crate::small_disk::SmallDisk::mount(nas(&site), 64 << 10) else {
-        return;
-    };
+    let disk = crate::small_disk::SmallDisk::mount(nas(&site), 64 << 10);
     // Its next run is months away, and the recorder deletes a second of footage each second.
     let policy = proto::Policy {
         destination_id: id.clone(),
@@ -229,6 +225,12 @@ async fn footage_that_its_recorder_will_delete_before_the_next_run_is_told() {
     };
     let alert = tokio::time::timeout(PATIENCE, told).await.unwrap();
     assert_eq!(alert.policy_id, policy_id);
+    posted(&bodies, "FOOTAGE_AT_RISK", &policy_id);
+    // The destination is full, too; without that alert it is this one that health tells of.
+    disk.resize(64 << 20);
+    assert!(try_out(&server, &id).await.ok);
+    cleared(&mut watch, proto::BackupAlertKind::DestinationPaused).await;
+    assert_eq!(health(&server).await, ServingStatus::NotServing);
     let request = proto::GetPolicyRequest { policy_id };
     let policy = server.backups().get_policy(request).await.unwrap();
     let status = policy.into_inner().status.unwrap();
@@ -238,5 +240,99 @@ async fn footage_that_its_recorder_will_delete_before_the_next_run_is_told() {
         status.files_unsent > left,
         "the other camera's recorder deletes nothing: {status:?}"
     );
+    assert_eq!(server.stop(), 0);
+}
+
+/// Waits for the POST that an alert of this kind and policy is raised.
+fn posted(bodies: &Receiver<serde_json::Value>, kind: &str, policy_id: &str) {
+    loop {
+        let body = bodies.recv_timeout(PATIENCE).unwrap();
+        if body["kind"] == kind {
+            assert_eq!(
+                (&body["event"], &body["policy_id"]),
+                (&"raised".into(), &policy_id.into())
+            );
+            return;
+        }
+    }
+}
+
+/// Waits until those who watch hear that no alert of this kind is present any more.
+async fn cleared(
+    watch: &mut tonic::Streaming<proto::WatchJobsResponse>,
+    kind: proto::BackupAlertKind,
+) {
+    let told = async {
+        loop {
+            let event = watch.message().await.unwrap().unwrap().event;
+            if let Some(Event::Alert(alert)) = event
+                && alert.kind() == kind
+                && alert.cleared
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.unwrap();
+}
+
+/// Makes every policy due an hour ago, as after a long time without a scheduler.
+async fn an_hour_ago(site: &crate::server::Site) {
+    let url = format!("sqlite://{}", site.data().join("heldar.db").display());
+    let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query("UPDATE policies SET next_run_us = $1")
+        .bind((chrono::Utc::now() - chrono::TimeDelta::hours(1)).timestamp_micros())
+        .execute(&mut database)
+        .await
+        .unwrap();
+    database.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_policy_that_owes_a_run_is_told_by_health_by_watches_and_by_the_webhook() {
+    let (url, bodies) = receiver();
+    // Its scheduler is off.
+    let site = site().on_sqlite().with("HELDAR_BACKUP_WEBHOOK_URL", url);
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    let policy = proto::Policy {
+        destination_id: id.clone(),
+        schedule: Some(proto::policy::Schedule::Interval(prost_types::Duration {
+            seconds: 3600,
+            nanos: 0,
+        })),
+        ..Default::default()
+    };
+    let request = proto::CreatePolicyRequest {
+        policy: Some(policy),
+        ..Default::default()
+    };
+    let policy = server.backups().create_policy(request).await.unwrap();
+    let policy_id = policy.into_inner().id;
+    assert_eq!(health(&server).await, ServingStatus::Serving);
+    assert_eq!(server.stop(), 0);
+    an_hour_ago(&site).await;
+
+    let server = site.start().await;
+    let mut watch = server
+        .jobs()
+        .watch_jobs(proto::WatchJobsRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let told = async {
+        loop {
+            let event = watch.message().await.unwrap().unwrap().event;
+            if let Some(Event::Alert(alert)) = event {
+                return alert;
+            }
+        }
+    };
+    let alert = tokio::time::timeout(PATIENCE, told).await.unwrap();
+    assert_eq!(alert.kind(), proto::BackupAlertKind::PolicyOverdue);
+    assert_eq!((&alert.policy_id, &alert.destination_id), (&policy_id, &id));
+    assert!(alert.message.contains("HELDAR_BACKUP_ENABLED"), "{alert:?}");
+    posted(&bodies, "POLICY_OVERDUE", &policy_id);
+    assert_eq!(health(&server).await, ServingStatus::NotServing);
     assert_eq!(server.stop(), 0);
 }

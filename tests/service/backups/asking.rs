@@ -170,3 +170,29 @@ pub async fn try_out(server: &Server, destination_id: &str) -> proto::TestDestin
     let answer = server.backups().test_destination(request).await.unwrap();
     answer.into_inner()
 }
+
+/// Lifts the limit of bytes per second of a destination.
+pub async fn lift_limit(server: &Server, id: &str) {
+    let request = proto::UpdateDestinationRequest {
+        destination: Some(proto::Destination {
+            id: id.to_owned(),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["bandwidth_limit_bytes_per_second".to_owned()],
+        }),
+    };
+    server.backups().update_destination(request).await.unwrap();
+}
+
+/// An rclone that does something else first; `$rclone` is the true program.
+pub fn stand_in(site: &mut Site, body: &str) {
+    let path = site.path("stand-in-rclone");
+    let rclone = crate::servers::needed("rclone");
+    let text = format!(
+        "#!/bin/sh\nrclone='{}'\n{body}\nexec \"$rclone\" \"$@\"\n",
+        rclone.display()
+    );
+    crate::stand_in::write_program(&path, &text);
+    site.set("HELDAR_RCLONE_BIN", path.to_str().unwrap());
+}

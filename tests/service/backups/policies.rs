@@ -1,15 +1,13 @@
-//! Policies: when they run, what they keep, and what is said of them.
+//! Policies: when they run, and what is said of them.
 
 use heldar_footage::proto::{self, JobKind, JobState};
 use sqlx::Connection as _;
 
-use super::asking::{
-    at_its_end, expected, footage_in, local_destination, nas, objects, run_of, site,
-};
+use super::asking::{at_its_end, expected, footage_in, local_destination, nas, run_of, site};
 use crate::server::{Server, Site, becomes, ended, reason, seconds};
 use crate::small_disk::SmallDisk;
 
-async fn create(server: &Server, policy: proto::Policy) -> proto::Policy {
+pub(super) async fn create(server: &Server, policy: proto::Policy) -> proto::Policy {
     let request = proto::CreatePolicyRequest {
         policy: Some(policy),
         ..Default::default()
@@ -18,7 +16,7 @@ async fn create(server: &Server, policy: proto::Policy) -> proto::Policy {
     answer.into_inner()
 }
 
-async fn policy(server: &Server, id: &str) -> proto::Policy {
+pub(super) async fn policy(server: &Server, id: &str) -> proto::Policy {
     let request = proto::GetPolicyRequest {
         policy_id: id.to_owned(),
     };
@@ -26,7 +24,7 @@ async fn policy(server: &Server, id: &str) -> proto::Policy {
     answer.into_inner()
 }
 
-fn hourly(destination_id: &str) -> proto::Policy {
+pub(super) fn hourly(destination_id: &str) -> proto::Policy {
     proto::Policy {
         display_name: "hourly".to_owned(),
         destination_id: destination_id.to_owned(),
@@ -153,134 +151,7 @@ async fn a_run_by_hand_works_while_the_scheduler_and_the_policy_are_off() {
     assert_eq!(server.stop(), 0);
 }
 
-#[tokio::test]
-async fn retention_leaves_the_newest_day_of_each_camera_and_sends_nothing_that_it_would_remove() {
-    let site = site();
-    let server = site.start().await;
-    let id = local_destination(&site, &server).await;
-    let made = create(&server, hourly(&id)).await;
-    assert_eq!(run_by_hand(&server, &made.id).await.files_sent, 6);
-    keep_a_day(&server, &made.id).await;
-    // All footage of the tests is of one day, long ago: the newest day of each camera.
-    let run = run_by_hand(&server, &made.id).await;
-    assert_eq!(
-        (run.files_selected, run.files_sent, run.files_removed),
-        (0, 0, 0)
-    );
-    assert_eq!(objects(&server, &id).await.len(), 6);
-    assert_eq!(footage_in(&nas(&site)), expected(&site));
-    assert_eq!(server.stop(), 0);
-}
-
-/// Three days with three recordings each, and a policy for them.
-async fn three_days(site: &Site) -> (Server, String, proto::Policy) {
-    let recording = crate::server::twelve_seconds();
-    for day in 10..13 {
-        for (second, segment) in [0, 4, 8].iter().zip(&recording.segments) {
-            let name = format!("dock/202401{day}_12000{second}.mp4");
-            crate::server::put(&segment.path, &site.recordings().join(name));
-        }
-    }
-    crate::recorder::import(site, &[]);
-    let server = site.start().await;
-    let id = local_destination(site, &server).await;
-    let made = create(
-        &server,
-        proto::Policy {
-            camera_ids: vec!["dock".to_owned()],
-            ..hourly(&id)
-        },
-    )
-    .await;
-    (server, id, made)
-}
-
-/// Holds the oldest recording of the three days as evidence; its id.
-async fn hold_the_oldest(server: &Server) -> String {
-    let held = server.segments("dock").await[0].id.clone();
-    let lock = proto::SetEvidenceLockRequest {
-        selection: Some(proto::set_evidence_lock_request::Selection::Segments(
-            proto::SegmentSelection {
-                segment_ids: vec![held.clone()],
-            },
-        )),
-        ..Default::default()
-    };
-    server.catalog().set_evidence_lock(lock).await.unwrap();
-    held
-}
-
-#[tokio::test]
-async fn what_a_limit_of_bytes_removed_is_not_sent_again_unless_it_is_evidence_or_the_limit_changes()
- {
-    let site = site();
-    let (server, id, made) = three_days(&site).await;
-    keep(&server, &made.id, None, 1).await;
-    let first = run_by_hand(&server, &made.id).await;
-    assert_eq!((first.files_sent, first.files_removed), (9, 6));
-    let again = run_by_hand(&server, &made.id).await;
-    assert_eq!((again.files_sent, again.files_removed), (0, 0), "{again:?}");
-    let status = policy(&server, &made.id).await.status.unwrap();
-    assert_eq!(status.files_unsent, 0);
-    let held = hold_the_oldest(&server).await;
-    let evidence = run_by_hand(&server, &made.id).await;
-    assert_eq!((evidence.files_sent, evidence.files_removed), (1, 0));
-    let left = objects(&server, &id).await;
-    assert!(left.values().any(|object| object.segment_id == held));
-    keep(&server, &made.id, None, 1 << 40).await;
-    let roomy = run_by_hand(&server, &made.id).await;
-    assert_eq!((roomy.files_sent, roomy.files_removed), (5, 0));
-    assert_eq!(server.stop(), 0);
-}
-
-#[tokio::test]
-async fn retention_removes_what_is_older_than_the_newest_day_but_evidence_stays() {
-    let site = site();
-    let (server, id, made) = three_days(&site).await;
-    assert_eq!(run_by_hand(&server, &made.id).await.files_sent, 9);
-    let held = hold_the_oldest(&server).await;
-    keep_a_day(&server, &made.id).await;
-    let run = run_by_hand(&server, &made.id).await;
-    assert_eq!(run.files_removed, 5, "{run:?}");
-    let left = objects(&server, &id).await;
-    let names: Vec<_> = left.keys().cloned().collect();
-    assert_eq!(names.len(), 4, "{names:?}");
-    assert!(left.values().any(|object| object.segment_id == held));
-    assert_eq!(
-        footage_in(&nas(&site)).into_keys().collect::<Vec<_>>(),
-        names
-    );
-    let again = run_by_hand(&server, &made.id).await;
-    assert_eq!((again.files_sent, again.files_removed), (0, 0));
-    assert_eq!(server.stop(), 0);
-}
-
-/// Gives a policy a retention of one day.
-async fn keep_a_day(server: &Server, policy_id: &str) {
-    keep(server, policy_id, seconds(86_400), 0).await;
-}
-
-/// Gives a policy a retention.
-async fn keep(
-    server: &Server,
-    policy_id: &str,
-    max_age: Option<prost_types::Duration>,
-    max_bytes: i64,
-) {
-    let change = proto::UpdatePolicyRequest {
-        policy: Some(proto::Policy {
-            id: policy_id.to_owned(),
-            retention: Some(proto::BackupRetention { max_age, max_bytes }),
-            ..Default::default()
-        }),
-        update_mask: Some(prost_types::FieldMask {
-            paths: vec!["retention".to_owned()],
-        }),
-    };
-    server.backups().update_policy(change).await.unwrap();
-}
-
-async fn run_by_hand(server: &Server, policy_id: &str) -> proto::BackupRun {
+pub(super) async fn run_by_hand(server: &Server, policy_id: &str) -> proto::BackupRun {
     let request = proto::RunPolicyRequest {
         policy_id: policy_id.to_owned(),
         wait: seconds(60),
@@ -293,9 +164,7 @@ async fn run_by_hand(server: &Server, policy_id: &str) -> proto::BackupRun {
 #[tokio::test]
 async fn a_destination_that_is_full_is_paused_until_a_trial_passes() {
     let site = site();
-    let Some(disk) = SmallDisk::mount(nas(&site), 96 << 10) else {
-        return;
-    };
+    let disk = SmallDisk::mount(nas(&site), 96 << 10);
     let server = site.start().await;
     let id = local_destination(&site, &server).await;
     let made = create(&server, hourly(&id)).await;
@@ -334,5 +203,67 @@ async fn a_destination_that_is_full_is_paused_until_a_trial_passes() {
         JobState::Succeeded
     );
     assert_eq!(footage_in(&nas(&site)), expected);
+    assert_eq!(server.stop(), 0);
+}
+
+/// Hours of the day that begin two hours from now and last one.
+fn later_today() -> proto::TransferHours {
+    use chrono::Timelike as _;
+    let at = |hours| {
+        let time = chrono::Utc::now() + chrono::TimeDelta::hours(hours);
+        Some(proto::ClockTime {
+            hour: time.hour().try_into().unwrap(),
+            minute: time.minute().try_into().unwrap(),
+        })
+    };
+    proto::TransferHours {
+        start: at(2),
+        end: at(3),
+        time_zone: "UTC".to_owned(),
+        days: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_due_waits_for_its_hours_and_one_by_hand_does_not() {
+    let site = scheduled(site());
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    let waiting = proto::Policy {
+        transfer_hours: Some(later_today()),
+        ..hourly(&id)
+    };
+    let made = create(&server, waiting.clone()).await;
+    let job = becomes("the run waits", async || {
+        let job = runs(&server, &made.id).await.into_iter().next()?;
+        let phase = &job.progress.as_ref()?.phase;
+        (phase == "waiting for its hours").then_some(job)
+    })
+    .await;
+    assert_eq!(footage_in(&nas(&site)).len(), 0);
+
+    let other = site.path("nas-by-hand");
+    std::fs::create_dir(&other).unwrap();
+    let to = super::asking::create_destination(&server, super::asking::local(&other)).await;
+    let by_hand = proto::Policy {
+        destination_id: to.unwrap().id,
+        enabled: Some(false),
+        ..waiting
+    };
+    let by_hand = create(&server, by_hand).await;
+    assert_eq!(run_by_hand(&server, &by_hand.id).await.files_sent, 6);
+    assert_eq!(footage_in(&nas(&site)).len(), 0, "the other one waits");
+
+    let change = proto::UpdatePolicyRequest {
+        policy: Some(proto::Policy {
+            id: made.id.clone(),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["transfer_hours".to_owned()],
+        }),
+    };
+    server.backups().update_policy(change).await.unwrap();
+    assert_eq!(run_of(&ended(&server, &job.id).await).files_sent, 6);
     assert_eq!(server.stop(), 0);
 }

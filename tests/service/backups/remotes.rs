@@ -26,7 +26,10 @@ async fn stored(server: &Server, settings: proto::Destination) -> String {
 /// Sends everything, sends nothing again, has it verified and brings it back. `files`: where the destination is on this
 /// machine.
 async fn there_and_back(settings: proto::Destination, files: &std::path::Path) {
-    let site = site();
+    there_and_back_from(site(), settings, files).await;
+}
+
+async fn there_and_back_from(site: Site, settings: proto::Destination, files: &std::path::Path) {
     let server = site.start().await;
     let id = stored(&server, settings).await;
     let tried = try_out(&server, &id).await;
@@ -79,6 +82,30 @@ async fn s3_gets_everything_once_and_gives_it_back() {
     let s3 = RcloneS3::start("secret");
     let files = s3.files.join(s3.settings().prefix);
     there_and_back(s3_destination(&s3.settings()), &files).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remote_of_the_operators_own_rclone_configuration_gets_everything_once_and_gives_it_back()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let (config, files) = (
+        folder.path().join("rclone.conf"),
+        folder.path().join("files"),
+    );
+    std::fs::create_dir(&files).unwrap();
+    let text = format!("[vault]\ntype = alias\nremote = {}\n", files.display());
+    std::fs::write(&config, text).unwrap();
+    let site = site().with("HELDAR_RCLONE_CONFIG", config.to_str().unwrap());
+    let settings = proto::Destination {
+        settings: Some(proto::destination::Settings::Rclone(
+            proto::RcloneSettings {
+                remote: "vault".to_owned(),
+                path: "cameras".to_owned(),
+            },
+        )),
+        ..Default::default()
+    };
+    there_and_back_from(site, settings, &files.join("cameras")).await;
 }
 
 /// Checks that a run fails in its first attempt, that the destination is paused for it, and that the next request is

@@ -9,7 +9,7 @@ use super::asking::{
 use crate::archives::OTHER;
 use crate::footage::{epoch, ms};
 use crate::recorder::{CAMERA, import};
-use crate::server::{Server, Site, clip_request, files_in, reason, seconds, time};
+use crate::server::{Server, Site, clip_request, files_in, notice_reason, reason, seconds, time};
 
 pub fn from(destination_id: &str, folder: &str) -> proto::RestoreBackupRequest {
     proto::RestoreBackupRequest {
@@ -133,6 +133,68 @@ async fn a_restore_goes_on_where_it_was_and_overwrites_nothing() {
     assert_eq!(summary.faults[0].kind(), BackupFaultKind::NameTaken);
     assert_eq!(summary.faults[0].remote_path, names[1]);
     assert_eq!(std::fs::read(folder.join(&names[1])).unwrap(), b"mine");
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
+async fn what_a_restore_finds_there_gets_the_time_that_it_had_at_the_recorder() {
+    let site = site();
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    run_everything(&server, &id).await;
+    let (name, bytes) = expected(&site).into_iter().next().unwrap();
+    // As an attempt leaves it that is killed right after the file got its name.
+    let path = restored(&site, "again").join(&name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    let summary = restore(&server, from(&id, "again")).await;
+    assert_eq!((summary.files_present, summary.files_restored), (1, 5));
+    let recorded = site.recordings().join(CAMERA);
+    let recorded = recorded.join(name.rsplit('/').next().unwrap());
+    let time = |path: &std::path::Path| std::fs::metadata(path).unwrap().modified().unwrap();
+    assert_eq!(time(&path), time(&recorded));
+    assert!(run_everything(&server, &id).await.nothing_to_do);
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
+async fn what_comes_back_and_is_no_footage_to_the_catalog_is_a_warning_with_a_count() {
+    let site = site();
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    run_everything(&server, &id).await;
+    // What the ledger of another server, which knows more formats, might have.
+    let (name, text) = ("gate_a_01/2026-11-22/notes.txt", "no footage at all");
+    std::fs::create_dir(nas(&site).join("gate_a_01/2026-11-22")).unwrap();
+    std::fs::write(nas(&site).join(name), text).unwrap();
+    let ledger = nas(&site).join(".heldar-footage/ledger");
+    let file = ledger.join(files_in(&ledger).remove(0));
+    let lines: Vec<String> = std::fs::read_to_string(&file)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    let mut line: serde_json::Value = serde_json::from_str(&lines[1]).unwrap();
+    line["path"] = name.into();
+    line["segment_id"] = "seg_notes".into();
+    line["size_bytes"] = text.len().into();
+    line["sha256"] = crate::recorder::sha256(text.as_bytes()).into();
+    let other = format!("{}\n{line}\n{{\"lines\":1}}\n", lines[0]);
+    std::fs::write(ledger.join("other.jsonl"), other).unwrap();
+    let request = proto::RestoreBackupRequest {
+        ledger_source: LedgerSource::Destination.into(),
+        ..from(&id, "odd")
+    };
+    let job = server.backups().restore_backup(request).await.unwrap();
+    let job = at_its_end(&server, job.into_inner()).await;
+    assert_eq!(job.state(), JobState::Succeeded, "{job:?}");
+    let Some(proto::job::Result::Restore(summary)) = &job.result else {
+        panic!("no summary: {job:?}");
+    };
+    assert_eq!((summary.files_restored, summary.files_failed), (7, 0));
+    assert_eq!(job.warnings.len(), 1, "{:?}", job.warnings);
+    assert_eq!(notice_reason(&job.warnings[0]), "FILES_LEFT_OUT");
+    assert!(job.warnings[0].message.starts_with("1 file "));
     assert_eq!(server.stop(), 0);
 }
 

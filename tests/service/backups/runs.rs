@@ -132,7 +132,7 @@ async fn a_segment_that_changed_is_sent_again_under_its_name() {
 }
 
 #[tokio::test]
-async fn a_file_that_nobody_knows_is_never_overwritten() {
+async fn a_file_that_nobody_knows_is_never_overwritten_and_the_segment_gets_another_name() {
     let site = site();
     let server = site.start().await;
     let id = local_destination(&site, &server).await;
@@ -140,13 +140,49 @@ async fn a_file_that_nobody_knows_is_never_overwritten() {
     let there = nas(&site).join(&name);
     std::fs::create_dir_all(there.parent().unwrap()).unwrap();
     std::fs::write(&there, "somebody else's").unwrap();
+    let run = run_everything(&server, &id).await;
+    assert_eq!((run.files_sent, run.files_failed), (6, 0), "{run:?}");
+    assert_eq!(std::fs::read(&there).unwrap(), b"somebody else's");
+    let ledger = objects(&server, &id).await;
+    assert_eq!(ledger.len(), 6);
+    assert!(!ledger.contains_key(&name));
+    let (stem, _) = name.rsplit_once('.').unwrap();
+    let other = ledger
+        .keys()
+        .find(|path| path.starts_with(&format!("{stem}_")))
+        .expect("the same name and more");
+    assert_eq!(
+        std::fs::read(nas(&site).join(other)).unwrap(),
+        expected(&site)[&name]
+    );
+    assert!(run_everything(&server, &id).await.nothing_to_do);
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
+async fn a_segment_whose_every_name_is_taken_is_a_fault_and_the_others_are_sent() {
+    let site = site();
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    let name = expected(&site).into_keys().next().unwrap();
+    let (stem, extension) = name.rsplit_once('.').unwrap();
+    let (_, time) = stem.rsplit_once('/').unwrap();
+    let time = format!("{}Z", time.replace('_', "T"));
+    for path in [
+        name.clone(),
+        format!("{stem}_{time}.{extension}"),
+        format!("{stem}_{time}_2.{extension}"),
+        format!("{stem}_{time}_3.{extension}"),
+    ] {
+        let there = nas(&site).join(path);
+        std::fs::create_dir_all(there.parent().unwrap()).unwrap();
+        std::fs::write(&there, "somebody else's").unwrap();
+    }
     let job = back_up(&server, everything_to(&id)).await;
     let run = run_of(&job);
-    assert_eq!((run.files_sent, run.files_failed), (5, 1));
-    assert_eq!(run.faults[0].kind(), BackupFaultKind::CheckFailed);
-    assert_eq!(run.faults[0].remote_path, name);
+    assert_eq!((run.files_sent, run.files_failed), (5, 1), "{run:?}");
+    assert_eq!(run.faults[0].kind(), BackupFaultKind::NameTaken);
     assert_eq!(notice_reason(&job.warnings[0]), "FILES_NOT_SENT");
-    assert_eq!(std::fs::read(&there).unwrap(), b"somebody else's");
     assert_eq!(objects(&server, &id).await.len(), 5);
     assert_eq!(server.stop(), 0);
 }

@@ -3,15 +3,21 @@
 use heldar_footage::proto::{self, BackupCheck, BackupFaultKind, BackupObjectState, JobState};
 
 use super::asking::{
-    at_its_end, expected, footage_in, local_destination, nas, objects, run_everything, site,
+    at_its_end, create_destination, destination, expected, footage_in, local_destination, nas,
+    objects, run_everything, site, stand_in,
 };
-use crate::server::{Server, seconds};
+use crate::server::{Server, notice_reason, seconds};
+use crate::servers::{OpenSsh, sftp_destination};
 
 pub async fn verify(
     server: &Server,
     destination_id: &str,
     check: BackupCheck,
 ) -> proto::BackupVerification {
+    verification_of(&verify_job(server, destination_id, check).await)
+}
+
+async fn verify_job(server: &Server, destination_id: &str, check: BackupCheck) -> proto::Job {
     let request = proto::VerifyBackupRequest {
         destination_id: destination_id.to_owned(),
         check: check.into(),
@@ -20,10 +26,13 @@ pub async fn verify(
         ..Default::default()
     };
     let job = server.backups().verify_backup(request).await.unwrap();
-    let job = at_its_end(server, job.into_inner()).await;
+    at_its_end(server, job.into_inner()).await
+}
+
+fn verification_of(job: &proto::Job) -> proto::BackupVerification {
     assert_eq!(job.state(), JobState::Succeeded, "{:?}", job.error);
-    match job.result {
-        Some(proto::job::Result::BackupVerification(found)) => found,
+    match &job.result {
+        Some(proto::job::Result::BackupVerification(found)) => found.clone(),
         other => panic!("no verification: {other:?}"),
     }
 }
@@ -99,5 +108,67 @@ async fn what_is_missing_changed_or_unknown_is_named_and_the_next_run_mends_it()
         assert_eq!(there[name], expected(&site)[name], "{name}");
     }
     assert!(verify(&server, &id, BackupCheck::ReadBack).await.intact);
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_back_is_neither_intact_nor_changed() {
+    let mut site = site();
+    let broken = site.path("broken");
+    let body = format!(
+        r#"if [ "$1" = hashsum ] && [ -e '{}' ]; then
+  echo '{{"level":"error","msg":"something nobody knows","source":"x"}}' >&2; exit 1
+fi"#,
+        broken.display()
+    );
+    stand_in(&mut site, &body);
+    let ssh = OpenSsh::start();
+    let server = site.start().await;
+    let made = create_destination(&server, sftp_destination(&ssh.settings())).await;
+    let id = made.unwrap().id;
+    run_everything(&server, &id).await;
+    std::fs::write(&broken, "").unwrap();
+    let job = verify_job(&server, &id, BackupCheck::ReadBack).await;
+    let found = verification_of(&job);
+    assert!(!found.intact, "{found:?}");
+    assert_eq!(
+        (
+            found.objects_unreadable,
+            found.objects_missing,
+            found.objects_changed
+        ),
+        (6, 0, 0)
+    );
+    assert_eq!(found.faults[0].kind(), BackupFaultKind::TransferFailed);
+    assert_eq!(notice_reason(&job.warnings[0]), "OBJECTS_UNREADABLE");
+    for object in objects(&server, &id).await.values() {
+        assert_eq!(object.state(), BackupObjectState::Present);
+    }
+    std::fs::remove_file(&broken).unwrap();
+    assert!(verify(&server, &id, BackupCheck::ReadBack).await.intact);
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_changed_pauses_whatever_is_done_there_also_when_it_is_only_read() {
+    let site = site();
+    let mut ssh = OpenSsh::start();
+    let server = site.start().await;
+    let made = create_destination(&server, sftp_destination(&ssh.settings())).await;
+    let id = made.unwrap().id;
+    run_everything(&server, &id).await;
+    ssh.restart(true);
+    let pause = async || {
+        let status = destination(&server, &id).await.status.unwrap();
+        status.pause.map(|pause| pause.reason())
+    };
+    let changed = Some(proto::DestinationPauseReason::HostChanged);
+    let job = verify_job(&server, &id, BackupCheck::Size).await;
+    assert_eq!(job.state(), JobState::Failed);
+    assert_eq!(
+        notice_reason(job.error.as_ref().unwrap()),
+        "DESTINATION_DISABLED"
+    );
+    assert_eq!(pause().await, changed);
     assert_eq!(server.stop(), 0);
 }

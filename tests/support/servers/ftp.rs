@@ -1,6 +1,6 @@
 //! FTP servers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use heldar_footage::domain::backup::destination::{FtpSettings, FtpTls, Secret};
@@ -67,14 +67,8 @@ impl ProFtpd {
             board = at("board").display(),
         );
         std::fs::write(at("proftpd.conf"), config).unwrap();
-        let mut running = Running::start(
-            Command::new(needed("proftpd"))
-                .args(["--nodaemon", "--config"])
-                .arg(at("proftpd.conf")),
-        );
-        running.wait_for(port);
         Self {
-            running,
+            running: Self::run(folder.path(), port),
             port,
             files,
             password: password.to_owned(),
@@ -82,6 +76,22 @@ impl ProFtpd {
             certificate: text(&cert),
             folder,
         }
+    }
+
+    fn run(folder: &Path, port: u16) -> Running {
+        let mut running = Running::start(
+            Command::new(needed("proftpd"))
+                .args(["--nodaemon", "--config"])
+                .arg(folder.join("proftpd.conf")),
+        );
+        running.wait_for(port);
+        running
+    }
+
+    /// Starts it again at the same port.
+    pub fn restart(&mut self) {
+        self.running.kill();
+        self.running = Self::run(self.folder.path(), self.port);
     }
 
     pub fn settings(&self) -> FtpSettings {

@@ -135,6 +135,23 @@ pub fn descendants(of: u32) -> Vec<u32> {
     found
 }
 
+/// The rclones that a process has started and that run at this moment.
+pub fn rclones(pid: u32) -> Vec<u32> {
+    let is_rclone = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm"))
+            .is_ok_and(|name| name.trim() == "rclone")
+    };
+    descendants(pid).into_iter().filter(is_rclone).collect()
+}
+
+/// Ends a process as the system does when memory is short. It may have ended by itself.
+pub fn kill(pid: u32) {
+    let _ = Command::new("kill")
+        .args(["-KILL", &pid.to_string()])
+        .stderr(Stdio::null())
+        .status();
+}
+
 /// A port that nobody listens on at this moment.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -5,28 +5,20 @@ use std::time::{Duration, Instant};
 
 use heldar_footage::proto::{self, JobState};
 
+use super::super::asking::lift_limit;
+use super::super::restores::{from, restored};
+use super::{FtpTls, ProFtpd, footage_in, ftp_destination};
 use super::{
     everything_is_there_once, expected, finished, limited, long_site, run_everything, stored,
     under_way,
 };
-use crate::server::{Server, becomes, ended};
-use crate::servers::{OpenSsh, Proxy, RcloneS3, descendants, s3_destination, sftp_destination};
+use crate::server::{Server, becomes, ended, next_job};
+use crate::servers::{
+    OpenSsh, Proxy, RcloneS3, descendants, rclones, s3_destination, sftp_destination,
+};
 
 /// So slow that a run takes far longer than whatever disturbs it.
 const SLOW: i64 = 512 << 10;
-
-async fn lift_limit(server: &Server, id: &str) {
-    let request = proto::UpdateDestinationRequest {
-        destination: Some(proto::Destination {
-            id: id.to_owned(),
-            ..Default::default()
-        }),
-        update_mask: Some(prost_types::FieldMask {
-            paths: vec!["bandwidth_limit_bytes_per_second".to_owned()],
-        }),
-    };
-    server.backups().update_destination(request).await.unwrap();
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_server_goes_and_comes_back_completes_by_itself() {
@@ -80,6 +72,15 @@ async fn a_run_by_sftp_that_is_cut_off_completes_when_the_network_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_by_ftp_that_is_cut_off_completes_when_the_network_is_back() {
+    let ftp = ProFtpd::start("secret", FtpTls::Explicit);
+    let mut settings = ftp.settings();
+    let proxy = Proxy::to(settings.port).await;
+    settings.port = proxy.port();
+    cut_off(proxy, ftp_destination(&settings), &ftp.files).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_to_s3_that_is_cut_off_completes_when_the_network_is_back() {
     let s3 = RcloneS3::start("secret");
     let mut settings = s3.settings();
@@ -108,6 +109,12 @@ async fn killed(settings: proto::Destination, files: &Path) {
 async fn a_service_that_is_killed_while_it_sends_by_sftp_completes_the_run_when_it_starts_again() {
     let ssh = OpenSsh::start();
     killed(sftp_destination(&ssh.settings()), &ssh.files).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_killed_while_it_sends_by_ftp_completes_the_run_when_it_starts_again() {
+    let ftp = ProFtpd::start("secret", FtpTls::Explicit);
+    killed(ftp_destination(&ftp.settings()), &ftp.files).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,5 +167,113 @@ async fn a_limit_that_is_lifted_during_a_run_lets_it_finish_soon() {
         "{took:?} of {limited_s} s"
     );
     everything_is_there_once(&site, &server, &id, &run, &ssh.files).await;
+    server.stop_with(&site, &[]);
+}
+
+/// Follows a job until its progress is such; its id.
+async fn reaches(
+    server: &Server,
+    job_id: &str,
+    what: &str,
+    is_such: impl Fn(&proto::JobProgress) -> bool,
+) {
+    let request = proto::WatchJobRequest {
+        job_id: job_id.to_owned(),
+        ..Default::default()
+    };
+    let mut watch = server.jobs().watch_job(request).await.unwrap().into_inner();
+    let mut last = None;
+    while let Some(job) = next_job(&mut watch).await {
+        if job.progress.as_ref().is_some_and(&is_such) {
+            return;
+        }
+        last = Some(job);
+    }
+    panic!("the job ended before {what}: {last:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_tells_its_speed_the_time_left_its_files_and_its_retries() {
+    let site = long_site();
+    let server = site.start().await;
+    let ssh = OpenSsh::start();
+    let id = stored(&server, limited(sftp_destination(&ssh.settings()), SLOW)).await;
+    let job_id = under_way(&server, &id).await;
+    let names: Vec<_> = expected(&site).into_keys().collect();
+    let bytes: usize = expected(&site).values().map(Vec::len).sum();
+    reaches(&server, &job_id, "it told of its speed", |progress| {
+        let is_slow = (1..8 * SLOW).contains(&progress.bytes_per_second);
+        progress.phase == "sending"
+            && (progress.files_total, progress.bytes_total) == (6, bytes as i64)
+            && progress.fraction.is_some_and(|part| part > 0.0)
+            && progress
+                .time_left
+                .is_some_and(|left| left.seconds < 600 && is_slow)
+            && names
+                .iter()
+                .any(|name| progress.current_item.contains(name))
+    })
+    .await;
+    for pid in rclones(server.pid()) {
+        crate::servers::kill(pid);
+    }
+    reaches(&server, &job_id, "it told of its retries", |progress| {
+        progress.retries > 0
+    })
+    .await;
+    lift_limit(&server, &id).await;
+    let (job, run) = finished(&server, &job_id).await;
+    assert_eq!(job.attempt, 1, "rclone alone was killed");
+    assert!(run.retries > 0, "{run:?}");
+    everything_is_there_once(&site, &server, &id, &run, &ssh.files).await;
+    server.stop_with(&site, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_killed_while_it_brings_footage_back_goes_on_when_it_starts_again() {
+    let site = long_site();
+    let server = site.start().await;
+    let ssh = OpenSsh::start();
+    let id = stored(&server, sftp_destination(&ssh.settings())).await;
+    run_everything(&server, &id).await;
+    let request = proto::UpdateDestinationRequest {
+        destination: Some(limited(
+            proto::Destination {
+                id: id.clone(),
+                ..Default::default()
+            },
+            SLOW,
+        )),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["bandwidth_limit_bytes_per_second".to_owned()],
+        }),
+    };
+    server.backups().update_destination(request).await.unwrap();
+    let request = proto::RestoreBackupRequest {
+        wait: None,
+        ..from(&id, "cut-short")
+    };
+    let job = server.backups().restore_backup(request).await.unwrap();
+    let job_id = job.into_inner().id;
+    reaches(&server, &job_id, "bytes came back", |progress| {
+        progress.bytes_done > 0
+    })
+    .await;
+    lift_limit(&server, &id).await;
+    server.kill();
+    let server = site.start().await;
+    let job = ended(&server, &job_id).await;
+    assert_eq!((job.state(), job.attempt), (JobState::Succeeded, 2));
+    let Some(proto::job::Result::Restore(summary)) = job.result else {
+        panic!("no summary: {job:?}");
+    };
+    assert_eq!(
+        (
+            summary.files_restored + summary.files_present,
+            summary.files_failed
+        ),
+        (6, 0)
+    );
+    assert!(footage_in(&restored(&site, "cut-short")) == expected(&site));
     server.stop_with(&site, &[]);
 }
