@@ -43,9 +43,6 @@ impl ClipService for Services {
             return Err(unchecked("window").into());
         };
         let window = clip_window(start, end).map_err(ApiError::from)?;
-        if choices.engine == ClipEngine::Render {
-            return Err(ApiError::NotInThisVersion("CLIP_ENGINE_RENDER").into());
-        }
         if choices.gap_mode == GapMode::Keep {
             return Err(ApiError::NotInThisVersion("GAP_MODE_KEEP").into());
         }
@@ -55,7 +52,8 @@ impl ClipService for Services {
 
         if asked.validate_only {
             return Ok(Response::new(
-                self.clip_plan(&camera_id, window, &asked.clip_id).await?,
+                self.clip_plan(&camera_id, window, &asked.clip_id, &choices)
+                    .await?,
             ));
         }
         let request = request_key(request_id, &asked);
@@ -63,7 +61,7 @@ impl ClipService for Services {
             return Ok(earlier);
         }
         self.clips
-            .admit(&camera_id, window)
+            .admit(&camera_id, window, choices.render.as_ref())
             .await
             .map_err(ApiError::from)?;
         let spec = ClipSpec {
@@ -227,8 +225,10 @@ impl Services {
         camera_id: &crate::domain::camera::CameraId,
         asked: crate::domain::time::TimeRange,
         clip_id: &str,
+        choices: &read_clip::Choices,
     ) -> Result<proto::Job, ApiError> {
-        let preview = self.clips.preview(camera_id, asked).await?;
+        let render = choices.render.as_ref();
+        let preview = self.clips.preview(camera_id, asked, render).await?;
         if !clip_id.is_empty() && self.store.is_output_taken(clip_id).await? {
             return Err(ApiError::Taken {
                 kind: "clip",
@@ -247,7 +247,11 @@ impl Services {
                 .map(proto::Segment::from)
                 .collect(),
             expected_bytes: int64(preview.expected_bytes),
-            engine: proto::ClipEngine::Unspecified.into(),
+            engine: match choices.engine {
+                ClipEngine::Render => proto::ClipEngine::Render,
+                _ => proto::ClipEngine::Unspecified,
+            }
+            .into(),
             engine_reason: String::new(),
         };
         Ok(proto::Job {

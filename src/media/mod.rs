@@ -16,6 +16,7 @@ pub mod mp4;
 mod open;
 mod order;
 pub mod plan;
+mod render;
 mod splice;
 
 pub use cut::{Prepared, cut};
@@ -24,3 +25,4 @@ pub use ffmpeg::Format;
 pub use mp4::ReadError;
 pub use open::{CUT_PREFIX, Engine, OpenError, OpenFootage, open_footage, sweep_scratch};
 pub use order::{CutError, CutOrder, CutOutcome, CutProgress, EngineChoice, Source};
+pub use render::{RenderOrder, RenderProgress, picture_size, render};

@@ -2,6 +2,8 @@
 //!
 //! A clip's file gets its final name only when it is whole; its row is written together with the end of its job.
 
+mod render;
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +23,7 @@ use super::{Attempt, Done, Work, WorkError};
 use crate::clock;
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::{Segment, SegmentState};
-use crate::domain::clip::{Clip, ClipEngine, ClipSpec};
+use crate::domain::clip::{Clip, ClipEngine, ClipSpec, RenderOptions};
 use crate::domain::coverage::{GAP_TOLERANCE, Gap};
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::domain::time::TimeRange;
@@ -126,10 +128,15 @@ impl ClipWork {
     }
 
     /// Checks what can be known before the work: camera, footage, ffmpeg, room on the disk.
-    pub async fn admit(&self, camera_id: &CameraId, window: TimeRange) -> Result<(), ClipError> {
+    pub async fn admit(
+        &self,
+        camera_id: &CameraId,
+        window: TimeRange,
+        render: Option<&RenderOptions>,
+    ) -> Result<(), ClipError> {
         let segments = self.footage(camera_id, window).await?;
         self.ffmpeg.version().await?;
-        self.check_room(expected_bytes(&segments, window))
+        self.check_room(bytes_needed(&segments, window, render))
     }
 
     /// What a clip of the window would be, read from the files' own tables.
@@ -137,6 +144,7 @@ impl ClipWork {
         &self,
         camera_id: &CameraId,
         window: TimeRange,
+        render: Option<&RenderOptions>,
     ) -> Result<Preview, ClipError> {
         let touching = self.footage(camera_id, window).await?;
         self.ffmpeg.version().await?;
@@ -148,8 +156,11 @@ impl ClipWork {
                 delivered: Some(plan.delivered),
                 covered: plan.duration_shown,
                 gaps: plan.gaps,
+                expected_bytes: match render {
+                    Some(options) => render::expected_bytes(&touching, window, 0, options),
+                    None => plan.expected_bytes,
+                },
                 segments: touching,
-                expected_bytes: plan.expected_bytes,
             },
             Err(PlanError::NoFootage { gaps, .. }) => Preview {
                 delivered: None,
@@ -282,7 +293,7 @@ impl ClipWork {
             .version()
             .await
             .map_err(|error| work_error(error.into()))?;
-        self.check_room(expected_bytes(&touching, window))
+        self.check_room(bytes_needed(&touching, window, spec.render.as_ref()))
             .map_err(work_error)?;
         let around = self
             .around(&spec.camera_id, window)
@@ -298,16 +309,25 @@ impl ClipWork {
             gap_tolerance: GAP_TOLERANCE,
             output: part.clone(),
             title: spec.camera_id.to_string(),
-            engine: copying_engine(spec.engine)?,
+            engine: copying_engine(spec.engine),
             gap_mode: spec.gap_mode,
             deadline: self.settings.timeout,
             is_durable: true,
         };
-        let outcome = media::cut(&self.engine, order, &attempt.cancel, |progress| {
-            attempt.report(cutting(progress));
-        })
-        .await
-        .map_err(|error| work_error(ClipError::Cut(error)))?;
+        let made = match &spec.render {
+            None => {
+                let report = |progress| attempt.report(cutting(progress));
+                let cut = media::cut(&self.engine, order, &attempt.cancel, report);
+                cut.await.map_err(ClipError::Cut)
+            }
+            Some(options) => {
+                let footage_bytes = expected_bytes(&touching, window);
+                let camera_id = &spec.camera_id;
+                self.render(&attempt, camera_id, order, options, footage_bytes)
+                    .await
+            }
+        };
+        let outcome = made.map_err(work_error)?;
         self.record(
             &attempt.job_id,
             spec,
@@ -337,7 +357,10 @@ impl ClipWork {
             requested_window: window,
             delivered_window: outcome.delivered,
             covered_us: microseconds(outcome.duration_shown),
-            duration_us: microseconds(outcome.duration_shown),
+            duration_us: microseconds(match &spec.render {
+                Some(options) => options.plays(outcome.duration_shown),
+                None => outcome.duration_shown,
+            }),
             gaps: outcome.gaps,
             size_bytes: outcome.size_bytes,
             sha256: outcome
@@ -362,14 +385,16 @@ impl ClipWork {
             } else {
                 engine
             },
-            engine_used: if outcome.is_native {
+            engine_used: if spec.render.is_some() {
+                ClipEngine::Render
+            } else if outcome.is_native {
                 ClipEngine::Native
             } else {
                 ClipEngine::Ffmpeg
             },
             engine_reason: outcome.not_native.unwrap_or_default(),
             gap_mode: spec.gap_mode,
-            render: None,
+            render: spec.render.clone(),
             is_virtual: false,
             holds_sources: false,
             job_id: job_id.to_owned(),
@@ -398,13 +423,21 @@ impl Work for Arc<ClipWork> {
     }
 }
 
-/// What copies the samples of a clip that is not rendered.
-fn copying_engine(engine: ClipEngine) -> Result<EngineChoice, WorkError> {
+/// What copies the samples of a clip, or of the footage that is encoded for it.
+fn copying_engine(engine: ClipEngine) -> EngineChoice {
     match engine {
-        ClipEngine::Auto => Ok(EngineChoice::Auto),
-        ClipEngine::Native => Ok(EngineChoice::Native),
-        ClipEngine::Ffmpeg => Ok(EngineChoice::Ffmpeg),
-        ClipEngine::Render => Err(internal("a clip that is rendered is not copied")),
+        ClipEngine::Auto | ClipEngine::Render => EngineChoice::Auto,
+        ClipEngine::Native => EngineChoice::Native,
+        ClipEngine::Ffmpeg => EngineChoice::Ffmpeg,
+    }
+}
+
+/// What a clip takes of the disk while it is made.
+fn bytes_needed(segments: &[Segment], window: TimeRange, render: Option<&RenderOptions>) -> u64 {
+    let footage_bytes = expected_bytes(segments, window);
+    match render {
+        Some(options) => render::expected_bytes(segments, window, footage_bytes, options),
+        None => footage_bytes,
     }
 }
 
