@@ -53,6 +53,8 @@ needs_python() {
 missing_packages() {
   if [[ $1 == compiler ]] && ! has cc; then printf '%s\n' gcc libc6-dev; fi
   if [[ $1 == ffmpeg ]] && ! { has ffmpeg && has ffprobe; }; then echo ffmpeg; fi
+  # The font of names and times in rendered clips. Debian's ffmpeg brings one, other builds none.
+  if [[ $1 == ffmpeg && ! -e /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf ]]; then echo fonts-dejavu-core; fi
   if [[ $1 == archive-tools ]]; then
     has unzip || echo unzip
     # Debian and Ubuntu name the program 7zz or 7z, depending on their age.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use heldar_footage::proto::CreateClipRequest;
 
+use super::clip_render::RenderArgs;
 use super::connection::asking;
 use super::delivery::{Delivery, DeliveryArgs};
 use super::failure::CliError;
@@ -23,7 +24,8 @@ and waits for the end; Ctrl-C cancels the job. Times need a zone: 2026-11-22T10:
 Examples:
   footage clip gate_a_01 --from 2026-11-22T10:00:00Z --to 2026-11-22T10:01:00Z
   footage clip gate_a_01 --last 1m --output gate.mp4
-  footage clip gate_a_01 --last 1h --plan")]
+  footage clip gate_a_01 --last 1h --plan
+  footage clip gate_a_01 --last 1h --render --speed 60 --burn-in-time --time-zone Europe/Berlin")]
 pub struct ClipArgs {
     /// Id of the camera; `footage cameras` lists them
     camera: String,
@@ -38,6 +40,8 @@ pub struct ClipArgs {
     last: Option<Duration>,
     #[command(flatten)]
     delivery: DeliveryArgs,
+    #[command(flatten)]
+    render: RenderArgs,
 }
 
 /// Runs the command.
@@ -50,7 +54,7 @@ pub async fn run(args: ClipArgs) -> Result<(), CliError> {
     let camera = std::slice::from_ref(&args.camera);
     let bounds = (args.from, args.to);
     let (start, end) = last_window::or_bounds(server, camera, args.last, bounds).await?;
-    let request = CreateClipRequest {
+    let request = args.render.put_into(CreateClipRequest {
         camera_id: args.camera.clone(),
         start_time: start.map(time_argument::timestamp),
         end_time: end.map(time_argument::timestamp),
@@ -59,7 +63,7 @@ pub async fn run(args: ClipArgs) -> Result<(), CliError> {
         keep_for: args.delivery.keep_for(),
         request_id: args.delivery.request_id(),
         ..CreateClipRequest::default()
-    };
+    });
     let job = server
         .insist(async || server.clips().create_clip(asking(request.clone())).await)
         .await?;

@@ -3,6 +3,7 @@
 mod files;
 mod frames;
 mod records;
+mod render;
 
 use std::time::SystemTime;
 
