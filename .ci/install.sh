@@ -62,6 +62,8 @@ missing_packages() {
     has_gstreamer isomp4 || echo gstreamer1.0-plugins-good
     has_gstreamer libav || echo gstreamer1.0-libav
   fi
+  # The font of names and times in rendered clips. Debian's ffmpeg brings one, other builds none.
+  if [[ $1 == ffmpeg && ! -e /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf ]]; then echo fonts-dejavu-core; fi
   if [[ $1 == archive-tools ]]; then
     has unzip || echo unzip
     # Debian and Ubuntu name the program 7zz or 7z, depending on their age.

@@ -12,7 +12,7 @@ use super::job::request_key;
 use super::page::{Tokens, fit, page_size};
 use super::status::ApiError;
 use super::{Services, download, read_clip};
-use crate::domain::clip::{Clip, ClipEngine, ClipSpec, MaterializeSpec, WindowError, clip_window};
+use crate::domain::clip::{Clip, ClipSpec, MaterializeSpec, WindowError, clip_window};
 use crate::domain::id;
 use crate::domain::job::JobSpec;
 use crate::jobs::{PRIORITY_INTERACTIVE, Submission};
@@ -43,9 +43,6 @@ impl ClipService for Services {
             return Err(unchecked("window").into());
         };
         let window = clip_window(start, end).map_err(ApiError::from)?;
-        if choices.engine == ClipEngine::Render {
-            return Err(ApiError::NotInThisVersion("CLIP_ENGINE_RENDER").into());
-        }
         if asked.validate_only {
             if choices.is_virtual {
                 let clips = &self.clips;
@@ -69,8 +66,8 @@ impl ClipService for Services {
                 .admit_virtual(&camera_id, window, choices.hold_sources)
                 .await
         } else {
-            let engine = choices.engine;
-            self.clips.admit(&camera_id, window, engine).await
+            let (engine, render) = (choices.engine, choices.render.as_ref());
+            self.clips.admit(&camera_id, window, engine, render).await
         };
         admitted.map_err(ApiError::from)?;
         let spec = ClipSpec {
@@ -269,9 +266,10 @@ impl Services {
         choices: &read_clip::Choices,
         clip_id: &str,
     ) -> Result<proto::Job, ApiError> {
+        let (engine, render) = (choices.engine, choices.render.as_ref());
         let preview = self
             .clips
-            .preview(camera_id, asked, choices.engine, choices.gap_mode)
+            .preview(camera_id, asked, engine, choices.gap_mode, render)
             .await?;
         if !clip_id.is_empty() && self.store.is_output_taken(clip_id).await? {
             return Err(ApiError::Taken {

@@ -74,8 +74,6 @@ pub(super) enum ApiError {
         name: String,
         message: String,
     },
-    /// The contract has it, this version does not.
-    NotInThisVersion(&'static str),
     /// A fault of the service.
     Internal { cause: String },
 }
@@ -198,10 +196,6 @@ impl ApiError {
             Self::PastEnd { message } => (Code::OutOfRange, message.clone()),
             Self::Unavailable { message, .. } => (Code::Unavailable, (*message).to_owned()),
             Self::Corrupted { message, .. } => (Code::DataLoss, message.clone()),
-            Self::NotInThisVersion(what) => (
-                Code::Unimplemented,
-                format!("{what} comes with a later version"),
-            ),
             Self::Internal { .. } => (
                 Code::Internal,
                 "internal error; the server's log has the cause".to_owned(),
@@ -221,7 +215,6 @@ impl ApiError {
             Self::PolicyRunning { .. } => ErrorReason::PolicyRunning,
             Self::Stale { .. } => ErrorReason::EtagStale,
             Self::PastEnd { .. } => ErrorReason::OffsetPastEnd,
-            Self::NotInThisVersion(_) => ErrorReason::NotInThisVersion,
             Self::Internal { .. } => ErrorReason::Internal,
         }
     }
@@ -302,7 +295,7 @@ impl From<ApiError> for Status {
                 error!(request_id, cause, "a call failed");
                 details.set_request_info(request_id, "");
             }
-            ApiError::Stale { .. } | ApiError::PastEnd { .. } | ApiError::NotInThisVersion(_) => {}
+            ApiError::Stale { .. } | ApiError::PastEnd { .. } => {}
         }
         Self::with_error_details(code, message, details)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use heldar_footage::proto::{self, CreateClipRequest};
 
+use super::clip_render::RenderArgs;
 use super::connection::asking;
 use super::delivery::{Delivery, DeliveryArgs};
 use super::failure::CliError;
@@ -29,7 +30,8 @@ Examples:
   footage clip gate_a_01 --last 1m --output gate.mp4
   footage clip gate_a_01 --last 1h --gaps keep
   footage clip gate_a_01 --last 1h --plan
-  footage clip gate_a_01 --last 1h --virtual --hold")]
+  footage clip gate_a_01 --last 1h --virtual --hold
+  footage clip gate_a_01 --last 1h --render --speed 60 --burn-in-time --time-zone Europe/Berlin")]
 pub struct ClipArgs {
     /// Id of the camera; `footage cameras` lists them
     camera: String,
@@ -56,6 +58,8 @@ pub struct ClipArgs {
     hold: bool,
     #[command(flatten)]
     delivery: DeliveryArgs,
+    #[command(flatten)]
+    render: RenderArgs,
 }
 
 /// The words of `--engine`.
@@ -104,7 +108,7 @@ pub async fn run(args: ClipArgs) -> Result<(), CliError> {
     let camera = std::slice::from_ref(&args.camera);
     let bounds = (args.from, args.to);
     let (start, end) = last_window::or_bounds(server, camera, args.last, bounds).await?;
-    let request = CreateClipRequest {
+    let request = args.render.put_into(CreateClipRequest {
         camera_id: args.camera.clone(),
         start_time: start.map(time_argument::timestamp),
         end_time: end.map(time_argument::timestamp),
@@ -117,7 +121,7 @@ pub async fn run(args: ClipArgs) -> Result<(), CliError> {
         r#virtual: args.is_virtual,
         hold_sources: args.hold,
         ..CreateClipRequest::default()
-    };
+    });
     let job = server
         .insist(async || server.clips().create_clip(asking(request.clone())).await)
         .await?;

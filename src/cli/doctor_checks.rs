@@ -54,6 +54,7 @@ pub async fn all(settings: &Settings) -> Vec<Check> {
     }));
     checks.push(database(settings).await);
     checks.push(ffmpeg("ffmpeg", &settings.ffmpeg_bin, "HELDAR_FFMPEG_BIN").await);
+    checks.push(rendering(&settings.ffmpeg_bin).await);
     checks.push(ffmpeg("ffprobe", &settings.ffprobe_bin, "HELDAR_FFPROBE_BIN").await);
     checks.push(rclone(&settings.rclone_bin).await);
     checks.push(port(settings.listen).await);
@@ -233,6 +234,61 @@ async fn ffmpeg(name: &'static str, program: &Path, variable: &str) -> Check {
     }
 }
 
+/// What clips that are encoded anew need beyond copying: has ffmpeg encode a tenth of a second with a text in it.
+async fn rendering(program: &Path) -> Check {
+    const NAME: &str = "rendering";
+    const MEND: &str = "only clips that are encoded anew need it: an ffmpeg 5.1 or newer with libx264, libass and \
+                        fontconfig, and a font (Debian, Ubuntu: apt install ffmpeg fonts-dejavu-core)";
+    let filters = match ffmpeg_output(program, &["-hide_banner", "-filters"]).await {
+        Ok(output) => output,
+        Err(error) => return Check::warn(NAME, chain(&error), MEND),
+    };
+    if !filters
+        .lines()
+        .any(|line| line.split_whitespace().nth(1) == Some("ass"))
+    {
+        return Check::warn(NAME, "ffmpeg has no filter `ass`", MEND);
+    }
+    let arguments = [
+        "-nostdin",
+        "-hide_banner",
+        "-loglevel",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        "color=size=64x64:duration=0.1",
+        "-f",
+        "lavfi",
+        "-i",
+        "anullsrc",
+        "-shortest",
+        "-vf",
+        "drawtext=font=DejaVu Sans Mono:text=12",
+        "-fps_mode",
+        "passthrough",
+        "-c:v",
+        "libx264",
+        "-c:a",
+        "aac",
+        "-f",
+        "null",
+        "-",
+    ];
+    match ffmpeg_output(program, &arguments).await {
+        Ok(_) => Check::ok(NAME, "ffmpeg encodes H.264 and AAC, and writes text"),
+        Err(error) => Check::warn(NAME, chain(&error), MEND),
+    }
+}
+
+async fn ffmpeg_output(program: &Path, arguments: &[&str]) -> Result<String, ProcessError> {
+    let job = Job::new(program, TOOL_DEADLINE).arguments(arguments);
+    let output = job
+        .output(&CancellationToken::new(), TOOL_OUTPUT_MAX_BYTES)
+        .await?;
+    Ok(String::from_utf8_lossy(&output).into_owned())
+}
+
 async fn rclone(program: &Path) -> Check {
     const NAME: &str = "rclone";
     const INSTALL: &str = "only backups to other machines need it: install 1.63 or newer, \
@@ -377,7 +433,7 @@ fn openat2() -> Check {
 #[cfg(test)]
 mod tests {
     use super::super::doctor::Verdict;
-    use super::{kept_folder, numbers, rclone, readable_folder};
+    use super::{kept_folder, numbers, rclone, readable_folder, rendering};
     use std::path::Path;
 
     #[test]
@@ -420,6 +476,15 @@ mod tests {
             "HELDAR_SOURCES",
         );
         assert_eq!(missing.verdict, Verdict::Fail);
+    }
+
+    #[tokio::test]
+    async fn rendering_is_well_with_the_ffmpeg_that_is_installed_and_else_only_a_warning() {
+        let check = rendering(Path::new("ffmpeg")).await;
+        assert_eq!(check.verdict, Verdict::Ok, "{check:?}");
+        let check = rendering(Path::new("/no/such/ffmpeg")).await;
+        assert_eq!(check.verdict, Verdict::Warn);
+        assert!(check.mend.contains("libx264"));
     }
 
     #[tokio::test]

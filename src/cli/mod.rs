@@ -12,6 +12,7 @@ mod catalog;
 #[cfg(test)]
 mod client_tests;
 mod clip;
+mod clip_render;
 mod clip_report;
 mod colour;
 mod connection;

@@ -100,6 +100,20 @@ impl Default for RenderOptions {
     }
 }
 
+impl RenderOptions {
+    /// How long footage of that length plays.
+    pub fn plays(&self, footage: TimeDelta) -> TimeDelta {
+        let us = i128::from(footage.num_microseconds().unwrap_or(i64::MAX)) * 1000
+            / i128::from(self.speed_milli.max(1));
+        TimeDelta::microseconds(i64::try_from(us).unwrap_or(i64::MAX))
+    }
+
+    /// Whether sound that the footage has is wanted.
+    pub fn has_sound(&self) -> bool {
+        !self.audio_off && self.speed_milli == 1000
+    }
+}
+
 /// The work of a clip job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClipSpec {

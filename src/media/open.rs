@@ -21,6 +21,8 @@ const REPACK_IDLE_LIMIT: Duration = Duration::from_secs(20);
 /// Address space of an ffmpeg that copies. Measured: below 300 MB with Debian's, shared libraries included.
 pub(super) const FFMPEG_MEMORY_BYTES: u64 = 2 << 30;
 
+/// Beginning of the names of repacked footage, which lies in the scratch folder and ends in `.part`.
+const REPACK_PREFIX: &str = "repack-";
 /// Beginning of the names of cuts that are only made to be put somewhere else. They lie in the scratch folder and end
 /// in `.part`.
 pub const CUT_PREFIX: &str = "cut-";
@@ -152,7 +154,7 @@ async fn repack(
     format: Format,
     cancel: &CancellationToken,
 ) -> Result<File, OpenError> {
-    let scratch = Scratch::create(&engine.scratch)?;
+    let scratch = Scratch::create(&engine.scratch, REPACK_PREFIX).map_err(OpenError::Scratch)?;
     let mut target = OsString::from("file:");
     target.push(&scratch.path);
     let arguments = [
@@ -222,7 +224,7 @@ pub fn sweep_scratch(folder: &Path) -> io::Result<u64> {
             .file_name()
             .and_then(|name| name.to_str())
             .is_some_and(|name| {
-                ["repack-", CUT_PREFIX]
+                [REPACK_PREFIX, CUT_PREFIX]
                     .iter()
                     .any(|prefix| name.starts_with(prefix))
                     && name.ends_with(".part")
@@ -258,20 +260,25 @@ fn feed_whole(source: &File, mut pipe: File) {
     }
 }
 
+/// A name in the scratch folder that nothing else has.
+pub(super) fn scratch_path(folder: &Path, prefix: &str) -> io::Result<PathBuf> {
+    let folder = std::path::absolute(folder)?;
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder.join(format!("{prefix}{}.part", uuid::Uuid::now_v7().simple())))
+}
+
 /// A file with a name of its own that goes away again.
-struct Scratch {
-    path: PathBuf,
+pub(super) struct Scratch {
+    pub(super) path: PathBuf,
     /// Locked, so that another process can tell that the file is in use.
     _held: File,
 }
 
 impl Scratch {
-    fn create(folder: &Path) -> Result<Self, OpenError> {
-        let folder = std::path::absolute(folder).map_err(OpenError::Scratch)?;
-        std::fs::create_dir_all(&folder).map_err(OpenError::Scratch)?;
-        let path = folder.join(format!("repack-{}.part", uuid::Uuid::now_v7().simple()));
-        let held = File::create_new(&path).map_err(OpenError::Scratch)?;
-        held.lock().map_err(OpenError::Scratch)?;
+    pub(super) fn create(folder: &Path, prefix: &str) -> io::Result<Self> {
+        let path = scratch_path(folder, prefix)?;
+        let held = File::create_new(&path)?;
+        held.lock()?;
         Ok(Self { path, _held: held })
     }
 }

@@ -3,13 +3,13 @@
 //! A clip's file gets its final name only when it is whole; its row is written together with the end of its job. A virtual
 //! clip has no file: `virtual_clip` makes it, `virtual_content` reads it, `materialize` gives it a file after all.
 
+mod engine;
 mod held_sources;
 mod layouts;
 mod materialize;
+mod render;
 mod virtual_clip;
 mod virtual_content;
-
-mod engine;
 
 use std::fs::File;
 use std::io;
@@ -32,7 +32,7 @@ use super::{Attempt, Done, Work, WorkError};
 use crate::clock;
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::{Segment, SegmentState};
-use crate::domain::clip::{Clip, ClipEngine, ClipSpec, GapMode};
+use crate::domain::clip::{Clip, ClipEngine, ClipSpec, GapMode, RenderOptions};
 use crate::domain::coverage::{GAP_TOLERANCE, Gap};
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::domain::time::TimeRange;
@@ -157,10 +157,11 @@ impl ClipWork {
         camera_id: &CameraId,
         window: TimeRange,
         engine: ClipEngine,
+        render: Option<&RenderOptions>,
     ) -> Result<(), ClipError> {
         let segments = self.footage(camera_id, window).await?;
         self.admit_engine(engine, &segments).await?;
-        self.check_room(expected_bytes(&segments, window))
+        self.check_room(bytes_needed(&segments, window, render))
     }
 
     /// Refuses an engine that is known not to suit these segments, or to need an ffmpeg that is not there.
@@ -186,13 +187,14 @@ impl ClipWork {
         window: TimeRange,
         engine: ClipEngine,
         gap_mode: GapMode,
+        render: Option<&RenderOptions>,
     ) -> Result<Preview, ClipError> {
         let touching = self.footage(camera_id, window).await?;
         self.admit_engine(engine, &touching).await?;
         let around = self.around(camera_id, window).await?;
         let sources = self.open_sources(&around).await?;
         let prepared = Prepared::open(&self.engine, sources, &CancellationToken::new()).await?;
-        let choice = copying_engine(engine).unwrap_or(EngineChoice::Ffmpeg);
+        let choice = copying_engine(engine);
         let preview = match prepared.plan_for(choice, &wanted(window, gap_mode), true) {
             Ok((plan, obstacle)) => {
                 let (engine, engine_reason) = match (engine, obstacle) {
@@ -210,8 +212,11 @@ impl ClipWork {
                     delivered: Some(plan.delivered),
                     covered: plan.footage_shown,
                     gaps: plan.gaps,
+                    expected_bytes: match render {
+                        Some(options) => render::expected_bytes(&touching, window, 0, options),
+                        None => plan.expected_bytes,
+                    },
                     segments: touching,
-                    expected_bytes: plan.expected_bytes,
                     engine,
                     engine_reason,
                 }
@@ -360,7 +365,7 @@ impl ClipWork {
         self.admit_engine(spec.engine, &touching)
             .await
             .map_err(work_error)?;
-        self.check_room(expected_bytes(&touching, window))
+        self.check_room(bytes_needed(&touching, window, spec.render.as_ref()))
             .map_err(work_error)?;
         let around = self
             .around(&spec.camera_id, window)
@@ -375,15 +380,24 @@ impl ClipWork {
             wanted: wanted(window, spec.gap_mode),
             output: part.clone(),
             title: spec.camera_id.to_string(),
-            engine: copying_engine(spec.engine)?,
+            engine: copying_engine(spec.engine),
             deadline: self.settings.timeout,
             is_durable: true,
         };
-        let outcome = media::cut(&self.engine, order, &attempt.cancel, |progress| {
-            attempt.report(cutting(progress));
-        })
-        .await
-        .map_err(|error| work_error(ClipError::Cut(error)))?;
+        let made = match &spec.render {
+            None => {
+                let report = |progress| attempt.report(cutting(progress));
+                let cut = media::cut(&self.engine, order, &attempt.cancel, report);
+                cut.await.map_err(ClipError::Cut)
+            }
+            Some(options) => {
+                let footage_bytes = expected_bytes(&touching, window);
+                let camera_id = &spec.camera_id;
+                self.render(attempt, camera_id, order, options, footage_bytes)
+                    .await
+            }
+        };
+        let outcome = made.map_err(work_error)?;
         self.record(&attempt.job_id, spec, window, &part, outcome)
             .await
     }
@@ -432,7 +446,10 @@ fn describe(
         requested_window: window,
         delivered_window: outcome.delivered,
         covered_us: microseconds(outcome.footage_shown),
-        duration_us: microseconds(outcome.duration_shown),
+        duration_us: microseconds(match &spec.render {
+            Some(options) => options.plays(outcome.duration_shown),
+            None => outcome.duration_shown,
+        }),
         gaps: outcome.gaps.clone(),
         size_bytes: outcome.size_bytes,
         sha256: outcome
@@ -453,14 +470,16 @@ fn describe(
         audio: outcome.audio.clone(),
         hidden_lead_us: microseconds(outcome.hidden_lead),
         engine,
-        engine_used: if outcome.is_native {
+        engine_used: if spec.render.is_some() {
+            ClipEngine::Render
+        } else if outcome.is_native {
             ClipEngine::Native
         } else {
             ClipEngine::Ffmpeg
         },
         engine_reason: outcome.not_native.clone().unwrap_or_default(),
         gap_mode: spec.gap_mode,
-        render: None,
+        render: spec.render.clone(),
         is_virtual: false,
         holds_sources: false,
         layout_digest: String::new(),
@@ -482,13 +501,21 @@ impl Work for Arc<ClipWork> {
     }
 }
 
-/// What copies the samples of a clip that is not rendered.
-fn copying_engine(engine: ClipEngine) -> Result<EngineChoice, WorkError> {
+/// What copies the samples of a clip, or of the footage that is encoded for it.
+fn copying_engine(engine: ClipEngine) -> EngineChoice {
     match engine {
-        ClipEngine::Auto => Ok(EngineChoice::Auto),
-        ClipEngine::Native => Ok(EngineChoice::Native),
-        ClipEngine::Ffmpeg => Ok(EngineChoice::Ffmpeg),
-        ClipEngine::Render => Err(internal("a clip that is rendered is not copied")),
+        ClipEngine::Auto | ClipEngine::Render => EngineChoice::Auto,
+        ClipEngine::Native => EngineChoice::Native,
+        ClipEngine::Ffmpeg => EngineChoice::Ffmpeg,
+    }
+}
+
+/// What a clip takes of the disk while it is made.
+fn bytes_needed(segments: &[Segment], window: TimeRange, render: Option<&RenderOptions>) -> u64 {
+    let footage_bytes = expected_bytes(segments, window);
+    match render {
+        Some(options) => render::expected_bytes(segments, window, footage_bytes, options),
+        None => footage_bytes,
     }
 }
 

@@ -6,6 +6,7 @@ mod frames;
 mod indexes;
 mod players;
 mod records;
+mod render;
 mod virtual_clips;
 mod virtual_sources;
 

@@ -357,7 +357,7 @@ fn mismatch(error: impl std::fmt::Display) -> Failure {
     })
 }
 
-fn write_error(error: io::Error) -> CutError {
+pub(super) fn write_error(error: io::Error) -> CutError {
     if error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded {
         CutError::DiskFull
     } else {
@@ -365,7 +365,7 @@ fn write_error(error: io::Error) -> CutError {
     }
 }
 
-fn process_error(error: ProcessError, output: &Path) -> CutError {
+pub(super) fn process_error(error: ProcessError, output: &Path) -> CutError {
     match error {
         ProcessError::NotFound { program } => CutError::FfmpegMissing { program },
         ProcessError::TimedOut { .. } | ProcessError::Stalled { .. } => CutError::TimedOut,

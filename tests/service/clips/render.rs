@@ -1,0 +1,535 @@
+//! Clips that are encoded anew: which pictures they show, to which player, and what is written into them.
+
+use std::path::Path;
+
+use heldar_footage::proto::{ClipEngine, RenderOptions};
+
+use super::*;
+use crate::footage::{Recording, ffmpeg, run};
+use crate::stand_in::script;
+
+/// Pictures are compared at this size: so small that only what they show counts, not how it was encoded.
+const COMPARED: (usize, usize) = (96, 54);
+
+/// A picture as brightness, row by row.
+type Picture = Vec<u8>;
+
+/// Every picture of a file, also the hidden ones where edit lists are ignored.
+fn pictures(path: &Path, size: (usize, usize), honours_edit_lists: bool) -> Vec<Picture> {
+    let mut command = ffmpeg();
+    if !honours_edit_lists {
+        command.args(["-ignore_editlist", "1"]);
+    }
+    let filters = format!("scale={}:{}:flags=area,format=gray", size.0, size.1);
+    command.arg("-i").arg(path);
+    command.args(["-map", "0:v:0", "-vf", &filters, "-vsync", "passthrough"]);
+    let bytes = run(command.args(["-f", "rawvideo", "-"]));
+    bytes
+        .chunks_exact(size.0 * size.1)
+        .map(<[u8]>::to_vec)
+        .collect()
+}
+
+fn recorded(recording: &Recording) -> Vec<Picture> {
+    let segments = recording.segments.iter();
+    segments
+        .flat_map(|segment| pictures(&segment.path, COMPARED, true))
+        .collect()
+}
+
+fn difference(one: &[u8], other: &[u8]) -> u64 {
+    let pairs = one.iter().zip(other);
+    pairs
+        .map(|(one, other)| u64::from(one.abs_diff(*other)))
+        .sum()
+}
+
+/// Which recorded picture each is.
+fn numbers(shown: &[Picture], recorded: &[Picture]) -> Vec<usize> {
+    let nearest = |picture: &Picture| {
+        let known = recorded.iter().enumerate();
+        known
+            .min_by_key(|(_, known)| difference(picture, known))
+            .expect("something was recorded")
+            .0
+    };
+    shown.iter().map(nearest).collect()
+}
+
+/// When each frame of a file begins, in milliseconds, for a player that ignores edit lists.
+fn begins_ms(path: &Path) -> Vec<i64> {
+    let told = std::process::Command::new("ffprobe")
+        .args([
+            "-v",
+            "error",
+            "-ignore_editlist",
+            "1",
+            "-select_streams",
+            "v",
+        ])
+        .args(["-show_entries", "packet=pts_time", "-of", "csv=p=0"])
+        .arg(path)
+        .output()
+        .expect("ffprobe is installed");
+    let text = String::from_utf8(told.stdout).unwrap();
+    text.lines()
+        .map(|line| line.trim_end_matches(',').parse::<f64>().unwrap())
+        .map(|seconds| (seconds * 1000.0).round() as i64)
+        .collect()
+}
+
+fn ask_rendered(from_ms: i64, to_ms: i64, options: RenderOptions) -> proto::CreateClipRequest {
+    proto::CreateClipRequest {
+        engine: ClipEngine::Render.into(),
+        render: Some(options),
+        ..ask(CAMERA, from_ms, to_ms)
+    }
+}
+
+/// The best that can be had, so that pictures can be told apart for certain.
+fn fine() -> RenderOptions {
+    RenderOptions {
+        crf: 4,
+        ..Default::default()
+    }
+}
+
+async fn with_recording(recording: &Recording) -> (Site, Server) {
+    let site = Site::new();
+    lay(&site, CAMERA, recording);
+    site.import();
+    let server = site.start().await;
+    (site, server)
+}
+
+#[tokio::test]
+async fn a_rendered_clip_is_exact_for_every_player_from_its_first_frame_on() {
+    for recipe in [
+        Recipe {
+            b_frames: 2,
+            gop_frames: 100,
+            ..thirty_seconds()
+        },
+        Recipe {
+            codec: "libx265",
+            layout: Layout::Progressive,
+            sound: false,
+            ..thirty_seconds()
+        },
+    ] {
+        let recording = recipe.record();
+        let known = recorded(&recording);
+        let (site, server) = with_recording(&recording).await;
+        let mut clips = Vec::new();
+        for (from, to) in [(1_400, 8_200), (9_010, 14_005)] {
+            let (job, clip) = cut(&server, ask_rendered(from, to, fine())).await;
+            assert_eq!(job.warnings, []);
+            let fetched = fetch(&server, &clip).await;
+            let path = fetched.path();
+            check_decodes(&path);
+            let due: Vec<usize> = (0..known.len())
+                .filter(|at| (from..to).contains(&(*at as i64 * 40)))
+                .collect();
+            for honours_edit_lists in [true, false] {
+                let shown = pictures(&path, COMPARED, honours_edit_lists);
+                assert_eq!(numbers(&shown, &known), due);
+            }
+            let times: Vec<i64> = (0..due.len() as i64).map(|at| at * 40).collect();
+            assert_eq!(begins_ms(&path), times);
+            let video = clip.video.as_ref().unwrap();
+            assert_eq!(
+                (
+                    video.codec.as_str(),
+                    video.width,
+                    video.height,
+                    video.frame_count
+                ),
+                ("h264", 192, 108, due.len() as i64)
+            );
+            assert_eq!(clip.audio.is_some(), recipe.sound);
+            assert_eq!(clip.engine_used(), ClipEngine::Render);
+            assert!(clip.engine.starts_with("ffmpeg "), "{}", clip.engine);
+            assert_eq!(clip.media_type, "video/mp4");
+            assert_eq!(delta(clip.hidden_lead.as_ref()), TimeDelta::zero());
+            assert_eq!(
+                clip.render
+                    .as_ref()
+                    .map(|render| (render.crf, render.speed)),
+                Some((4, 1.0))
+            );
+            assert_eq!(clip.covered, clip.duration);
+            let seconds: f64 = probe(&path, "format=duration").parse().unwrap();
+            let duration = delta(clip.duration.as_ref()).as_seconds_f64();
+            assert!(
+                (seconds - duration).abs() < 0.05,
+                "{seconds} s, told {duration} s"
+            );
+            assert_eq!(
+                probe(&path, "stream=pix_fmt").lines().next(),
+                Some("yuv420p")
+            );
+            clips.push(clip);
+        }
+        server.stop_with(&site, &clips.iter().collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn the_sound_of_a_rendered_clip_stays_with_the_picture() {
+    let recording = thirty_seconds().record();
+    let (site, server) = with_recording(&recording).await;
+    let (_, copied) = cut(&server, ask(CAMERA, 5_400, 11_000)).await;
+    let (_, rendered) = cut(&server, ask_rendered(5_400, 11_000, fine())).await;
+    let sounds: Vec<Vec<i16>> = {
+        let (one, other) = (
+            fetch(&server, &copied).await,
+            fetch(&server, &rendered).await,
+        );
+        [one.path(), other.path()]
+            .iter()
+            .map(|path| crate::footage::decode_sound(path, 8_000))
+            .collect()
+    };
+    // A second from the middle, and how far the other must be moved to fit it best.
+    let part = &sounds[0][16_000..24_000];
+    let misfit = |shift: i64| -> f64 {
+        let from = usize::try_from(16_000 + shift).unwrap();
+        let pairs = part.iter().zip(&sounds[1][from..]);
+        pairs
+            .map(|(one, other)| (f64::from(*one) - f64::from(*other)).abs())
+            .sum()
+    };
+    let best = (-400..=400).min_by(|one, other| misfit(*one).total_cmp(&misfit(*other)));
+    assert!(
+        best.unwrap().abs() <= 8,
+        "the sound is {best:?} samples of 8,000 a second away"
+    );
+    assert!(
+        (sounds[1].len() as i64 - 5_600 * 8).abs() < 400,
+        "{} samples",
+        sounds[1].len()
+    );
+    let silent = RenderOptions {
+        audio_off: true,
+        ..fine()
+    };
+    let (job, silent) = cut(&server, ask_rendered(5_400, 11_000, silent)).await;
+    assert_eq!((silent.audio.as_ref(), job.warnings.len()), (None, 0));
+    let fetched = fetch(&server, &silent).await;
+    assert_eq!(probe(&fetched.path(), "stream=codec_type"), "video");
+    server.stop_with(&site, &[&copied, &rendered, &silent]);
+}
+
+#[tokio::test]
+async fn a_rendered_clip_has_the_size_that_was_asked_for() {
+    let recording = thirty_seconds().record();
+    let known = recorded(&recording);
+    let (site, server) = with_recording(&recording).await;
+    let mut clips = Vec::new();
+    for (asked, made) in [
+        ((96, 0), (96, 54)),
+        ((0, 216), (384, 216)),
+        ((200, 64), (200, 64)),
+    ] {
+        let options = RenderOptions {
+            width: asked.0,
+            height: asked.1,
+            ..fine()
+        };
+        let (_, clip) = cut(&server, ask_rendered(1_000, 1_400, options)).await;
+        let video = clip.video.as_ref().unwrap();
+        assert_eq!((video.width, video.height), made);
+        let fetched = fetch(&server, &clip).await;
+        assert_eq!(
+            probe(&fetched.path(), "stream=width").lines().next(),
+            Some(made.0.to_string().as_str())
+        );
+        let shown = pictures(&fetched.path(), COMPARED, true);
+        assert_eq!(numbers(&shown, &known), (25..35).collect::<Vec<_>>());
+        clips.push(clip);
+    }
+    server.stop_with(&site, &clips.iter().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_faster_clip_drops_frames_and_a_slower_one_shows_all() {
+    let recording = thirty_seconds().record();
+    let known = recorded(&recording);
+    let (site, server) = with_recording(&recording).await;
+    let mut clips = Vec::new();
+    for (speed, step, frame_ms) in [(4.0, 4, 40), (0.5, 1, 80), (50.0, 50, 40)] {
+        let options = RenderOptions { speed, ..fine() };
+        let (job, clip) = cut(&server, ask_rendered(2_000, 22_000, options)).await;
+        let fetched = fetch(&server, &clip).await;
+        let shown = pictures(&fetched.path(), COMPARED, false);
+        let due: Vec<usize> = (50..550).step_by(step).collect();
+        assert_eq!(numbers(&shown, &known), due, "{speed} times faster");
+        let times: Vec<i64> = (0..due.len() as i64).map(|at| at * frame_ms).collect();
+        assert_eq!(begins_ms(&fetched.path()), times);
+        assert_eq!(clip.video.as_ref().unwrap().frame_count, due.len() as i64);
+        assert_eq!((clip.audio.as_ref(), job.warnings.len()), (None, 0));
+        assert_eq!(delta(clip.covered.as_ref()), ms(20_000));
+        let duration = 20.0 / speed;
+        assert_eq!(
+            delta(clip.duration.as_ref()),
+            ms((duration * 1000.0) as i64)
+        );
+        let seconds: f64 = probe(&fetched.path(), "format=duration").parse().unwrap();
+        assert!(
+            (seconds - duration).abs() < 0.05,
+            "{seconds} s where {duration} s were due"
+        );
+        let delivered = clip.delivered_window.as_ref().unwrap();
+        assert_eq!(since_epoch(delivered.start_time.as_ref()), ms(2_000));
+        assert_eq!(since_epoch(delivered.end_time.as_ref()), ms(22_000));
+        clips.push(clip);
+    }
+    server.stop_with(&site, &clips.iter().collect::<Vec<_>>());
+}
+
+const LARGE: (usize, usize) = (640, 360);
+
+fn large() -> Recipe {
+    Recipe {
+        size: "640x360",
+        ..thirty_seconds()
+    }
+}
+
+/// What of a picture is bright text on a dark box, in the corner where the time stands.
+fn corner(picture: &[u8]) -> Vec<bool> {
+    let rows = picture.chunks_exact(LARGE.0).take(34);
+    rows.flat_map(|row| {
+        row[LARGE.0 * 6 / 10..]
+            .iter()
+            .map(|brightness| *brightness > 150)
+    })
+    .collect()
+}
+
+/// The same corner with a text that the test writes by itself.
+fn corner_with(folder: &Path, text: &str) -> Vec<bool> {
+    let style = "DejaVu Sans Mono,13,&H00FFFFFF,&H00FFFFFF,&H40000000,&H40000000,0,0,0,0,100,100,0,0,3,2,0,9,6,6,6,1";
+    let script = format!(
+        "[Script Info]\nScriptType: v4.00+\nPlayResX: 640\nPlayResY: 360\nWrapStyle: 2\nScaledBorderAndShadow: yes\n\
+         [V4+ Styles]\nFormat: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, \
+         Bold, Italic, Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, \
+         MarginL, MarginR, MarginV, Encoding\nStyle: Time,{style}\n[Events]\n\
+         Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n\
+         Dialogue: 0,0:00:00.00,1:00:00.00,Time,,0,0,0,,{text}\n"
+    );
+    let path = folder.join("time.ass");
+    std::fs::write(&path, script).unwrap();
+    let drawn = format!("subtitles={},format=gray", path.display());
+    let mut command = ffmpeg();
+    command.args(["-f", "lavfi", "-i", "color=black:size=640x360:rate=25"]);
+    command.args(["-frames:v", "1", "-vf", &drawn, "-f", "rawvideo", "-"]);
+    corner(&run(&mut command))
+}
+
+#[tokio::test]
+async fn the_time_in_the_picture_is_right_before_and_after_a_gap_in_every_zone() {
+    let recording = large().record();
+    let site = unfollowed();
+    let paths = lay(&site, CAMERA, &recording);
+    std::fs::remove_file(&paths[1]).unwrap();
+    import(&site, &[]);
+    let server = site.start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut clips = Vec::new();
+    for (zone, hour, tail) in [("", 15, "UTC"), ("Asia/Kathmandu", 20, "+05:45")] {
+        let options = RenderOptions {
+            burn_in_time: true,
+            time_zone: zone.to_owned(),
+            ..fine()
+        };
+        // The recordings begin at 15:06:40 UTC; in Kathmandu it is 5:45 h later.
+        let text = |second: i64| {
+            let minute = if zone.is_empty() { 6 } else { 51 };
+            format!(
+                "2025-06-15 {hour}:{:02}:{:02} {tail}",
+                minute + (40 + second) / 60,
+                (40 + second) % 60
+            )
+        };
+        let known: Vec<Vec<bool>> = (0..30)
+            .map(|second| corner_with(folder.path(), &text(second)))
+            .collect();
+        let (_, clip) = cut(&server, ask_rendered(7_400, 23_000, options)).await;
+        assert_eq!(gap_reasons(&clip), [GapReason::NotRecorded]);
+        let fetched = fetch(&server, &clip).await;
+        let shown = pictures(&fetched.path(), LARGE, true);
+        let due: Vec<usize> = (185..250).chain(500..575).map(|frame| frame / 25).collect();
+        let read: Vec<usize> = shown
+            .iter()
+            .map(|picture| {
+                let found = corner(picture);
+                let differs =
+                    |known: &Vec<bool>| known.iter().zip(&found).filter(|(a, b)| a != b).count();
+                (0..30)
+                    .min_by_key(|second| differs(&known[*second]))
+                    .unwrap()
+            })
+            .collect();
+        assert_eq!(
+            read, due,
+            "the time of every picture, in seconds of the recording"
+        );
+        clips.push(clip);
+    }
+    server.stop_with(&site, &clips.iter().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn no_name_of_a_camera_and_no_path_of_the_server_is_more_than_text() {
+    let recording = large().record();
+    let mut site = Site::new();
+    let data = site.path("it's [a],b;c:d\\e%{f}=g");
+    site.set("HELDAR_DATA_DIR", data.to_str().unwrap());
+    lay(&site, CAMERA, &recording);
+    site.import();
+    let server = site.start().await;
+    let (_, plain) = cut(&server, ask_rendered(1_000, 1_400, fine())).await;
+    let plain = pictures(&fetch(&server, &plain).await.path(), LARGE, true);
+    for name in [
+        "{\\an2\\fs200}below",
+        "\\N\\N\\N\\N\\N\\N\\N\\N\\N\\N\\N\\N\\N\\Nbelow",
+        "',drawbox=0:0:640:360:red:fill,ass='",
+        ":fontsdir=/etc;[in]negate[out]",
+        "m 0 0 l 640 0 640 360 0 360{\\p1}",
+        "%{metadata:x} $(id) `id` \u{202e}drawkcab",
+    ] {
+        let camera = proto::Camera {
+            id: CAMERA.to_owned(),
+            display_name: name.to_owned(),
+            ..Default::default()
+        };
+        let change = proto::UpsertCameraRequest {
+            camera: Some(camera),
+            ..Default::default()
+        };
+        server.catalog().upsert_camera(change).await.unwrap();
+        let options = RenderOptions {
+            burn_in_camera_name: true,
+            ..fine()
+        };
+        let (_, clip) = cut(&server, ask_rendered(1_000, 1_400, options)).await;
+        let shown = pictures(&fetch(&server, &clip).await.path(), LARGE, true);
+        assert_eq!(shown.len(), plain.len());
+        let top = 40 * LARGE.0;
+        for (shown, plain) in shown.iter().zip(&plain) {
+            assert!(
+                difference(&shown[..top], &plain[..top]) > 20_000,
+                "{name:?} is not there"
+            );
+            let below = (LARGE.0 * LARGE.1 - top) as u64;
+            let differs = difference(&shown[top..], &plain[top..]);
+            assert!(
+                differs < below * 2,
+                "{name:?} does more than stand at the top: {differs}"
+            );
+        }
+    }
+    assert_eq!(files_in(&data.join("scratch")), Vec::<String>::new());
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
+async fn a_rendered_clip_that_is_cancelled_ends_within_a_second_and_leaves_nothing() {
+    let recording = thirty_seconds().record();
+    let mut site = Site::new();
+    let gate = Gate::of(&mut site);
+    lay(&site, CAMERA, &recording);
+    site.import();
+    let server = site.start().await;
+    let options = RenderOptions {
+        burn_in_time: true,
+        ..Default::default()
+    };
+    let mut request = ask_rendered(0, 20_000, options);
+    request.wait = None;
+    let job_id = server
+        .clips()
+        .create_clip(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .id;
+    gate.reached_by(1);
+    let asked = std::time::Instant::now();
+    let cancel = proto::CancelJobRequest {
+        job_id: job_id.clone(),
+    };
+    server.jobs().cancel_job(cancel).await.unwrap();
+    let job = ended(&server, &job_id).await;
+    assert!(asked.elapsed().as_secs() < 1, "{:?}", asked.elapsed());
+    assert_eq!(job.state(), proto::JobState::Cancelled);
+    assert_eq!(job.progress.unwrap().phase, "rendering");
+    server.stop_with(&site, &[]);
+}
+
+#[tokio::test]
+async fn what_goes_wrong_with_the_encoder_is_told_by_its_reason_and_leaves_nothing() {
+    let recording = thirty_seconds().record();
+    for (body, why) in [
+        ("cat > /dev/null; kill -XFSZ $$", "DISK_FULL"),
+        (
+            "echo \"av_interleaved_write_frame(): No space left on device\" >&2; exit 1",
+            "DISK_FULL",
+        ),
+        ("echo \"$*: broken\" >&2; exit 7", "FFMPEG_FAILED"),
+        ("cat > /dev/null", "INTERNAL"),
+        (
+            "\"$ffmpeg\" \"$@\" || exit\ntruncate -s -1000 \"$output\"",
+            "INTERNAL",
+        ),
+    ] {
+        let mut site = Site::new();
+        script(&mut site, "broken-ffmpeg", body);
+        lay(&site, CAMERA, &recording);
+        site.import();
+        let server = site.start().await;
+        let options = RenderOptions {
+            burn_in_camera_name: true,
+            ..Default::default()
+        };
+        let job = run_job(&server, ask_rendered(0, 4_000, options)).await;
+        assert_eq!(job.state(), proto::JobState::Failed, "{body}");
+        let error = job.error.as_ref().unwrap();
+        assert_eq!(notice_reason(error), why, "{body}");
+        let folder = site.path("");
+        assert!(
+            !format!("{error:?}").contains(folder.to_str().unwrap()),
+            "{error:?}"
+        );
+        server.stop_with(&site, &[]);
+    }
+}
+
+#[tokio::test]
+async fn the_plan_of_a_rendered_clip_says_so() {
+    let recording = thirty_seconds().record();
+    let (site, server) = with_recording(&recording).await;
+    let mut sizes = Vec::new();
+    for crf in [23, 5] {
+        let options = RenderOptions {
+            crf,
+            ..Default::default()
+        };
+        let mut request = ask_rendered(1_000, 9_000, options);
+        request.validate_only = true;
+        let job = server
+            .clips()
+            .create_clip(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let Some(proto::job::Plan::ClipPlan(plan)) = job.plan else {
+            panic!("{job:?}")
+        };
+        assert_eq!(plan.engine(), ClipEngine::Render);
+        sizes.push(plan.expected_bytes);
+    }
+    assert_eq!(sizes[1] / sizes[0], 8, "{sizes:?}");
+    server.stop_with(&site, &[]);
+}
