@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sqlx::{Connection as _, SqliteConnection};
+
 use super::*;
 use crate::recorder::blank_headers;
 
@@ -106,5 +108,44 @@ async fn a_file_that_was_replaced_since_its_import_is_cut_by_what_is_in_it_now()
     )
     .await;
     assert_eq!(clip.gaps, []);
+    server.stop_with(&site, &[&clip]);
+}
+
+#[tokio::test]
+async fn stored_indexes_that_are_damaged_or_missing_are_made_up_for_by_the_files() {
+    let recording = thirty_seconds().record();
+    let site = unfollowed().on_sqlite();
+    lay(&site, CAMERA, &recording);
+    import(&site, &[]);
+    let database = format!("sqlite://{}/heldar.db", site.data().display());
+    let mut connection = SqliteConnection::connect(&database).await.unwrap();
+    // The last byte belongs to the checksum; a row that is not there is as one of before there were indexes.
+    for change in [
+        "UPDATE segment_indexes SET samples = CAST(substr(samples, 1, length(samples) - 1) AS BLOB)
+         WHERE segment_id = (SELECT id FROM segments ORDER BY start_us LIMIT 1)",
+        "DELETE FROM segment_indexes
+         WHERE segment_id = (SELECT id FROM segments ORDER BY start_us DESC LIMIT 1)",
+    ] {
+        let changed = sqlx::query(change).execute(&mut connection).await.unwrap();
+        assert_eq!(changed.rows_affected(), 1);
+    }
+    connection.close().await.unwrap();
+    let server = site.start().await;
+    let (job, clip) = cut(&server, ask(CAMERA, 1_400, 28_200)).await;
+    check(
+        &server,
+        &clip,
+        &recording.between(ms(1_400), ms(28_200)),
+        START,
+        FRAME,
+    )
+    .await;
+    assert_eq!((clip.gaps.len(), job.warnings.len()), (0, 0));
+    let log = server.log();
+    assert_eq!(
+        log.matches("a stored index cannot be used").count(),
+        1,
+        "{log}"
+    );
     server.stop_with(&site, &[&clip]);
 }
