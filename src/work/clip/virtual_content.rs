@@ -72,7 +72,7 @@ impl VirtualContent {
             })?;
         // Only now: what was written before a byte was read has changed the version by now.
         for piece in layout.pieces_in(position..position + buffer.len() as u64) {
-            let source = self.source_of(piece).ok_or_else(|| defect())?;
+            let source = self.source_of(piece).ok_or_else(defect)?;
             if !is_as_known(source, &self.files[piece]).map_err(ClipError::Folder)? {
                 return Err(gone(source, "was changed"));
             }
