@@ -478,7 +478,8 @@ proptest! {
                 continue;
             }
             let out = tempfile::tempfile().expect("a temporary file");
-            let files = vec![Arc::new(file.try_clone().expect("a descriptor")); plan.pieces.len()];
+            let shared = Arc::new(file.try_clone().expect("a descriptor"));
+            let files = vec![shared; plan.pieces.len()];
             // Refused or not: what matters is that it ends.
             let _ = splice(&out, &plan, plan.sound.is_some(), &label(), &files, || false, |_| {});
         }
