@@ -4,6 +4,8 @@
 //! sample by sample in that order, which is how a clip's header can be known before ffmpeg has written the clip. Without
 //! ffmpeg, what lies together in a source stays together as far as players do not mind, so that it is copied at once.
 
+use std::cmp::Ordering;
+
 use super::movie::PlacedTrack;
 use super::plan::{OutputSample, OutputTrack, Plan};
 
@@ -47,18 +49,21 @@ pub(super) fn in_runs(plan: &Plan, with_sound: bool) -> impl Iterator<Item = Tur
     let video = TrackTurns::of(&plan.video);
     let sound = sound_of(plan, with_sound).map(TrackTurns::of);
     merge(video, sound, |video, sound, last| {
-        let runs_on = |turns: &TrackTurns<'_>, other: &TrackTurns<'_>| {
-            let follows = turns.next_sample().zip(last).is_some_and(|(next, last)| {
+        // A run that goes on comes before one that begins, and that before what lies behind it.
+        let rank = |turns: &TrackTurns<'_>| {
+            let next = turns.next_sample()?;
+            let runs_on = last.is_some_and(|last| {
                 (next.piece, next.offset) == (last.piece, last.offset + u64::from(last.size))
             });
-            follows && turns.leads(other) <= turns.apart(other, FURTHEST_APART_MS)
+            Some((next.piece, !runs_on, next.offset))
         };
-        if runs_on(video, sound) {
-            true
-        } else if runs_on(sound, video) {
-            false
-        } else {
-            video.leads(sound) <= 0
+        let is_near = |turns: &TrackTurns<'_>, other: &TrackTurns<'_>| {
+            turns.leads(other) <= turns.apart(other, FURTHEST_APART_MS)
+        };
+        match rank(video).cmp(&rank(sound)) {
+            Ordering::Less if is_near(video, sound) => true,
+            Ordering::Greater if is_near(sound, video) => false,
+            _ => video.leads(sound) <= 0,
         }
     })
 }

@@ -39,7 +39,7 @@ pub struct Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineChoice {
     /// This service itself where it can, else ffmpeg. It can for MP4 sources, fragmented or not, whose picture is H.264
-    /// or H.265 and whose sound is AAC, or that have none.
+    /// or H.265 and whose sound is AAC or G.711, or that have none.
     Auto,
     /// This service itself, or [`CutError::Unsuitable`].
     Native,

@@ -191,7 +191,13 @@ async fn a_disk_under_everything_that_fills_up_in_mid_clip_and_mid_archive_fails
     let mut gate = Gate::of(&mut site);
     // As much as is asked for before anything is cut; it goes away once that was seen.
     let disk = SmallDisk::mount(site.data(), 2 << 30);
-    let site = with_footage(site);
+    // What only ffmpeg cuts, so that the archive waits at the gate, too.
+    let opus = Recipe {
+        sound_codec: "libopus",
+        ..footage()
+    };
+    lay(&site, CAMERA, &opus.record());
+    site.import();
     let server = site.start().await;
     let clip = submit(&server, later(0, 29_000)).await;
     let archive = proto::CreateArchiveRequest {
