@@ -201,18 +201,25 @@ impl Housekeeping {
             .await
     }
 
-    /// A process can die between naming a file and writing its row; the job is then done again, perhaps not here.
+    /// A process can die between naming a file and writing its row; the job is then done again, perhaps not here. A file
+    /// of which not even a job is known stays: the database may be an older copy of itself, or a new one.
     async fn delete_orphans(&self) -> Result<u64, TidyError> {
         let mut deleted = 0;
         for name in old_files(&self.clips_folder, is_clip_file_name).await? {
-            if !self.store.is_clip_file(&name).await? {
-                std::fs::remove_file(self.clips_folder.join(&name))?;
+            let id = clip_id(&name).unwrap_or_default();
+            if !self.store.is_clip_file(&name).await?
+                && self.store.is_output_of_ended_job(id).await?
+            {
+                remove_if_there(&self.clips_folder.join(&name))?;
                 deleted += 1;
             }
         }
         for name in old_files(&self.archive_folder, is_archive_file_name).await? {
-            if !self.store.is_archive_file(&name).await? {
-                std::fs::remove_file(self.archive_folder.join(&name))?;
+            let id = archive_id(&name).unwrap_or_default();
+            if !self.store.is_archive_file(&name).await?
+                && self.store.is_output_of_ended_job(id).await?
+            {
+                remove_if_there(&self.archive_folder.join(&name))?;
                 deleted += 1;
             }
         }
