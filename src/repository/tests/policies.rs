@@ -5,9 +5,11 @@ use std::time::Duration;
 use chrono::Weekday;
 
 use super::backup_sample::*;
+use super::error::us;
+use super::statement::sql;
 use super::*;
 use crate::domain::backup::policy::{Policy, Retention, Schedule, TransferHours};
-use crate::domain::job::{Job, JobKind, Notice, Reason};
+use crate::domain::job::{Job, JobKind, NewJob, Notice, Reason};
 
 async fn with_policy() -> Database {
     let database = with_nas().await;
@@ -57,6 +59,7 @@ on_both! {
     the_same_request_makes_one_policy_and_what_cannot_be_is_told_apart,
     an_update_keeps_the_next_run_that_a_scheduler_moved_meanwhile,
     of_many_schedulers_one_gets_a_due_run,
+    a_due_moment_has_one_run_also_when_the_policy_came_back_to_it,
     a_run_that_is_due_while_another_lives_stays_due_and_is_made_up_for_once,
     a_claim_that_finds_the_queue_full_leaves_the_run_due,
     a_policy_is_overdue_from_the_first_run_that_did_not_send_everything_until_one_did,
@@ -244,6 +247,64 @@ async fn a_run_that_is_due_while_another_lives_stays_due_and_is_made_up_for_once
     let job = started(&store).await;
     fail(&store, &job).await;
     assert!(store.due_policies(at_ms(599), 10).await.unwrap().is_empty());
+}
+
+async fn a_due_moment_has_one_run_also_when_the_policy_came_back_to_it() {
+    let Database { store, _folder } = with_policy().await;
+    assert!(matches!(
+        claim(&store, "bkj_1", 0, 60).await,
+        Some(InsertedJob::New(_))
+    ));
+    let first = started(&store).await;
+    fail(&store, &first).await;
+    // As after an update of the policy that was read before the run.
+    let comes_back = async |from_ms: i64, to_ms: i64| {
+        sql("UPDATE policies SET next_run_us = $2 WHERE next_run_us = $1")
+            .bind(us(at_ms(from_ms)))
+            .bind(us(at_ms(to_ms)))
+            .execute(&mut store.writer().await.unwrap())
+            .await
+            .unwrap()
+    };
+    comes_back(60, 0).await;
+    assert!(claim(&store, "bkj_2", 0, 60).await.is_none());
+    let status = get(&store).await.status;
+    assert_eq!(
+        (status.next_run_time, status.last_job_id.as_str()),
+        (Some(at_ms(60)), "bkj_1"),
+        "the policy moved on"
+    );
+    // The database itself refuses a second one, and lets a retry through.
+    let twice = store
+        .insert_job(&run("bkj_3", "bkp_1", Some(at_ms(0))), 10, at_ms(1))
+        .await;
+    assert!(twice.is_err_and(|error| error.is_unique_violation()));
+    let retry = NewJob {
+        retry_of: "bkj_1".to_owned(),
+        ..run("bkj_4", "bkp_1", Some(at_ms(0)))
+    };
+    let inserted = store.insert_job(&retry, 10, at_ms(1)).await.unwrap();
+    assert!(matches!(inserted, InsertedJob::New(_)), "{inserted:?}");
+    let retried = started(&store).await;
+    fail(&store, &retried).await;
+
+    // A run that only a wrong clock let happen does not take the place of the true one.
+    assert!(matches!(
+        claim(&store, "bkj_5", 60, 120).await,
+        Some(InsertedJob::New(_))
+    ));
+    let early = started(&store).await;
+    fail(&store, &early).await;
+    assert!(
+        store
+            .move_next_run("bkp_1", at_ms(120), at_ms(60))
+            .await
+            .unwrap()
+    );
+    assert!(matches!(
+        claim(&store, "bkj_6", 60, 120).await,
+        Some(InsertedJob::New(_))
+    ));
 }
 
 async fn a_claim_that_finds_the_queue_full_leaves_the_run_due() {
