@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::ffmpeg::{Ffmpeg, FfmpegError};
-use super::output::{self, free_bytes, remove_if_there};
+use super::output::{self, FinalName, free_bytes, remove_if_there};
 use super::roots::Roots;
 use super::source_file::open_beneath;
 use super::{Attempt, Done, Work, WorkError};
@@ -307,27 +307,31 @@ impl ClipWork {
         })
         .await
         .map_err(|error| work_error(ClipError::Cut(error)))?;
-        self.record(
-            &attempt.job_id,
-            spec,
-            window,
-            &part,
-            outcome,
-            engine_version,
-        )
-        .await
+        self.record(&attempt, spec, window, &part, outcome, engine_version)
+            .await
     }
 
     /// Gives the finished file its name and describes it.
     async fn record(
         &self,
-        job_id: &str,
+        attempt: &Attempt,
         spec: &ClipSpec,
         window: TimeRange,
         part: &Path,
         outcome: CutOutcome,
         engine: String,
     ) -> Result<Done, WorkError> {
+        let stem = format!(
+            "{}_{}_{}",
+            spec.camera_id,
+            outcome.delivered.start().format("%Y%m%dT%H%M%SZ"),
+            spec.clip_id
+        );
+        let name = FinalName::of(attempt, &stem, outcome.format.extension());
+        let part = part.to_owned();
+        let file_name = blocking(move || output::publish(&part, name).map_err(ClipError::Folder))
+            .await
+            .map_err(work_error)?;
         let create_time = clock::now();
         let keep_for = TimeDelta::try_seconds(i64::try_from(spec.keep_for_s).unwrap_or(i64::MAX));
         let clip = Clip {
@@ -345,19 +349,13 @@ impl ClipWork {
                 .map(|byte| format!("{byte:02x}"))
                 .collect(),
             media_type: outcome.format.media_type().to_owned(),
-            file_name: format!(
-                "{}_{}_{}.{}",
-                spec.camera_id,
-                outcome.delivered.start().format("%Y%m%dT%H%M%SZ"),
-                spec.clip_id,
-                outcome.format.extension()
-            ),
+            file_name,
             segment_count: u32::try_from(outcome.segment_ids.len()).unwrap_or(u32::MAX),
             video: outcome.video,
             audio: outcome.audio,
             hidden_lead_us: microseconds(outcome.hidden_lead),
             engine,
-            job_id: job_id.to_owned(),
+            job_id: attempt.job_id.clone(),
             created_by: spec.created_by.clone(),
             labels: spec.labels.clone(),
             create_time,
@@ -365,10 +363,6 @@ impl ClipWork {
                 .filter(|keep| !keep.is_zero())
                 .and_then(|keep| create_time.checked_add_signed(keep)),
         };
-        let (part, named) = (part.to_owned(), self.settings.folder.join(&clip.file_name));
-        blocking(move || output::publish(&part, &named).map_err(ClipError::Folder))
-            .await
-            .map_err(work_error)?;
         Ok(Done {
             result: JobResult::Clip(Box::new(clip)),
             warnings: outcome.warnings.into_iter().map(notice).collect(),
