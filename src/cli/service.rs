@@ -479,6 +479,7 @@ impl Service {
             }
         };
         let ended = CancellationToken::new();
+        let pulse = runner.pulse();
         // The watchdog is told to the very end: stopping takes its time too.
         let working = async {
             let end = ended.clone().drop_guard();
@@ -490,7 +491,7 @@ impl Service {
         let follow = |over| follow_sources(&catalog, over);
         let (served, (), (), (), (), (), (), ()) = tokio::join!(
             working,
-            systemd::keep_alive(&catalog.store, ended.clone()),
+            systemd::keep_alive(&catalog.store, pulse, ended.clone()),
             jobs.on_duty("tidy", draining.clone(), tidy),
             jobs.on_duty("follow", draining.clone(), follow),
             schedule(jobs, settings, draining.clone()),
