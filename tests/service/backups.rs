@@ -2,7 +2,7 @@
 
 mod alerts;
 pub mod asking;
-mod policies;
+pub mod policies;
 mod remotes;
 mod resources;
 mod restores;
