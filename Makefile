@@ -1,6 +1,6 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test bench tools
+.PHONY: help demo demo-stop test soak bench tools
 
 # The pinned tools win over what the machine has, in every target and in the tests they run.
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
@@ -22,6 +22,11 @@ demo-stop: ## Stop the server that the demo left running
 test: ## Install what is missing, check format, lints, docs, licences and the contract, run every test
 	@.ci/install.sh $(test_needs)
 	@.ci/test.sh
+
+soak: ## Install what is missing, kill the server 500 times on SQLite and 200 times on PostgreSQL
+	@.ci/install.sh $(demo_needs) postgresql
+	HELDAR_TEST_KILLS=500 cargo test --locked --test service kills:: -- --nocapture
+	HELDAR_TEST_KILLS=200 HELDAR_TEST_POSTGRES=1 cargo test --locked --test service kills:: -- --nocapture
 
 bench: ## Install what is missing, run the benchmarks
 	@.ci/install.sh $(bench_needs)

@@ -27,6 +27,7 @@ mod download;
 mod exports;
 mod failure;
 mod follow;
+mod followers;
 mod import;
 mod import_report;
 mod jobs;

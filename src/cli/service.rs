@@ -1,6 +1,5 @@
 //! Putting the service together: folders, database, jobs, followers, server; and taking it apart again.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,21 +7,20 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::data_folder::{lock_data_folder, lock_path, make_folder, signer, write_owner};
+use super::followers::{follow_sources, import_of};
 use super::settings::Settings;
 use super::systemd;
 use heldar_footage::api::{ServeError, Server, Services};
 use heldar_footage::clock;
-use heldar_footage::domain::job::{Job, JobKind, JobSpec, LEASE};
-use heldar_footage::domain::source::{ImportSpec, Source};
+use heldar_footage::domain::job::{Job, JobKind, LEASE};
+use heldar_footage::domain::source::Source;
 use heldar_footage::jobs::{
-    JobChange, JobSettings, Jobs, JobsError, KindLimits, PRIORITY_BACKGROUND, Registry,
-    RunDefaults, Runner, Scheduler, Submission,
+    JobChange, JobSettings, Jobs, JobsError, KindLimits, Registry, RunDefaults, Runner, Scheduler,
 };
 use heldar_footage::media::{self, Engine};
 use heldar_footage::packing::{KeyError, KnownKeysError};
@@ -33,22 +31,17 @@ use heldar_footage::work::backup::{
     AlertWatch, BackupSettings, BackupWork, RestoreWork, RunWork, Webhook, WebhookError,
 };
 use heldar_footage::work::clip::{ClipSettings, ClipWork};
-use heldar_footage::work::follow::follow;
 use heldar_footage::work::housekeeping::{Housekeeping, Inherited, TidyError};
 use heldar_footage::work::import::ImportWork;
 use heldar_footage::work::intake::{Intake, RESTORES, SourceError};
 use heldar_footage::work::verify::VerifyWork;
 
-/// How often to look for sources that another command has added.
-const SOURCES_EVERY: Duration = Duration::from_secs(5);
 /// Imports at the same time: each reads from its own disk more often than not.
 const IMPORTS_AT_ONCE: usize = 2;
 /// How long an import that is told to stop may take.
 const IMPORT_GRACE: Duration = Duration::from_secs(5);
 /// What work that watches its own time gets beyond it, to say itself that it took too long.
 const ENDS_BY_ITSELF: Duration = Duration::from_secs(60);
-/// How long to hold on to one wait for a job; it is repeated.
-const WAIT: Duration = Duration::from_secs(60);
 
 /// Why the service cannot start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -486,6 +479,7 @@ impl Service {
             }
         };
         let ended = CancellationToken::new();
+        let pulse = runner.pulse();
         // The watchdog is told to the very end: stopping takes its time too.
         let working = async {
             let end = ended.clone().drop_guard();
@@ -497,7 +491,7 @@ impl Service {
         let follow = |over| follow_sources(&catalog, over);
         let (served, (), (), (), (), (), (), ()) = tokio::join!(
             working,
-            systemd::keep_alive(&catalog.store, ended.clone()),
+            systemd::keep_alive(&catalog.store, pulse, ended.clone()),
             jobs.on_duty("tidy", draining.clone(), tidy),
             jobs.on_duty("follow", draining.clone(), follow),
             schedule(jobs, settings, draining.clone()),
@@ -525,92 +519,6 @@ async fn schedule(jobs: &Jobs, settings: &Settings, stop: CancellationToken) {
     };
     jobs.on_duty("schedule", stop, |over| scheduler().run(over))
         .await;
-}
-
-/// Follows every source that is to be followed, also those that other commands add or end.
-async fn follow_sources(catalog: &Catalog, stop: CancellationToken) {
-    let mut followed: HashMap<String, (Source, CancellationToken)> = HashMap::new();
-    let mut followers = JoinSet::new();
-    let mut ticks = tokio::time::interval(SOURCES_EVERY);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            _ = ticks.tick() => {}
-            Some(_) = followers.join_next() => continue,
-        }
-        let present = match catalog.store.sources().await {
-            Ok(sources) => sources,
-            Err(error) => {
-                warn!(%error, "reading the sources failed");
-                continue;
-            }
-        };
-        let wanted: HashMap<_, _> = present
-            .into_iter()
-            .filter(|source| source.follow)
-            .map(|source| (source.id.clone(), source))
-            .collect();
-        followed.retain(|id, (source, cancel)| {
-            let same = wanted.get(id) == Some(source);
-            if !same {
-                cancel.cancel();
-            }
-            same
-        });
-        for (id, source) in wanted {
-            if followed.contains_key(&id) {
-                continue;
-            }
-            let rules = match catalog.intake.rules(&source) {
-                Ok(rules) => rules,
-                Err(error) => {
-                    warn!(source_id = id, %error, "a source cannot be followed");
-                    continue;
-                }
-            };
-            info!(source_id = id, root = %source.root.display(), layout = source.layout, "following a source");
-            let cancel = stop.child_token();
-            let jobs = catalog.jobs.clone();
-            let first_look = {
-                let id = id.clone();
-                move || import_once(jobs, id)
-            };
-            followers.spawn(follow(
-                Arc::clone(&catalog.intake),
-                rules,
-                first_look,
-                cancel.clone(),
-            ));
-            followed.insert(id, (source, cancel));
-        }
-    }
-    while followers.join_next().await.is_some() {}
-}
-
-/// Imports a source by a job, which anybody can watch, and waits for its end.
-async fn import_once(jobs: Jobs, source_id: String) {
-    let ended = async {
-        let mut job = jobs.submit(import_of(source_id.clone(), "serve")).await?;
-        while !job.state.is_terminal() && !jobs.draining().is_cancelled() {
-            job = jobs.wait(job, WAIT).await?;
-        }
-        Ok::<_, JobsError>(())
-    };
-    if let Err(error) = ended.await {
-        warn!(source_id, %error, "importing a source failed");
-    }
-}
-
-fn import_of(source_id: String, created_by: &str) -> Submission {
-    Submission {
-        job_id: None,
-        spec: JobSpec::Import(ImportSpec { source_id }),
-        priority: PRIORITY_BACKGROUND,
-        created_by: created_by.to_owned(),
-        labels: BTreeMap::new(),
-        retry_of: String::new(),
-        request: None,
-    }
 }
 
 fn sources(settings: &Settings) -> Result<Vec<Source>, ServiceError> {

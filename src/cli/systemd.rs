@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use heldar_footage::jobs::Pulse;
 use heldar_footage::repository::Store;
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, timeout};
@@ -34,16 +35,17 @@ pub(super) async fn stopping(at_most: Duration) {
     .await;
 }
 
-/// Tells for as long as the database answers that the server is alive, until `stop`. Does nothing where no watchdog
-/// waits for it (`WatchdogSec` of the unit).
-pub(super) async fn keep_alive(store: &Store, stop: CancellationToken) {
+/// Tells until `stop` that the server is alive: for as long as its own database answers, or, where the database is another
+/// machine's, for as long as the runtime and the `runner` do, because to start every node anew would bring no database
+/// back. Does nothing where no watchdog waits for it (`WatchdogSec` of the unit).
+pub(super) async fn keep_alive(store: &Store, runner: Pulse, stop: CancellationToken) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
     };
     let period = (limit / LOOKS_PER_TIMEOUT).max(Duration::from_millis(1));
     info!(
         watchdog_s = limit.as_secs_f64(),
-        "the watchdog is told while the database answers"
+        "the watchdog is told while the server and a database of its own answer"
     );
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -53,13 +55,21 @@ pub(super) async fn keep_alive(store: &Store, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let is_healthy = matches!(timeout(period, store.ping()).await, Ok(Ok(())));
+        let is_healthy = if store.is_shared() {
+            runner.is_beating()
+        } else {
+            matches!(timeout(period, store.ping()).await, Ok(Ok(())))
+        };
         if is_healthy {
             tell(|| sd_notify::notify(&[NotifyState::Watchdog])).await;
         }
         match (was_healthy, is_healthy) {
-            (true, false) => warn!("the database does not answer; the watchdog is not told"),
-            (false, true) => info!("the database answers again"),
+            (true, false) => {
+                warn!(
+                    "the database or the runner of jobs does not answer; the watchdog is not told"
+                )
+            }
+            (false, true) => info!("they answer again"),
             _ => {}
         }
         was_healthy = is_healthy;

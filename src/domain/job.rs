@@ -255,6 +255,14 @@ impl JobSpec {
         }
     }
 
+    /// The moment of the policy's schedule at which it was due; `None` for what no schedule asked for.
+    pub fn due_time(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Backup(spec) => spec.due_time,
+            _ => None,
+        }
+    }
+
     /// The id that the job's output will have; empty for none.
     pub fn output_id(&self) -> &str {
         match self {
@@ -283,6 +291,27 @@ pub enum JobResult {
     Restore(Box<RestoreSummary>),
     /// What the import did.
     Import(ImportSummary),
+}
+
+impl JobResult {
+    /// The same with times that a clock gave which is `ahead` of the one that decides when a file has expired.
+    #[must_use]
+    pub fn earlier_by(mut self, ahead: TimeDelta) -> Self {
+        let (made, expires) = match &mut self {
+            Self::Clip(clip) => (&mut clip.create_time, &mut clip.expire_time),
+            Self::Archive(archive) => (&mut archive.create_time, &mut archive.expire_time),
+            Self::ArchiveVerification(_)
+            | Self::Backup(_)
+            | Self::BackupVerification(_)
+            | Self::Restore(_)
+            | Self::Import(_) => return self,
+        };
+        *made -= ahead;
+        if let Some(time) = expires {
+            *time -= ahead;
+        }
+        self
+    }
 }
 
 /// A job to be written.

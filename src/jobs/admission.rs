@@ -28,6 +28,8 @@ struct Line {
 
 struct Candidate {
     new: NewJob,
+    /// Whether this process made the id, so that nobody else can have written a job with it.
+    is_own_id: bool,
     answer: oneshot::Sender<Result<InsertedJob, StoreError>>,
 }
 
@@ -50,11 +52,16 @@ impl Admission {
 pub(super) async fn admit(
     shared: &Arc<Shared>,
     new: NewJob,
+    is_own_id: bool,
 ) -> Option<Result<InsertedJob, StoreError>> {
     let (answer, answered) = oneshot::channel();
     let is_served = {
         let mut line = shared.admission.lock();
-        line.waiting.push(Candidate { new, answer });
+        line.waiting.push(Candidate {
+            new,
+            is_own_id,
+            answer,
+        });
         std::mem::replace(&mut line.is_served, true)
     };
     if !is_served {
@@ -76,28 +83,41 @@ async fn serve(shared: Arc<Shared>) {
 
 async fn write(shared: &Shared, batch: Vec<Candidate>) {
     let limit = shared.settings.queue_limit;
-    let (news, answers): (Vec<_>, Vec<_>) = batch
-        .into_iter()
-        .map(|candidate| (candidate.new, candidate.answer))
-        .unzip();
+    let news: Vec<_> = batch
+        .iter()
+        .map(|candidate| candidate.new.clone())
+        .collect();
     match shared.store.insert_jobs(&news, limit, clock::now()).await {
         Ok(inserted) => {
-            for (answer, inserted) in answers.into_iter().zip(inserted) {
+            for (candidate, inserted) in batch.into_iter().zip(inserted) {
                 // Whoever asked may be gone; the job is written all the same.
-                let _ = answer.send(Ok(inserted));
+                let _ = candidate.answer.send(Ok(inserted));
             }
         }
-        // Nothing was written. What stopped one of them must not stop the others.
-        Err(_) if news.len() > 1 => {
-            for (new, answer) in news.iter().zip(answers) {
-                let inserted = shared.store.insert_job(new, limit, clock::now()).await;
-                let _ = answer.send(inserted);
+        // What stopped one of them must not stop the others.
+        Err(_) if batch.len() > 1 => {
+            for candidate in batch {
+                let inserted = write_again(shared, &candidate.new, candidate.is_own_id).await;
+                let _ = candidate.answer.send(inserted);
             }
         }
         Err(error) => {
-            if let Some(answer) = answers.into_iter().next() {
-                let _ = answer.send(Err(error));
+            if let Some(candidate) = batch.into_iter().next() {
+                let _ = candidate.answer.send(Err(error));
             }
         }
     }
+}
+
+/// Writes a job that may be written already: the transaction before may have been committed and only its answer be lost.
+pub(super) async fn write_again(
+    shared: &Shared,
+    new: &NewJob,
+    is_own_id: bool,
+) -> Result<InsertedJob, StoreError> {
+    if is_own_id && let Some(job) = shared.store.job(&new.id).await? {
+        return Ok(InsertedJob::Existing(job));
+    }
+    let limit = shared.settings.queue_limit;
+    shared.store.insert_job(new, limit, clock::now()).await
 }

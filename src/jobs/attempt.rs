@@ -23,8 +23,13 @@ const TELL: Duration = Duration::from_millis(250);
 /// The database hears of progress at most this often, unless somebody watches on another node: then it hears of it
 /// when watchers here do.
 const SAVE: Duration = Duration::from_secs(1);
+/// How soon to try again to renew a lease.
+const RENEW_AGAIN: Duration = Duration::from_secs(1);
 /// How often to try again to write the end of an attempt while the database is away.
 const END_RETRY: Duration = Duration::from_secs(1);
+
+/// For how many leases the end of an attempt is tried to be written while the lease can be renewed.
+const FINISH_LEASES: u32 = 2;
 
 pub(super) struct Claim {
     pub(super) shared: Arc<Shared>,
@@ -33,6 +38,8 @@ pub(super) struct Claim {
     pub(super) deadline: Option<Duration>,
     pub(super) interrupt: CancellationToken,
     pub(super) place: OwnedSemaphorePermit,
+    /// When the job was asked for: its lease runs from no earlier than this.
+    pub(super) asked: Instant,
 }
 
 /// Runs the claimed job to its end and gives its place back.
@@ -50,6 +57,7 @@ pub(super) async fn run(claim: Claim) {
         deadline,
         interrupt,
         place,
+        asked,
     } = claim;
     async {
         let stop = CancellationToken::new();
@@ -69,7 +77,7 @@ pub(super) async fn run(claim: Claim) {
             ending: Ending::None,
             deadline,
             started: Instant::now(),
-            renewed: Instant::now(),
+            renewed: asked,
             lease: shared.store.lease().to_std().unwrap_or_default(),
             unsaved: false,
         };
@@ -82,12 +90,26 @@ pub(super) async fn run(claim: Claim) {
         let working = AssertUnwindSafe(async { work.run(attempt).await }).catch_unwind();
         let working = working.map(|ended| ended.unwrap_or_else(|_| Err(panicked())));
         let ended = keeper.keep(working, interrupt).await;
-        keeper.finish(ended).await;
+        let is_told = keeper.finish(ended).await;
         shared.hub.set_stopped(&keeper.fence.job_id);
+        if !is_told {
+            // Perhaps it was ended by somebody else, or by this worker, who did not hear of it.
+            tell_truth(&shared, &keeper.fence.job_id).await;
+        }
     }
     .instrument(span)
     .await;
     drop(place);
+}
+
+/// Tells watchers here how a job is that this process no longer runs. What cannot be read now is read again while somebody
+/// watches.
+async fn tell_truth(shared: &Shared, job_id: &str) {
+    match shared.store.job(job_id).await {
+        Ok(Some(job)) => shared.hub.publish(Arc::new(job)),
+        Ok(None) => {}
+        Err(error) => warn!(error = %Chain(&error), "reading the job again failed"),
+    }
 }
 
 /// How work ends that panicked; the panic itself is in the log.
@@ -145,7 +167,7 @@ impl Keeper {
     ) -> Result<Done, WorkError> {
         tokio::pin!(work);
         let beat = self.lease / 4;
-        let mut heartbeat = interval_at(Instant::now() + beat, beat);
+        let mut heartbeat = interval_at(self.renewed + beat, beat);
         let mut tell = interval(TELL);
         let mut save = interval_at(Instant::now() + SAVE, SAVE);
         for ticks in [&mut heartbeat, &mut tell, &mut save] {
@@ -187,7 +209,11 @@ impl Keeper {
             let is_silent = {
                 let done = async {
                     match chore {
-                        Chore::Renew => self.renew().await,
+                        Chore::Renew => {
+                            if !self.renew().await {
+                                heartbeat.reset_after(RENEW_AGAIN.min(beat));
+                            }
+                        }
                         Chore::Save => self.save().await,
                     }
                 };
@@ -219,7 +245,8 @@ impl Keeper {
         self.shared.wires.watched_elsewhere.load(Ordering::Relaxed)
     }
 
-    async fn renew(&mut self) {
+    /// Whether the database answered.
+    async fn renew(&mut self) -> bool {
         // The lease runs from no later than this.
         let asked = Instant::now();
         match self
@@ -235,8 +262,12 @@ impl Keeper {
                 }
             }
             Ok(None) => self.lose("the job was given to another worker"),
-            Err(error) => warn!(error = %Chain(&error), "renewing the lease failed"),
+            Err(error) => {
+                warn!(error = %Chain(&error), "renewing the lease failed");
+                return false;
+            }
         }
+        true
     }
 
     fn lose(&mut self, why: &str) {
@@ -247,6 +278,10 @@ impl Keeper {
 
     /// Takes over what the work reported since the last look, and tells watchers here.
     fn tell(&mut self) {
+        // Another worker may be telling of the job by now.
+        if self.ending == Ending::LeaseLost {
+            return;
+        }
         // The work drops its end when it is done; what it reported last counts all the same.
         if !self.progress.has_changed().unwrap_or(true) {
             return;
@@ -295,11 +330,11 @@ impl Keeper {
         )
     }
 
-    /// Writes how the attempt ended, for as long as the job is this worker's.
-    async fn finish(&mut self, ended: Result<Done, WorkError>) {
+    /// Writes how the attempt ended, for as long as the job is this worker's; whether watchers were told the end.
+    async fn finish(&mut self, ended: Result<Done, WorkError>) -> bool {
         self.tell();
         if self.ending == Ending::LeaseLost {
-            return;
+            return false;
         }
         let finish = match ended {
             Ok(done) => Finish::Succeeded(done.result, done.warnings),
@@ -324,6 +359,7 @@ impl Keeper {
                 Vec::new(),
             ),
         };
+        let give_up_at = Instant::now() + self.lease * FINISH_LEASES;
         loop {
             let written = self
                 .shared
@@ -349,19 +385,26 @@ impl Keeper {
                     );
                     self.shared.hub.publish(Arc::new(job));
                     self.shared.wires.announce(Hint::Changed);
-                    return;
+                    return true;
                 }
                 Ok(None) => {
-                    warn!("the job was given to another worker before its end could be written");
-                    return;
+                    warn!("the end of the job was written before, or by another worker");
+                    return false;
                 }
-                Err(error) if self.renewed.elapsed() + END_RETRY >= self.lease => {
+                Err(error)
+                    if self.renewed.elapsed() + END_RETRY >= self.lease
+                        || Instant::now() >= give_up_at =>
+                {
                     error!(error = %Chain(&error), "the end of the job could not be written; another attempt follows");
-                    return;
+                    return false;
                 }
                 Err(error) => {
                     warn!(error = %Chain(&error), "writing the end of the job failed; trying again");
                     tokio::time::sleep(END_RETRY).await;
+                    // What cannot be written may be this end alone, or the database be there for moments only.
+                    if self.renewed.elapsed() >= self.lease / 4 {
+                        self.renew().await;
+                    }
                 }
             }
         }

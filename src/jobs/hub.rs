@@ -3,7 +3,7 @@
 //! Watchers share one slot per job and see only the newest state, so a slow reader costs nothing. The database stays
 //! the truth; the hub only knows it sooner.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{broadcast, watch};
@@ -24,35 +24,59 @@ struct Slots {
     live: HashMap<String, watch::Sender<Arc<Job>>>,
     running: HashMap<String, CancellationToken>,
     told: Told,
+    /// Jobs that watchers of many have seen live, and of whose end they have to hear.
+    shown: HashSet<String>,
 }
 
-/// The revisions told last, in two generations so that the memory is bounded.
+/// What was told last of each job, in two generations so that the memory is bounded.
 #[derive(Default)]
 struct Told {
-    young: HashMap<String, u64>,
-    old: HashMap<String, u64>,
+    young: HashMap<String, State>,
+    old: HashMap<String, State>,
+}
+
+/// How new a state is.
+#[derive(Clone, Copy)]
+struct State {
+    revision: u64,
+    is_end: bool,
+}
+
+impl State {
+    fn of(job: &Job) -> Self {
+        Self {
+            revision: job.revision,
+            is_end: job.state.is_terminal(),
+        }
+    }
+
+    /// Whether a watcher who has seen `self` need not see `other`. An end is final, and newer than anything else: its writer
+    /// may know less of revisions than a worker that was cut off.
+    fn covers(self, other: Self) -> bool {
+        self.is_end || (!other.is_end && self.revision >= other.revision)
+    }
 }
 
 impl Told {
     const GENERATION: usize = 4096;
 
-    /// Whether this revision or a newer one was told.
-    fn has(&self, id: &str, revision: u64) -> bool {
+    /// Whether this state or a newer one was told.
+    fn has(&self, id: &str, state: State) -> bool {
         self.young
             .get(id)
             .or_else(|| self.old.get(id))
-            .is_some_and(|told| *told >= revision)
+            .is_some_and(|told| told.covers(state))
     }
 
-    /// Whether this revision is newer than what was told of the job, and notes it.
-    fn is_news(&mut self, id: &str, revision: u64) -> bool {
-        if self.has(id, revision) {
+    /// Whether this state is newer than what was told of the job, and notes it.
+    fn is_news(&mut self, id: &str, state: State) -> bool {
+        if self.has(id, state) {
             return false;
         }
         if self.young.len() >= Self::GENERATION {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(id.to_owned(), revision);
+        self.young.insert(id.to_owned(), state);
         true
     }
 }
@@ -72,19 +96,19 @@ impl Hub {
         let mut slots = self.lock();
         // A slot may be made from a job that was read before its end was told: what is no news is new to it.
         if let Some(slot) = slots.live.get(&job.id)
-            && slot.borrow().revision < job.revision
+            && !State::of(&slot.borrow()).covers(State::of(&job))
         {
             slot.send_replace(Arc::clone(&job));
-        }
-        if !slots.told.is_news(&job.id, job.revision) {
-            if job.state.is_terminal() {
-                slots.live.remove(&job.id);
-            }
-            return;
         }
         if job.state.is_terminal() {
             // Its watchers keep the last state; whoever comes later finds it in the database.
             slots.live.remove(&job.id);
+            slots.shown.remove(&job.id);
+        } else if self.changes.receiver_count() > 0 {
+            slots.shown.insert(job.id.clone());
+        }
+        if !slots.told.is_news(&job.id, State::of(&job)) {
+            return;
         }
         // Sent under the lock, so that changes of one job arrive in order. Nobody may be listening, and that is fine.
         let _ = self.changes.send(job);
@@ -163,7 +187,41 @@ impl Hub {
                 .live
                 .get(id)
                 .is_some_and(|slot| slot.receiver_count() > 0);
-        is_watched && !slots.running.contains_key(id) && !slots.told.has(id, revision)
+        let state = State {
+            revision,
+            is_end: false,
+        };
+        is_watched && !slots.running.contains_key(id) && !slots.told.has(id, state)
+    }
+
+    /// Notes live jobs that a watcher of many was shown.
+    pub(super) fn attend<'a>(&self, jobs: impl IntoIterator<Item = &'a Job>) {
+        let live = jobs.into_iter().filter(|job| !job.state.is_terminal());
+        self.lock().shown.extend(live.map(|job| job.id.clone()));
+    }
+
+    /// Nobody will ever hear of this job again: there is none.
+    pub(super) fn attend_no_more(&self, id: &str) {
+        self.lock().shown.remove(id);
+    }
+
+    /// The jobs that watchers here believe live and that this process does not run.
+    pub(super) fn attended(&self) -> HashSet<String> {
+        let slots = self.lock();
+        let of_one = slots
+            .live
+            .iter()
+            .filter(|(_, slot)| slot.receiver_count() > 0)
+            .map(|(id, _)| id);
+        let of_many = slots
+            .shown
+            .iter()
+            .filter(|_| self.changes.receiver_count() > 0);
+        of_one
+            .chain(of_many)
+            .filter(|id| !slots.running.contains_key(*id))
+            .cloned()
+            .collect()
     }
 
     /// Stops a job at once if this process runs it; otherwise its worker looks for the mark.
@@ -176,6 +234,9 @@ impl Hub {
     /// Forgets slots that nobody watches and nobody here runs.
     pub(super) fn tidy(&self) {
         let mut slots = self.lock();
+        if self.changes.receiver_count() == 0 {
+            slots.shown.clear();
+        }
         let Slots { live, running, .. } = &mut *slots;
         live.retain(|id, slot| slot.receiver_count() > 0 || running.contains_key(id));
     }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::clock;
@@ -32,7 +33,7 @@ use hub::Hub;
 use nodes::Wires;
 
 pub use crate::domain::job::{PRIORITY_BACKGROUND, PRIORITY_INTERACTIVE};
-pub use runner::Runner;
+pub use runner::{Pulse, Runner};
 pub use scheduler::{RunDefaults, Scheduler, run_of};
 pub use watch::{JobChange, JobWatch, JobsWatch};
 
@@ -191,8 +192,9 @@ impl Jobs {
 
     /// Writes a job durably. The same request again gives the same job.
     pub async fn submit(&self, submission: Submission) -> Result<Arc<Job>, JobsError> {
+        let is_own_id = submission.job_id.is_none();
         let new = self.new_job(submission)?;
-        let inserted = admission::admit(&self.shared, new.clone())
+        let inserted = admission::admit(&self.shared, new.clone(), is_own_id)
             .await
             .ok_or(JobsError::Draining)??;
         self.announced(inserted, &new)
@@ -340,7 +342,10 @@ impl Jobs {
         let id = job.id.clone();
         let mut changes = self.shared.hub.subscribe(job);
         self.shared.watch_begun.notify_one();
-        self.catch_up(&id).await?;
+        // The job is written, and this must not seem to say otherwise. An end that is missed here is found while it is waited for.
+        if let Err(error) = self.catch_up(&id).await {
+            warn!(job_id = id, %error, "reading a job that is waited for failed");
+        }
         let ended = async {
             while !changes.borrow_and_update().state.is_terminal() {
                 if changes.changed().await.is_err() {

@@ -1,10 +1,12 @@
 //! The running side: claims jobs as places are free, takes over those of dead workers, forgets old ones.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -26,10 +28,29 @@ const WATCHING: TimeDelta = TimeDelta::seconds(15);
 const CHANGES_AT_ONCE: u32 = 1000;
 /// How often to forget old jobs.
 const FORGET: Duration = Duration::from_secs(600);
+/// How soon to go on when there are more of them.
+const FORGET_ON: Duration = Duration::from_millis(200);
+/// How often to look whether anything was missed of jobs that are watched here.
+const REVIEW: Duration = Duration::from_secs(5);
 /// Jobs forgotten in one transaction, so that no other writer waits long.
 const FORGOTTEN_AT_ONCE: u32 = 500;
 /// How far back each look at other processes' changes reaches, because a commit can become visible after a later one.
 const CHANGES_OVERLAP: TimeDelta = TimeDelta::seconds(3);
+
+/// A runner that was not heard of for this long hangs. Each of its steps waits for the database, and each wait has an end:
+/// a connection is waited for at most 10 s, and a statement at most 60 s.
+const HANGS_AFTER: Duration = Duration::from_secs(300);
+
+/// Whether a [`Runner`] goes on.
+#[derive(Clone, Debug)]
+pub struct Pulse(watch::Receiver<Instant>);
+
+impl Pulse {
+    /// Whether the runner was heard of lately, however its database fares. One that has ended hangs no more.
+    pub fn is_beating(&self) -> bool {
+        self.0.has_changed().is_err() || self.0.borrow().elapsed() < HANGS_AFTER
+    }
+}
 
 /// Runs jobs until it is told to stop.
 pub struct Runner {
@@ -44,6 +65,7 @@ pub struct Runner {
     changes_seen: Option<DateTime<Utc>>,
     /// When other nodes were last told that somebody watches here.
     marked_watching: Option<Instant>,
+    beat: watch::Sender<Instant>,
 }
 
 impl Runner {
@@ -57,7 +79,13 @@ impl Runner {
             wires_end: CancellationToken::new(),
             changes_seen: None,
             marked_watching: None,
+            beat: watch::Sender::new(Instant::now()),
         }
+    }
+
+    /// Shows whether it goes on.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(self.beat.subscribe())
     }
 
     /// Gives back the jobs of `dead_owner`, a process that is known to be gone. Its attempts are used up.
@@ -93,12 +121,14 @@ impl Runner {
         let mut look = tick(LOOK);
         let mut rescue = tick(self.shared.store.lease().to_std().unwrap_or(POLL) / 4);
         let mut forget = tick(FORGET);
+        let mut review = tick(REVIEW);
         let draining = self.shared.draining.clone();
         let is_shared = self.shared.store.is_shared();
         let wires = tokio::spawn(keep_wires(Arc::clone(&self.shared), self.wires_end.clone()));
-        loop {
+        // Whatever is asked for without a pause, each of these has its turn; only draining goes before all.
+        while !draining.is_cancelled() {
+            self.beat.send_replace(Instant::now());
             tokio::select! {
-                biased;
                 () = draining.cancelled() => break,
                 () = self.shared.work_to_do.notified() => self.claim_all().await,
                 Some(ended) = self.attempts.join_next() => {
@@ -124,7 +154,12 @@ impl Runner {
                     }
                     self.shared.hub.tidy();
                 }
-                _ = forget.tick() => self.forget_old().await,
+                _ = review.tick() => self.review().await,
+                _ = forget.tick() => {
+                    if self.forget_old().await {
+                        forget.reset_after(FORGET_ON);
+                    }
+                }
             }
         }
         self.wind_down(grace).await;
@@ -134,8 +169,11 @@ impl Runner {
 
     async fn wind_down(&mut self, grace: Duration) {
         let deadline = Instant::now() + grace;
+        let mut alive = tick(POLL);
         while !self.attempts.is_empty() {
+            self.beat.send_replace(Instant::now());
             tokio::select! {
+                _ = alive.tick() => {}
                 Some(ended) = self.attempts.join_next() => log_panic(ended),
                 () = tokio::time::sleep_until(deadline), if !self.interrupt.is_cancelled() => {
                     info!(jobs = self.attempts.len(), "interrupting jobs that are still running; they go back to the queue");
@@ -149,6 +187,10 @@ impl Runner {
     async fn claim_all(&mut self) {
         for (kind, registered) in &self.registry.kinds {
             while let Ok(place) = Arc::clone(&registered.places).try_acquire_owned() {
+                if self.shared.draining.is_cancelled() {
+                    return;
+                }
+                let asked = Instant::now();
                 match self
                     .shared
                     .store
@@ -163,6 +205,7 @@ impl Runner {
                             job,
                             interrupt: self.interrupt.clone(),
                             place,
+                            asked,
                         };
                         self.attempts.spawn(attempt::run(claim));
                     }
@@ -302,24 +345,59 @@ impl Runner {
         }
     }
 
-    async fn forget_old(&self) {
-        let mut forgotten = 0;
-        loop {
-            let expired = self
-                .shared
-                .store
-                .delete_expired_jobs(clock::now(), FORGOTTEN_AT_ONCE);
-            match expired.await {
-                Ok(0) => break,
-                Ok(count) => forgotten += count,
-                Err(error) => {
-                    warn!(error = %Chain(&error), "forgetting old jobs failed");
-                    break;
-                }
+    /// Looks at all that is watched here and runs elsewhere. Changes are read by their time, and one may have been passed
+    /// over: a commit that took longer than the overlap, or a clock of the database that was set back.
+    async fn review(&self) {
+        let hub = &self.shared.hub;
+        if !hub.is_watched() {
+            return;
+        }
+        if let Err(error) = self.read_again().await {
+            warn!(error = %Chain(&error), "reading watched jobs again failed");
+        }
+    }
+
+    async fn read_again(&self) -> Result<(), StoreError> {
+        let (store, hub) = (&self.shared.store, &self.shared.hub);
+        // In this order, so that what begins in between is not taken for ended.
+        let attended = hub.attended();
+        let live = store.live_jobs().await?;
+        let mut stale: Vec<String> = live
+            .iter()
+            .filter(|mark| hub.is_news(&mark.id, mark.revision))
+            .map(|mark| mark.id.clone())
+            .collect();
+        let live: HashSet<String> = live.into_iter().map(|mark| mark.id).collect();
+        stale.extend(attended.into_iter().filter(|id| !live.contains(id)));
+        for some in stale.chunks(CHANGES_AT_ONCE as usize) {
+            let found = store.jobs_by_id(some).await?;
+            let found_ids: HashSet<&String> = found.iter().map(|job| &job.id).collect();
+            for id in some.iter().filter(|id| !found_ids.contains(id)) {
+                hub.attend_no_more(id);
+            }
+            for job in found {
+                hub.publish(Arc::new(job));
             }
         }
-        if forgotten > 0 {
-            info!(forgotten, "forgot old jobs");
+        Ok(())
+    }
+
+    /// Forgets some of the ended jobs whose time is over; whether there may be more.
+    async fn forget_old(&self) -> bool {
+        let expired = self
+            .shared
+            .store
+            .delete_expired_jobs(clock::now(), FORGOTTEN_AT_ONCE);
+        match expired.await {
+            Ok(0) => false,
+            Ok(forgotten) => {
+                info!(forgotten, "forgot old jobs");
+                forgotten >= u64::from(FORGOTTEN_AT_ONCE)
+            }
+            Err(error) => {
+                warn!(error = %Chain(&error), "forgetting old jobs failed");
+                false
+            }
         }
     }
 }

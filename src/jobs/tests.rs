@@ -254,3 +254,88 @@ async fn who_waits_for_a_job_that_ended_after_it_was_read_hears_of_the_end() {
     assert_eq!(ended.state, JobState::Failed);
     stage.shut_down().await;
 }
+
+#[tokio::test]
+async fn who_waits_is_given_the_job_when_the_database_goes_away() {
+    let stage = Stage::of(Deed::WaitForTheEnd, None).await;
+    stage.begun().await;
+    stage.store.close().await;
+    let waited = stage
+        .jobs
+        .wait(Arc::clone(&stage.job), Duration::from_millis(50));
+    let job = waited.await.expect("the job is written");
+    assert_eq!(job.id, stage.job.id);
+    stage.running.abort();
+}
+
+#[tokio::test]
+async fn a_job_whose_transaction_was_committed_without_an_answer_is_found_and_not_refused() {
+    let stage = Stage::of(Deed::WaitForTheEnd, None).await;
+    let submission = |job_id: Option<String>| Submission {
+        job_id,
+        spec: stage.job.spec.clone(),
+        priority: PRIORITY_INTERACTIVE,
+        created_by: String::new(),
+        labels: BTreeMap::new(),
+        retry_of: String::new(),
+        request: None,
+    };
+    let new = stage.jobs.new_job(submission(None)).unwrap();
+    let written = stage.store.insert_job(&new, 100, clock::now()).await;
+    assert!(matches!(written, Ok(InsertedJob::New(_))), "{written:?}");
+    let shared = &stage.jobs.shared;
+    let again = admission::write_again(shared, &new, true).await.unwrap();
+    assert!(
+        matches!(&again, InsertedJob::Existing(job) if job.id == new.id),
+        "{again:?}"
+    );
+    // An id that a caller chose may be another job's.
+    let again = admission::write_again(shared, &new, false).await.unwrap();
+    assert!(matches!(again, InsertedJob::IdTaken), "{again:?}");
+    stage.shut_down().await;
+}
+
+/// A runner that does no work itself, beside the one of `stage`, on the same database.
+fn onlooker(stage: &Stage) -> (Jobs, JoinHandle<()>) {
+    let jobs = Jobs::new(stage.store.clone(), JobSettings::default());
+    let runner = Runner::new(&jobs, Registry::default());
+    (jobs, tokio::spawn(runner.run(Duration::ZERO)))
+}
+
+#[tokio::test]
+async fn who_watches_hears_of_an_end_that_no_look_at_changes_can_find() {
+    let stage = Stage::of(Deed::WaitForTheEnd, None).await;
+    stage.begun().await;
+    let (jobs, running) = onlooker(&stage);
+    let mut one = jobs.watch(&stage.job.id, 0).await.unwrap();
+    let (_alerts, alerts) = tokio::sync::watch::channel(Default::default());
+    let mut all = jobs.watch_all(JobFilter::default(), alerts).await.unwrap();
+    let shown = all.next().await.unwrap();
+    assert!(matches!(shown, JobChange::Job(job) if job.id == stage.job.id));
+    stage.jobs.cancel(&stage.job.id).await.unwrap();
+    stage.becomes(|job| job.state == JobState::Cancelled).await;
+    // As when the clock of the database was set back, and as when a worker that was cut off told states that nobody wrote.
+    let long_ago = clock::now() - TimeDelta::hours(1);
+    let changed = stage.store.set_change(&stage.job.id, 1, long_ago).await;
+    assert_eq!(changed.unwrap(), 1);
+    let told_of_one = async {
+        while let Some(change) = one.next().await.unwrap() {
+            if let JobChange::Job(job) = change
+                && job.state.is_terminal()
+            {
+                break;
+            }
+        }
+    };
+    let told_of_all = async {
+        while !matches!(all.next().await.unwrap(), JobChange::Job(job) if job.state.is_terminal()) {
+        }
+    };
+    let told = async { tokio::join!(told_of_one, told_of_all) };
+    tokio::time::timeout(PATIENCE, told)
+        .await
+        .expect("the end is told");
+    jobs.drain();
+    running.await.unwrap();
+    stage.shut_down().await;
+}

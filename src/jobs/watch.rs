@@ -3,6 +3,7 @@
 //! Both watches send the newest state and skip what came between, so that their memory does not depend on the reader.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,10 @@ const COALESCE: Duration = Duration::from_millis(250);
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Ended jobs in the first part of a watch over many.
 const ENDED_SHOWN: u32 = 1000;
+/// Jobs read at once for a watch over many: what a reader that never reads keeps in memory.
+const READ_AHEAD: u32 = 50;
+/// Ended jobs of which a watch over many remembers that they were sent.
+const ENDED_REMEMBERED: usize = 4 * ENDED_SHOWN as usize;
 
 /// What a watch has to say.
 #[derive(Clone, Debug)]
@@ -89,14 +94,18 @@ pub struct JobsWatch {
     jobs: Jobs,
     filter: JobFilter,
     changes: broadcast::Receiver<Arc<Job>>,
-    /// The first part, newest first; then `None`.
-    snapshot: Option<std::vec::IntoIter<Arc<Job>>>,
-    snapshot_count: u64,
+    /// What is being read from the database: the first part, or what a reader that fell too far behind missed.
+    reading: Option<Reading>,
+    /// Jobs of the first part; `None` when it is over.
+    snapshot_count: Option<u64>,
     /// Changes not yet sent: one per job, whatever the reader does.
     waiting: HashMap<String, Arc<Job>>,
-    /// Live jobs that were sent. One of them that matches no more, by its state, is sent once again: its reader must
-    /// not believe for ever that it still does.
-    shown: HashSet<String>,
+    /// Live jobs that were sent, and their revisions. One of them that matches no more, by its state, is sent once again:
+    /// its reader must not believe for ever that it still does.
+    shown: HashMap<String, u64>,
+    /// Digests of the ids of ended jobs that were sent, the latest last; an ended job never changes.
+    ended: VecDeque<u64>,
+    digests: RandomState,
     ready: Vec<Arc<Job>>,
     alerts: watch::Receiver<PresentAlerts>,
     /// Alerts as they were last read, and what of the change to them is not yet sent.
@@ -111,23 +120,10 @@ pub struct JobsWatch {
 impl JobsWatch {
     /// The next thing to say. Fails when the process shuts down or the database does not answer.
     pub async fn next(&mut self) -> Result<JobChange, JobsError> {
-        if let Some(snapshot) = &mut self.snapshot {
-            return Ok(match snapshot.next() {
-                Some(job) => {
-                    self.snapshot_count += 1;
-                    self.note_shown(&job);
-                    JobChange::Job(job)
-                }
-                None => match self.next_alert() {
-                    Some(change) => JobChange::Alert(change),
-                    None => {
-                        self.snapshot = None;
-                        JobChange::SnapshotEnd(self.snapshot_count)
-                    }
-                },
-            });
-        }
         loop {
+            if let Some(change) = self.read_on().await? {
+                return Ok(change);
+            }
             if let Some(change) = self.next_alert() {
                 self.heartbeat_at = Instant::now() + HEARTBEAT;
                 return Ok(JobChange::Alert(change));
@@ -148,7 +144,10 @@ impl JobsWatch {
                 biased;
                 changed = self.changes.recv() => match changed {
                     Ok(job) => {
-                        if self.filter.matches(&job) || self.shown.contains(&job.id) {
+                        if self.was_sent(&job) {
+                            continue;
+                        }
+                        if self.filter.matches(&job) || self.shown.contains_key(&job.id) {
                             self.waiting.insert(job.id.clone(), job);
                         } else {
                             // What waits of it matched, and is out of date.
@@ -157,9 +156,8 @@ impl JobsWatch {
                     }
                     // Too far behind: what was missed is in the database.
                     Err(broadcast::error::RecvError::Lagged(_)) => {
-                        for job in self.jobs.matching(&self.filter).await? {
-                            self.waiting.insert(job.id.clone(), job);
-                        }
+                        self.waiting.clear();
+                        self.reading = Some(Reading::of(&self.filter, self.shown.keys().cloned().collect()));
                     }
                     Err(broadcast::error::RecvError::Closed) => return Err(JobsError::Draining),
                 },
@@ -197,11 +195,60 @@ impl JobsWatch {
         self.alert_changes.pop_front()
     }
 
+    /// What comes of the reading; `None` when it is over.
+    async fn read_on(&mut self) -> Result<Option<JobChange>, JobsError> {
+        if self.reading.is_none() {
+            return Ok(None);
+        }
+        if let Some(job) = self.read_next().await? {
+            if let Some(count) = &mut self.snapshot_count {
+                *count += 1;
+            }
+            self.note_shown(&job);
+            self.heartbeat_at = Instant::now() + HEARTBEAT;
+            return Ok(Some(JobChange::Job(job)));
+        }
+        if self.snapshot_count.is_some()
+            && let Some(change) = self.next_alert()
+        {
+            return Ok(Some(JobChange::Alert(change)));
+        }
+        self.reading = None;
+        Ok(self.snapshot_count.take().map(JobChange::SnapshotEnd))
+    }
+
+    /// The next job of what is being read that the reader has not seen.
+    async fn read_next(&mut self) -> Result<Option<Arc<Job>>, JobsError> {
+        while let Some(reading) = &mut self.reading {
+            let Some(job) = reading.next(&self.jobs).await? else {
+                break;
+            };
+            if !self.was_sent(&job) {
+                return Ok(Some(job));
+            }
+        }
+        Ok(None)
+    }
+
+    fn was_sent(&self, job: &Job) -> bool {
+        if job.state.is_terminal() {
+            !self.shown.contains_key(&job.id)
+                && self.ended.contains(&self.digests.hash_one(&job.id))
+        } else {
+            let sent = self.shown.get(&job.id);
+            sent.is_some_and(|revision| *revision >= job.revision)
+        }
+    }
+
     fn note_shown(&mut self, job: &Job) {
         if job.state.is_terminal() || !self.filter.matches(job) {
             self.shown.remove(&job.id);
         } else {
-            self.shown.insert(job.id.clone());
+            self.shown.insert(job.id.clone(), job.revision);
+        }
+        if job.state.is_terminal() {
+            self.ended.truncate(ENDED_REMEMBERED);
+            self.ended.push_front(self.digests.hash_one(&job.id));
         }
     }
 }
@@ -259,16 +306,20 @@ impl Jobs {
         alerts.mark_changed();
         let changes = self.shared.hub.changes();
         self.shared.watch_begun.notify_one();
-        let snapshot = self.matching(&filter).await?;
+        let mut reading = Reading::of(&filter, HashSet::new());
+        // A caller whose watch cannot begin hears so at once.
+        reading.look_ahead(self).await?;
         let now = Instant::now();
         Ok(JobsWatch {
             jobs: self.clone(),
+            reading: Some(reading),
             filter,
             changes,
-            snapshot: Some(snapshot.into_iter()),
-            snapshot_count: 0,
+            snapshot_count: Some(0),
             waiting: HashMap::new(),
-            shown: HashSet::new(),
+            shown: HashMap::new(),
+            ended: VecDeque::new(),
+            digests: RandomState::new(),
             ready: Vec::new(),
             alerts,
             alerts_seen: Vec::new(),
@@ -279,55 +330,103 @@ impl Jobs {
             _place: place,
         })
     }
+}
 
-    /// Every live job that matches, and the newest of those that have ended.
-    async fn matching(&self, filter: &JobFilter) -> Result<Vec<Arc<Job>>, JobsError> {
+/// Every live job that matches and the newest of those that have ended, newest first; then those of `missed` that were not
+/// among them. Read a little at a time, as the reader takes it.
+struct Reading {
+    live: Cursor,
+    ended: Cursor,
+    missed: HashSet<String>,
+}
+
+impl Reading {
+    fn of(filter: &JobFilter, missed: HashSet<String>) -> Self {
         let (live, ended): (Vec<_>, Vec<_>) = JobState::ALL
             .into_iter()
             .filter(|state| filter.states.is_empty() || filter.states.contains(state))
             .partition(|state| !state.is_terminal());
-        let mut found = Vec::new();
-        if !live.is_empty() {
-            let live = JobFilter {
-                states: live,
-                ..filter.clone()
-            };
-            let mut after = None;
-            loop {
-                let (jobs, next) = self
-                    .list(
-                        &live,
-                        &Page {
-                            size: ENDED_SHOWN,
-                            after,
-                        },
-                    )
-                    .await?;
-                found.extend(jobs);
-                after = next;
-                if after.is_none() {
-                    break;
-                }
+        Self {
+            live: Cursor::over(filter, live, u32::MAX),
+            ended: Cursor::over(filter, ended, ENDED_SHOWN),
+            missed,
+        }
+    }
+
+    async fn look_ahead(&mut self, jobs: &Jobs) -> Result<(), JobsError> {
+        self.live.look_ahead(jobs).await?;
+        self.ended.look_ahead(jobs).await
+    }
+
+    async fn next(&mut self, jobs: &Jobs) -> Result<Option<Arc<Job>>, JobsError> {
+        self.look_ahead(jobs).await?;
+        let age = |cursor: &Cursor| {
+            let next = cursor.read.front();
+            next.map(|job| (job.create_time, job.id.clone()))
+        };
+        let newer = if age(&self.live) >= age(&self.ended) {
+            &mut self.live
+        } else {
+            &mut self.ended
+        };
+        if let Some(job) = newer.read.pop_front() {
+            self.missed.remove(&job.id);
+            return Ok(Some(job));
+        }
+        while let Some(id) = self.missed.iter().next().cloned() {
+            let found = jobs.get(&id).await;
+            self.missed.remove(&id);
+            match found {
+                Ok(job) => return Ok(Some(job)),
+                Err(JobsError::NotFound(_)) => {}
+                Err(error) => return Err(error),
             }
         }
-        if !ended.is_empty() {
-            let ended = JobFilter {
-                states: ended,
+        Ok(None)
+    }
+}
+
+/// Jobs in some states, newest first, read a page at a time.
+struct Cursor {
+    filter: JobFilter,
+    read: VecDeque<Arc<Job>>,
+    after: Option<(i64, String)>,
+    /// How many more may be read.
+    left: u32,
+}
+
+impl Cursor {
+    fn over(filter: &JobFilter, states: Vec<JobState>, at_most: u32) -> Self {
+        // No state at all would stand for all of them.
+        let left = if states.is_empty() { 0 } else { at_most };
+        Self {
+            filter: JobFilter {
+                states,
                 ..filter.clone()
-            };
-            found.extend(
-                self.list(
-                    &ended,
-                    &Page {
-                        size: ENDED_SHOWN,
-                        after: None,
-                    },
-                )
-                .await?
-                .0,
-            );
+            },
+            read: VecDeque::new(),
+            after: None,
+            left,
         }
-        found.sort_by(|a, b| (b.create_time, &b.id).cmp(&(a.create_time, &a.id)));
-        Ok(found)
+    }
+
+    async fn look_ahead(&mut self, jobs: &Jobs) -> Result<(), JobsError> {
+        if !self.read.is_empty() || self.left == 0 {
+            return Ok(());
+        }
+        let size = READ_AHEAD.min(self.left);
+        let page = Page {
+            size,
+            after: self.after.clone(),
+        };
+        let (found, next) = jobs.list(&self.filter, &page).await?;
+        jobs.shared.hub.attend(found.iter().map(AsRef::as_ref));
+        self.left = match next {
+            Some(_) => self.left - size,
+            None => 0,
+        };
+        self.after = next;
+        self.read = found.into();
+        Ok(())
     }
 }

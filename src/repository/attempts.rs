@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+
+use tracing::error;
 
 use super::database::Connection;
 use super::error::{inconsistent, stored, to_json, us};
@@ -82,10 +84,23 @@ const ORPHANS: &str = orphans!("");
 /// What is locked is just being ended by its worker, or rescued by another node.
 const ORPHANS_POSTGRES: &str = orphans!(" FOR UPDATE SKIP LOCKED");
 
-/// How long a worker waits for an answer when it renews its lease, so that it can try again before it has to stop.
-const RENEW_PATIENCE: Duration = Duration::from_secs(8);
-/// How often to claim again when another node just took the destination of the job that was to be claimed.
+/// Ends a job whose row holds what this program cannot read.
+const GIVE_UP: &str = "
+    UPDATE jobs SET state = 'FAILED', error = $4, end_time_us = $5, update_time_us = $5, expire_time_us = $6, owner = '',
+        lease_until_us = 0, revision = revision + 1
+    WHERE id = $1 AND epoch = $2 AND owner = $3";
+
+/// The longest that a worker waits for an answer about its job, so that it can try again before it has to stop.
+const MOST_PATIENCE: Duration = Duration::from_secs(8);
+/// The same where leases are short.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// States that a worker tells watchers beside it each second, at most; not each of them is written.
+const TOLD_A_SECOND: u64 = 4;
+/// How often to claim again when another node just took the destination of the job that was to be claimed, or when what was
+/// claimed cannot be read.
 const CLAIMS: u32 = 3;
+/// How long the record is kept of a job whose row cannot be read.
+const KEEP_UNREADABLE: TimeDelta = TimeDelta::days(30);
 
 /// What entitles a worker to write about a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +138,7 @@ impl Store {
         owner: &str,
         now: DateTime<Utc>,
     ) -> Result<Option<Job>, StoreError> {
-        let mut connection = self.writer().await?;
+        let mut connection = self.database.writer_within(self.worker_patience()).await?;
         let now = connection.present(now).await?;
         for _ in 0..CLAIMS {
             let claimed: Result<Option<JobRow>, StoreError> = sql(CLAIM)
@@ -135,7 +150,17 @@ impl Store {
                 .fetch_optional(&mut connection)
                 .await;
             match claimed {
-                Ok(row) => return row.map(Job::try_from).transpose(),
+                Ok(None) => return Ok(None),
+                Ok(Some(row)) => {
+                    let (id, epoch) = (row.id.clone(), row.epoch);
+                    match Job::try_from(row) {
+                        Ok(job) => return Ok(Some(job)),
+                        Err(fault) => {
+                            error!(job_id = id, error = %fault, "a job cannot be read; it has failed");
+                            give_up(&mut connection, &id, epoch, owner, now).await?;
+                        }
+                    }
+                }
                 // Two nodes saw the destination free; the index let one of them have it.
                 Err(error) if error.is_unique_violation() => {}
                 Err(error) => return Err(error),
@@ -150,8 +175,7 @@ impl Store {
         fence: &Fence,
         now: DateTime<Utc>,
     ) -> Result<Option<JobState>, StoreError> {
-        let mut connection = self.writer().await?;
-        connection.within(RENEW_PATIENCE);
+        let mut connection = self.database.writer_within(self.worker_patience()).await?;
         let now = connection.present(now).await?;
         let state: Option<String> = sql(RENEW)
             .bind(&fence.job_id)
@@ -176,7 +200,7 @@ impl Store {
         revision: u64,
         now: DateTime<Utc>,
     ) -> Result<Option<u64>, StoreError> {
-        let mut connection = self.writer().await?;
+        let mut connection = self.database.writer_within(self.worker_patience()).await?;
         let now = connection.present(now).await?;
         let saved: Option<i64> = sql(SAVE_PROGRESS)
             .bind(&fence.job_id)
@@ -202,13 +226,16 @@ impl Store {
         keep_until: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<Option<Job>, StoreError> {
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.database.begin_within(self.worker_patience()).await?;
         let present = transaction.present(now).await?;
         // What the caller reckoned from its own clock is meant from this one.
         let ahead = now - present;
         let (now, keep_until) = (present, keep_until - ahead);
         let finish = match finish {
             Finish::Retry(error, at) => Finish::Retry(error, at - ahead),
+            Finish::Succeeded(result, warnings) => {
+                Finish::Succeeded(result.earlier_by(ahead), warnings)
+            }
             other => other,
         };
         let row: Option<JobRow> = sql(FENCED_ROW)
@@ -261,7 +288,15 @@ impl Store {
             .await?;
         let mut rescued = Vec::with_capacity(rows.len());
         for row in rows {
-            let job: Job = row.try_into()?;
+            let id = row.id.clone();
+            let job = match Job::try_from(row) {
+                Ok(job) => job,
+                // It stays as it is, perhaps for a node of a newer version; the others must not wait for that.
+                Err(fault) => {
+                    error!(job_id = id, error = %fault, "an abandoned job cannot be read");
+                    continue;
+                }
+            };
             if is_alive(&job) {
                 continue;
             }
@@ -274,7 +309,7 @@ impl Store {
             );
             let end = End {
                 progress: None,
-                revision: job.revision + 1,
+                revision: job.revision + self.told_unwritten_at_most(),
                 keep_until,
                 now,
             };
@@ -283,6 +318,41 @@ impl Store {
         transaction.commit().await?;
         Ok(rescued)
     }
+
+    /// How long a worker waits for the answer to one statement.
+    fn worker_patience(&self) -> Duration {
+        let quarter = self.lease.to_std().unwrap_or_default() / 4;
+        quarter.clamp(LEAST_PATIENCE, MOST_PATIENCE)
+    }
+
+    /// A worker that was cut off has told its watchers revisions that nobody else knows of. What follows must be newer.
+    fn told_unwritten_at_most(&self) -> u64 {
+        (self.lease.num_seconds().unsigned_abs() + 1) * TOLD_A_SECOND
+    }
+}
+
+/// Ends a job that was just claimed and cannot be read.
+async fn give_up(
+    connection: &mut Connection,
+    id: &str,
+    epoch: i64,
+    owner: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let unreadable = Notice::new(
+        Reason::Internal,
+        "what the database holds of the job cannot be read",
+    );
+    sql(GIVE_UP)
+        .bind(id)
+        .bind(epoch)
+        .bind(owner)
+        .bind(to_json(&unreadable))
+        .bind(us(now))
+        .bind(us(now + KEEP_UNREADABLE))
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// What every end of an attempt writes.

@@ -71,27 +71,44 @@ impl Database {
     pub(super) async fn read(&self) -> Result<Connection, StoreError> {
         Ok(match self {
             Self::Sqlite { readers, .. } => Connection::Sqlite(readers.acquire().await?),
-            Self::Postgres(pool, clock) => Connection::Postgres(Link::of(pool, *clock).await?),
+            Self::Postgres(pool, clock) => {
+                Connection::Postgres(Link::of(pool, *clock, PATIENCE).await?)
+            }
         })
     }
 
     /// A connection for single statements that write.
     pub(super) async fn writer(&self) -> Result<Connection, StoreError> {
+        self.writer_within(PATIENCE).await
+    }
+
+    /// The same, which waits no longer than `patience` for another machine's database: for the connection, and for each
+    /// statement.
+    pub(super) async fn writer_within(&self, patience: Duration) -> Result<Connection, StoreError> {
         Ok(match self {
             Self::Sqlite { writer, .. } => Connection::Sqlite(writer.acquire().await?),
-            Self::Postgres(pool, clock) => Connection::Postgres(Link::of(pool, *clock).await?),
+            Self::Postgres(pool, clock) => {
+                Connection::Postgres(Link::of(pool, *clock, patience).await?)
+            }
         })
     }
 
     /// Begins a transaction that writes. On SQLite it holds the write lock from the start, so that reading and then
     /// writing cannot fail half-way; on PostgreSQL it has to lock the rows that it reads, or an area.
     pub(super) async fn begin(&self) -> Result<Transaction, StoreError> {
+        self.begin_within(PATIENCE).await
+    }
+
+    /// The same, which waits no longer than `patience` for another machine's database: for the connection, and for each
+    /// statement, its own beginning and end among them.
+    pub(super) async fn begin_within(&self, patience: Duration) -> Result<Transaction, StoreError> {
         Ok(Transaction(match self {
             Self::Sqlite { writer, .. } => {
                 Connection::SqliteTransaction(writer.begin_with("BEGIN IMMEDIATE").await?)
             }
             Self::Postgres(pool, clock) => {
-                Connection::Postgres(Link::of(pool, *clock).await?.begin("BEGIN").await?)
+                let link = Link::of(pool, *clock, patience).await?;
+                Connection::Postgres(link.begin("BEGIN").await?)
             }
         }))
     }
@@ -101,7 +118,7 @@ impl Database {
         Ok(Transaction(match self {
             Self::Sqlite { readers, .. } => Connection::SqliteTransaction(readers.begin().await?),
             Self::Postgres(pool, clock) => Connection::Postgres(
-                Link::of(pool, *clock)
+                Link::of(pool, *clock, PATIENCE)
                     .await?
                     .begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                     .await?,
@@ -128,13 +145,6 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    /// Waits no longer than this for each statement on another machine's database.
-    pub(super) fn within(&mut self, patience: Duration) {
-        if let Self::Postgres(link) = self {
-            link.patience = patience;
-        }
-    }
-
     /// Waits until no other transaction is in this area, and keeps others out until the end of this
     /// one.
     pub(super) async fn lock(&mut self, area: Area) -> Result<(), StoreError> {
@@ -174,25 +184,31 @@ pub(super) struct Link {
 }
 
 impl Link {
-    async fn of(pool: &PgPool, clock: Clock) -> Result<Self, StoreError> {
+    async fn of(pool: &PgPool, clock: Clock, patience: Duration) -> Result<Self, StoreError> {
+        // A connection is tried before it is given out, which on a dead one takes as long as the pool waits.
+        let connection = tokio::time::timeout(patience, pool.acquire())
+            .await
+            .map_err(|_| sqlx::Error::PoolTimedOut)??;
         Ok(Self {
             clock,
-            connection: Some(pool.acquire().await?),
+            connection: Some(connection),
             in_transaction: false,
-            patience: PATIENCE,
+            patience,
         })
     }
 
     async fn begin(mut self, how: &'static str) -> Result<Self, StoreError> {
         // From before it is sent: whoever gives up waiting leaves a transaction behind that has to be ended.
         self.in_transaction = true;
-        let begun = tokio::time::timeout(PATIENCE, self.get().execute(how)).await;
+        let patience = self.patience;
+        let begun = tokio::time::timeout(patience, self.get().execute(how)).await;
         self.settle(begun)?;
         Ok(self)
     }
 
     async fn commit(mut self) -> Result<(), StoreError> {
-        let done = tokio::time::timeout(PATIENCE, self.get().execute("COMMIT")).await;
+        let patience = self.patience;
+        let done = tokio::time::timeout(patience, self.get().execute("COMMIT")).await;
         self.settle(done)?;
         self.in_transaction = false;
         Ok(())

@@ -31,7 +31,7 @@ pub(super) struct JobRow {
     warnings: String,
     attempt: i64,
     max_attempts: i64,
-    epoch: i64,
+    pub(super) epoch: i64,
     owner: String,
     next_attempt_time_us: Option<i64>,
     revision: i64,

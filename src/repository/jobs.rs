@@ -15,8 +15,8 @@ use crate::domain::job::{Job, JobEvent, JobKind, JobState, NewJob, Waiting, turn
 
 const INSERT: &str = concat!(
     "INSERT INTO jobs (id, kind, state, priority, camera_id, created_by, labels, retry_of, output_id, request_id, ",
-    "request_digest, spec, max_attempts, create_time_us, update_time_us, policy_id, destination_id, turn) ",
-    "VALUES ($1, $2, 'QUEUED', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15, $16) RETURNING ",
+    "request_digest, spec, max_attempts, create_time_us, update_time_us, policy_id, destination_id, turn, due_time_us) ",
+    "VALUES ($1, $2, 'QUEUED', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15, $16, $17) RETURNING ",
     columns!()
 );
 const BY_REQUEST: &str = concat!(
@@ -36,6 +36,8 @@ const OUTPUT_TAKEN: &str = "
     SELECT EXISTS (SELECT 1 FROM clips WHERE id = $1) OR EXISTS (SELECT 1 FROM archives WHERE id = $1)
         OR EXISTS (SELECT 1 FROM jobs WHERE id = $1 AND kind = 'BACKUP')
         OR EXISTS (SELECT 1 FROM jobs WHERE output_id = $1 AND state IN ('QUEUED', 'RUNNING', 'CANCELLING'))";
+const BEING_MADE: &str = "
+    SELECT EXISTS (SELECT 1 FROM jobs WHERE output_id = $1 AND state IN ('QUEUED', 'RUNNING', 'CANCELLING'))";
 const MADE_BEFORE: &str = "
     SELECT EXISTS (SELECT 1 FROM jobs WHERE output_id = $1 AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED'))";
 const ID_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM jobs WHERE id = $1)";
@@ -51,6 +53,7 @@ const MARK_CANCELLING: &str = concat!(
 const CHANGED: &str = "
     SELECT id, revision, update_time_us FROM jobs
     WHERE update_time_us >= $1 AND (update_time_us, id) > ($1, $2) ORDER BY update_time_us, id LIMIT $3";
+const LIVE: &str = "SELECT id, revision, update_time_us FROM jobs WHERE state IN ('QUEUED', 'RUNNING', 'CANCELLING')";
 const BY_IDS: &str = concat!(
     "SELECT ",
     columns!(),
@@ -92,6 +95,16 @@ pub struct JobMark {
     pub revision: u64,
     /// When it was changed.
     pub time: DateTime<Utc>,
+}
+
+impl JobMark {
+    fn read((id, revision, time_us): (String, i64, i64)) -> Result<Self, StoreError> {
+        Ok(Self {
+            revision: count("jobs", &id, revision)?,
+            time: error::time("jobs", &id, time_us)?,
+            id,
+        })
+    }
 }
 
 /// How a cancellation ended.
@@ -216,6 +229,14 @@ impl Store {
             .await
     }
 
+    /// Whether a job that has not ended has this id for its output.
+    pub async fn is_output_of_live_job(&self, output_id: &str) -> Result<bool, StoreError> {
+        sql(BEING_MADE)
+            .bind(output_id)
+            .fetch_value(&mut self.read().await?)
+            .await
+    }
+
     /// Whether a job that has ended had this id for its output.
     pub async fn is_output_of_ended_job(&self, output_id: &str) -> Result<bool, StoreError> {
         sql(MADE_BEFORE)
@@ -294,15 +315,13 @@ impl Store {
             .bind(i64::from(limit))
             .fetch_all(&mut self.read().await?)
             .await?;
-        rows.into_iter()
-            .map(|(id, revision, time_us)| {
-                Ok(JobMark {
-                    revision: count("jobs", &id, revision)?,
-                    time: error::time("jobs", &id, time_us)?,
-                    id,
-                })
-            })
-            .collect()
+        rows.into_iter().map(JobMark::read).collect()
+    }
+
+    /// How far all jobs are that have not ended.
+    pub async fn live_jobs(&self) -> Result<Vec<JobMark>, StoreError> {
+        let rows: Vec<(String, i64, i64)> = sql(LIVE).fetch_all(&mut self.read().await?).await?;
+        rows.into_iter().map(JobMark::read).collect()
     }
 
     /// The jobs with these ids; unknown ids are left out.
@@ -322,6 +341,22 @@ impl Store {
         sql(CANCELLED)
             .bind(owner)
             .fetch_values(&mut self.read().await?)
+            .await
+    }
+
+    /// Makes a job seem to have changed at another time, to another revision.
+    #[cfg(test)]
+    pub async fn set_change(
+        &self,
+        id: &str,
+        revision: u64,
+        time: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
+        sql("UPDATE jobs SET revision = $2, update_time_us = $3 WHERE id = $1")
+            .bind(id)
+            .bind(stored(revision))
+            .bind(us(time))
+            .execute(&mut self.writer().await?)
             .await
     }
 
@@ -509,6 +544,13 @@ pub(super) async fn write_job(
         .bind(policy_id)
         .bind(new.spec.destination_id())
         .bind(turn(last_claimed, last_of_caller))
+        // A retry is another run of the same moment, and a person's wish.
+        .bind(
+            new.spec
+                .due_time()
+                .filter(|_| new.retry_of.is_empty())
+                .map(us),
+        )
         .fetch_one(connection)
         .await?;
     queue.of_all += 1;

@@ -109,13 +109,14 @@ impl Store {
         self.database.begin().await?.rollback().await
     }
 
-    /// Asks SQLite whether the file is sound; the answer is `ok`, or the first faults it found. PostgreSQL looks after
+    /// Asks SQLite whether the file is sound, its indexes with it; the answer is `ok`, or the first faults it found. It reads
+    /// all of the file. PostgreSQL looks after
     /// its files itself: there the answer is `ok` when it answers at all.
     pub async fn check_integrity(&self) -> Result<String, StoreError> {
         if self.is_shared() {
             return self.ping().await.map(|()| "ok".to_owned());
         }
-        let found: Vec<String> = sql("PRAGMA quick_check(10)")
+        let found: Vec<String> = sql("PRAGMA integrity_check(10)")
             .fetch_values(&mut self.read().await?)
             .await?;
         Ok(found.join("; "))

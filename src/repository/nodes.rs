@@ -76,8 +76,7 @@ impl Store {
         if !self.is_shared() {
             return Ok(true);
         }
-        let mut connection = self.writer().await?;
-        connection.within(period / 4);
+        let mut connection = self.database.writer_within(period / 4).await?;
         let now = connection.present(now).await?;
         let held: Option<bool> = sql(HOLD)
             .bind(name)

@@ -40,6 +40,11 @@ const MOVE_NEXT_RUN: &str =
     "UPDATE policies SET next_run_us = $3 WHERE id = $1 AND next_run_us = $2";
 const IS_DUE: &str =
     "SELECT EXISTS (SELECT 1 FROM policies WHERE id = $1 AND enabled = TRUE AND next_run_us = $2)";
+const HAS_RUN: &str =
+    "SELECT EXISTS (SELECT 1 FROM jobs WHERE policy_id = $1 AND due_time_us = $2)";
+/// What only a clock that was ahead let run before its time is not the run of that moment.
+const FORGET_RUNS_TO_COME: &str =
+    "UPDATE jobs SET due_time_us = NULL WHERE policy_id = $1 AND due_time_us >= $2";
 const NOTE_RUN: &str = "UPDATE policies SET last_run_us = $2, last_job_id = $3 WHERE id = $1";
 const NOTE_COMPLETE: &str = "
     UPDATE policies SET last_success_us = $3, overdue_since_us = NULL, files_unsent = $4, bytes_unsent = $5,
@@ -327,18 +332,27 @@ impl Store {
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
+        let mut transaction = self.write(Area::Backups).await?;
         let moved = sql(MOVE_NEXT_RUN)
             .bind(policy_id)
             .bind(us(from))
             .bind(us(to))
-            .execute(&mut self.writer().await?)
+            .execute(&mut transaction)
             .await?;
+        if moved > 0 {
+            sql(FORGET_RUNS_TO_COME)
+                .bind(policy_id)
+                .bind(us(to))
+                .execute(&mut transaction)
+                .await?;
+            transaction.commit().await?;
+        }
         Ok(moved > 0)
     }
 
     /// Writes the job of the run that is due at `due` and moves the policy on to `next_run`, both or neither. `None`
-    /// when the policy's next run is not that of `due` any more: another scheduler has taken it, or the schedule
-    /// changed. When no job was written the run stays due, and one run makes up for all that were missed.
+    /// when the policy's next run is not that of `due` any more, because another scheduler has taken it or the schedule
+    /// changed, or when that moment has had its run; the policy has moved on then. When no job was written the run stays due, and one run makes up for all that were missed.
     pub async fn claim_run(
         &self,
         policy_id: &str,
@@ -358,17 +372,27 @@ impl Store {
         if !is_due {
             return Ok(None);
         }
-        let mut queue = Queue::of(&mut transaction, queue_limit).await?;
-        let inserted = write_job(&mut transaction, new_job, &mut queue, now).await?;
-        if matches!(inserted, InsertedJob::New(_)) {
-            sql(SET_NEXT_RUN)
-                .bind(policy_id)
-                .bind(next_run.map(us))
-                .execute(&mut transaction)
-                .await?;
-            transaction.commit().await?;
+        let has_run: bool = sql(HAS_RUN)
+            .bind(policy_id)
+            .bind(us(due))
+            .fetch_value(&mut transaction)
+            .await?;
+        let mut inserted = None;
+        if !has_run {
+            let mut queue = Queue::of(&mut transaction, queue_limit).await?;
+            let written = write_job(&mut transaction, new_job, &mut queue, now).await?;
+            if !matches!(written, InsertedJob::New(_)) {
+                return Ok(Some(written));
+            }
+            inserted = Some(written);
         }
-        Ok(Some(inserted))
+        sql(SET_NEXT_RUN)
+            .bind(policy_id)
+            .bind(next_run.map(us))
+            .execute(&mut transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(inserted)
     }
 
     /// Writes down how a run of a policy ended, unless another run has begun since.

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use self::layouts::Layouts;
 use super::ffmpeg::{Ffmpeg, FfmpegError};
 use super::indexes;
-use super::output::{self, free_bytes, remove_if_there};
+use super::output::{self, FinalName, free_bytes, remove_if_there};
 use super::roots::Roots;
 use super::source_file::open_beneath;
 use super::{Attempt, Done, Work, WorkError};
@@ -398,14 +398,14 @@ impl ClipWork {
             }
         };
         let outcome = made.map_err(work_error)?;
-        self.record(&attempt.job_id, spec, window, &part, outcome)
+        self.record(attempt, spec, window, &part, outcome)
             .await
     }
 
     /// Gives the finished file its name and describes it.
     async fn record(
         &self,
-        job_id: &str,
+        attempt: &Attempt,
         spec: &ClipSpec,
         window: TimeRange,
         part: &Path,
@@ -418,9 +418,10 @@ impl ClipWork {
             let version = self.ffmpeg.version().await;
             version.unwrap_or_else(|_| "ffmpeg".to_owned())
         };
-        let clip = describe(job_id, spec, window, &outcome, engine);
-        let (part, named) = (part.to_owned(), self.settings.folder.join(&clip.file_name));
-        blocking(move || output::publish(&part, &named).map_err(ClipError::Folder))
+        let mut clip = describe(&attempt.job_id, spec, window, &outcome, engine);
+        let name = FinalName::like(attempt, &clip.file_name);
+        let part = part.to_owned();
+        clip.file_name = blocking(move || output::publish(&part, name).map_err(ClipError::Folder))
             .await
             .map_err(work_error)?;
         Ok(Done {

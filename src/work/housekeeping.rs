@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::archive::{ArchiveError, ArchiveWork};
 use super::attempt_of_temporary_name;
 use super::clip::{ClipError, ClipWork};
-use super::output::remove_if_there;
+use super::output::{remove_if_there, stem_of};
 use crate::clock;
 use crate::domain::id;
 use crate::repository::{Store, StoreError};
@@ -164,26 +164,26 @@ impl Housekeeping {
         Ok(deleted + archives.await?)
     }
 
-    /// Deletes those of `names` whose jobs have ended without them. One whose job is live stays on the list: the job makes
-    /// it anew, or ends without it. One of which no job is known is not a matter of a crash.
+    /// Deletes those of `names` whose jobs have ended without them. One whose job is live stays on the list: nobody knows yet
+    /// whether the job ends with it. One of which no job is known is not a matter of a crash.
     async fn delete_left(
         &self,
         names: &mut Vec<String>,
         folder: &Path,
-        id_of: fn(&str) -> Option<&str>,
+        id_of: IdOf,
     ) -> Result<u64, TidyError> {
         let (mut at, mut deleted) = (0, 0);
         while let Some(name) = names.get(at) {
-            let id = id_of(name).unwrap_or_default();
-            let is_known =
-                self.store.is_clip_file(name).await? || self.store.is_archive_file(name).await?;
-            if !is_known && self.store.is_output_taken(id).await? {
-                at += 1;
-                continue;
-            }
-            if !is_known && self.store.is_output_of_ended_job(id).await? {
-                remove_if_there(&folder.join(name))?;
-                deleted += 1;
+            match self.fate(name, id_of).await? {
+                Fate::Open => {
+                    at += 1;
+                    continue;
+                }
+                Fate::Forgotten => {
+                    remove_if_there(&folder.join(name))?;
+                    deleted += 1;
+                }
+                Fate::Kept => {}
             }
             names.swap_remove(at);
         }
@@ -192,7 +192,8 @@ impl Housekeeping {
 
     async fn delete_expired_clips(&self) -> Result<u64, ClipError> {
         let mut deleted = 0;
-        for clip in self.store.expired_clips(clock::now(), AT_ONCE).await? {
+        let now = self.store.present(clock::now()).await?;
+        for clip in self.store.expired_clips(now, AT_ONCE).await? {
             self.clips.delete(&clip).await?;
             deleted += 1;
         }
@@ -200,28 +201,64 @@ impl Housekeeping {
     }
 
     async fn forget_missing(&self) -> Result<u64, StoreError> {
+        let now = self.store.present(clock::now()).await?;
         self.store
-            .forget_missing(clock::now() - REMEMBER_MISSING, AT_ONCE)
+            .forget_missing(now - REMEMBER_MISSING, AT_ONCE)
             .await
     }
 
-    /// A process can die between naming a file and writing its row; the job is then done again, perhaps not here.
+    /// A process can die between naming a file and writing its row; the job is then done again, perhaps not here. Or it
+    /// was frozen there, and another attempt delivered meanwhile.
     async fn delete_orphans(&self) -> Result<u64, TidyError> {
         let mut deleted = 0;
-        for name in old_files(&self.clips_folder, is_clip_file_name).await? {
-            if !self.store.is_clip_file(&name).await? {
-                std::fs::remove_file(self.clips_folder.join(&name))?;
-                deleted += 1;
-            }
-        }
-        for name in old_files(&self.archive_folder, is_archive_file_name).await? {
-            if !self.store.is_archive_file(&name).await? {
-                std::fs::remove_file(self.archive_folder.join(&name))?;
+        let clips = old_files(&self.clips_folder, is_clip_file_name).await?;
+        let archives = old_files(&self.archive_folder, is_archive_file_name).await?;
+        let of_clips = clips
+            .iter()
+            .map(|name| (name, &self.clips_folder, clip_id as IdOf));
+        let of_archives = archives
+            .iter()
+            .map(|name| (name, &self.archive_folder, archive_id as IdOf));
+        for (name, folder, id_of) in of_clips.chain(of_archives) {
+            if self.fate(name, id_of).await? == Fate::Forgotten {
+                remove_if_there(&folder.join(name))?;
                 deleted += 1;
             }
         }
         Ok(deleted)
     }
+
+    async fn fate(&self, name: &str, id_of: IdOf) -> Result<Fate, StoreError> {
+        if self.has_row(name).await? {
+            return Ok(Fate::Kept);
+        }
+        let id = id_of(name).unwrap_or_default();
+        if self.store.is_output_of_live_job(id).await? {
+            return Ok(Fate::Open);
+        }
+        // A job that has ended since the first look has written its row. A file of which not even a job is known stays: the
+        // database may be an older copy of itself, or a new one.
+        let is_kept = self.has_row(name).await? || !self.store.is_output_of_ended_job(id).await?;
+        Ok(if is_kept { Fate::Kept } else { Fate::Forgotten })
+    }
+
+    async fn has_row(&self, name: &str) -> Result<bool, StoreError> {
+        Ok(self.store.is_clip_file(name).await? || self.store.is_archive_file(name).await?)
+    }
+}
+
+/// The id of what a file holds, from its name; `None` for a name that this service does not give.
+type IdOf = fn(&str) -> Option<&str>;
+
+/// What becomes of a finished file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// A job that has not ended may be about to write its row.
+    Open,
+    /// A row names it, or nobody knows anything of it.
+    Kept,
+    /// Its job has ended, and no row names it.
+    Forgotten,
 }
 
 /// Files named as this service names them that were last written long ago. Anything else in the folder is not ours.
@@ -261,7 +298,9 @@ fn is_archive_file_name(name: &str) -> bool {
 
 /// The id of the archive whose file has this name; `None` for a name that this service does not give.
 fn archive_id(name: &str) -> Option<&str> {
-    let stem = name.strip_suffix(".zip")?;
+    let (stem, "zip") = stem_of(name)? else {
+        return None;
+    };
     Some(stem).filter(|id| id::is_valid(id::EXPORT, id))
 }
 
@@ -271,7 +310,7 @@ fn is_clip_file_name(name: &str) -> bool {
 
 /// The id of the clip whose file has this name; `None` for a name that this service does not give.
 fn clip_id(name: &str) -> Option<&str> {
-    let (stem, "mp4" | "mov") = name.rsplit_once('.')? else {
+    let (stem, "mp4" | "mov") = stem_of(name)? else {
         return None;
     };
     let at = stem.find(&format!("Z_{}", id::CLIP))?;
@@ -292,9 +331,13 @@ mod tests {
 
     #[test]
     fn only_names_that_this_service_gives_are_taken_for_clips() {
-        assert!(is_clip_file_name(
-            "gate_a_20261122T100000Z_clip_0198c0de.mp4"
-        ));
+        for name in [
+            "gate_a_20261122T100000Z_clip_0198c0de.mp4",
+            "gate_a_20261122T100000Z_clip_0198c0de.job_0198c0df.2.mp4",
+        ] {
+            assert_eq!(clip_id(name), Some("clip_0198c0de"));
+        }
+        assert_eq!(archive_id("bkj_1.bkj_2.3.zip"), Some("bkj_1"));
         for other in [
             "holiday.mp4",
             "gate_20261122T100000Z_clip_.mp4",

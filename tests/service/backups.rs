@@ -3,7 +3,7 @@
 mod alerts;
 pub mod asking;
 mod copies;
-mod policies;
+pub mod policies;
 mod remotes;
 mod resources;
 mod restores;

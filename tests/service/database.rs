@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use heldar_footage::proto;
+use sqlx::{Connection as _, Executor as _};
 
 use crate::archives::two_cameras;
 use crate::recorder::{CAMERA, ask, cut, import, lay, unfollowed};
@@ -90,4 +91,36 @@ fn a_copy_takes_nobodys_name_and_leaves_nothing_when_it_fails() {
         .filter(|name| name.contains("copy"))
         .collect();
     assert_eq!(left, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_finds_an_index_that_does_not_say_what_its_table_says() {
+    let site = unfollowed().on_sqlite();
+    lay(&site, CAMERA, &crate::server::twelve_seconds());
+    import(&site, &[]);
+    let doctor = || tokio::task::block_in_place(|| site.run(&["doctor"])).1;
+    let sound = doctor();
+    assert!(sound.contains("up to date and sound"), "{sound}");
+
+    // Each page is well-formed; only reading the index beside its table shows the damage.
+    let url = format!("sqlite://{}", site.data().join("heldar.db").display());
+    let run = async |statements: &'static str| {
+        let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        database.execute(statements).await.unwrap();
+        database.close().await.unwrap();
+    };
+    run(
+        "CREATE TABLE kept AS SELECT * FROM sqlite_schema WHERE name = 'jobs_by_age';
+         PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'jobs_by_age'",
+    )
+    .await;
+    run("UPDATE jobs SET create_time_us = create_time_us + 1;
+         PRAGMA writable_schema = ON; INSERT INTO sqlite_schema SELECT * FROM kept")
+    .await;
+    run("DROP TABLE kept").await;
+    let damaged = doctor();
+    assert!(
+        damaged.contains("fail  database") && damaged.contains("jobs_by_age"),
+        "{damaged}"
+    );
 }

@@ -1,7 +1,7 @@
 //! A server that is killed again and again while it has clips, archives and backups to do.
 //!
-//! Twenty kills in the ordinary run; `HELDAR_TEST_KILLS=200 cargo test --test service kills::` for more. The moments are
-//! random; `HELDAR_TEST_SEED` repeats those that a failed run printed, as far as a machine can repeat moments.
+//! `HELDAR_TEST_KILLS` says how often, `HELDAR_TEST_POSTGRES=1` has it done on PostgreSQL; `make soak` does both. The moments
+//! are random; `HELDAR_TEST_SEED` repeats those that a failed run printed, as far as a machine can repeat moments.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
@@ -24,7 +24,7 @@ use crate::server::{
     Server, Site, ended, eventually, files_in, nothing_left_but, notice_reason, time,
 };
 
-const KILLS: usize = 20;
+const KILLS: usize = 200;
 /// A life ends at a random moment within this after it serves.
 const LONGEST_LIFE_MS: u64 = 1_200;
 /// A start that is killed before it serves is killed within this.

@@ -1,5 +1,6 @@
 //! Several servers on one PostgreSQL database: work is shared, and whatever runs on one is seen and ended from another.
 
+mod duties;
 mod faults;
 
 use std::path::Path;
@@ -209,15 +210,14 @@ async fn progress_reaches_watchers_of_another_server_within_half_a_second() {
         .collect();
     assert!(late.len() >= 10, "progress is seen from afar: {far:?}");
     late.sort();
-    let (median, most) = (late[late.len() / 2], late[late.len() - 1]);
+    // One of ten may be late because the machine does other things, too: the tests share its processors.
+    let [median, most_of_them, latest] =
+        [late.len() / 2, late.len() * 9 / 10, late.len() - 1].map(|at| late[at]);
     println!(
-        "progress seen on another server: {} states, median {median:?}, most {most:?} later",
+        "progress seen on another server: {} states, median {median:?}, p90 {most_of_them:?}, most {latest:?} later",
         late.len()
     );
-    assert!(
-        median < Duration::from_millis(500) && most < Duration::from_secs(3),
-        "{late:?}"
-    );
+    assert!(most_of_them < Duration::from_millis(500), "{late:?}");
     for pair in far.windows(2) {
         assert!(pair[0].1.revision < pair[1].1.revision && bytes(&pair[0].1) <= bytes(&pair[1].1));
     }

@@ -31,7 +31,7 @@ start "$@"
 while read -r word; do
   case $word in
     restart) kill -INT "$pid"; wait "$pid"; start "$@" ;;
-    kill) kill -KILL "$pid"; wait "$pid"; start "$@" ;;
+    crash) kill -KILL "$pid" $(cat "/proc/$pid/task/$pid/children"); wait "$pid"; start "$@" ;;
     stop) kill -INT "$pid"; wait "$pid" ;;
     start) start "$@" ;;
   esac
@@ -177,6 +177,12 @@ impl Postgres {
     /// Starts it after [`Postgres::stop`].
     pub fn start_again(&mut self) {
         self.order("start");
+        self.wait_until_it_answers();
+    }
+
+    /// Kills it, as a loss of power would, and starts it again.
+    pub fn crash(&mut self) {
+        self.order("crash");
         self.wait_until_it_answers();
     }
 

@@ -63,6 +63,56 @@ on_both! {
     what_was_cancelled_before_it_ran_took_no_turn,
     a_caller_who_fills_the_queue_leaves_room_for_others,
     a_job_that_lives_is_not_taken_though_its_lease_ran_out,
+    a_row_that_cannot_be_read_stops_neither_claims_nor_rescues_of_others,
+    a_rescued_job_is_newer_than_whatever_its_worker_can_have_told,
+}
+
+async fn spoil(store: &Store, id: &str) {
+    let spoilt = sql("UPDATE jobs SET spec = 'no spec' WHERE id = $1")
+        .bind(id)
+        .execute(&mut store.writer().await.unwrap())
+        .await;
+    assert_eq!(spoilt.unwrap(), 1);
+}
+
+async fn state(store: &Store, id: &str) -> String {
+    sql("SELECT state FROM jobs WHERE id = $1")
+        .bind(id)
+        .fetch_value(&mut store.read().await.unwrap())
+        .await
+        .unwrap()
+}
+
+async fn a_row_that_cannot_be_read_stops_neither_claims_nor_rescues_of_others() {
+    let Database { store, _folder } = Database::new().await;
+    for (at, id) in (0..).zip(["a", "b", "c"]) {
+        insert(&store, &import(id, "ann", PRIORITY_INTERACTIVE), 100, at).await;
+    }
+    spoil(&store, "a").await;
+    assert_eq!(claim(&store, 10).await.unwrap().id, "b");
+    assert_eq!(state(&store, "a").await, "FAILED");
+    assert_eq!(claim(&store, 10).await.unwrap().id, "c");
+    spoil(&store, "b").await;
+    let rescued = store
+        .rescue_jobs("me", |_| false, at_ms(99), at_ms(20))
+        .await
+        .unwrap();
+    assert_eq!(rescued.len(), 1);
+    assert_eq!(rescued[0].id, "c");
+    assert_eq!(state(&store, "b").await, "RUNNING", "for who can read it");
+}
+
+async fn a_rescued_job_is_newer_than_whatever_its_worker_can_have_told() {
+    let Database { store, _folder } = Database::new().await;
+    insert(&store, &import("a", "ann", PRIORITY_INTERACTIVE), 100, 0).await;
+    let job = claim(&store, 0).await.unwrap();
+    // Four a second until its lease is over.
+    let told = job.revision + 4 * store.lease().num_seconds().unsigned_abs();
+    let rescued = store
+        .rescue_jobs("me", |_| false, at_ms(99), at_ms(20))
+        .await
+        .unwrap();
+    assert!(rescued[0].revision > told, "{}", rescued[0].revision);
 }
 
 async fn callers_take_turns_and_what_a_person_asked_for_comes_first() {

@@ -5,10 +5,12 @@ use std::time::Duration;
 use chrono::Weekday;
 
 use super::backup_sample::*;
+use super::error::us;
+use super::statement::sql;
 use super::*;
 use crate::domain::backup::destination::{Pause, PauseReason};
 use crate::domain::backup::policy::{Policy, Retention, Schedule, TransferHours};
-use crate::domain::job::{Job, JobKind, Notice, Reason};
+use crate::domain::job::{Job, JobKind, NewJob, Notice, Reason};
 
 async fn with_policy() -> Database {
     let database = with_nas().await;
@@ -58,6 +60,7 @@ on_both! {
     the_same_request_makes_one_policy_and_what_cannot_be_is_told_apart,
     an_update_keeps_the_next_run_that_a_scheduler_moved_meanwhile,
     of_many_schedulers_one_gets_a_due_run,
+    a_due_moment_has_one_run_also_when_the_policy_came_back_to_it,
     a_run_that_is_due_while_another_lives_stays_due_and_is_made_up_for_once,
     policies_whose_destination_cannot_be_used_stay_due_and_keep_nobody_from_running,
     a_claim_that_finds_the_queue_full_leaves_the_run_due,
@@ -267,6 +270,64 @@ async fn policies_whose_destination_cannot_be_used_stay_due_and_keep_nobody_from
     assert_eq!(due().await, 0);
     store.end_pause(NAS).await.unwrap();
     assert_eq!(due().await, 1);
+}
+
+async fn a_due_moment_has_one_run_also_when_the_policy_came_back_to_it() {
+    let Database { store, _folder } = with_policy().await;
+    assert!(matches!(
+        claim(&store, "bkj_1", 0, 60).await,
+        Some(InsertedJob::New(_))
+    ));
+    let first = started(&store).await;
+    fail(&store, &first).await;
+    // As after an update of the policy that was read before the run.
+    let comes_back = async |from_ms: i64, to_ms: i64| {
+        sql("UPDATE policies SET next_run_us = $2 WHERE next_run_us = $1")
+            .bind(us(at_ms(from_ms)))
+            .bind(us(at_ms(to_ms)))
+            .execute(&mut store.writer().await.unwrap())
+            .await
+            .unwrap()
+    };
+    comes_back(60, 0).await;
+    assert!(claim(&store, "bkj_2", 0, 60).await.is_none());
+    let status = get(&store).await.status;
+    assert_eq!(
+        (status.next_run_time, status.last_job_id.as_str()),
+        (Some(at_ms(60)), "bkj_1"),
+        "the policy moved on"
+    );
+    // The database itself refuses a second one, and lets a retry through.
+    let twice = store
+        .insert_job(&run("bkj_3", "bkp_1", Some(at_ms(0))), 10, at_ms(1))
+        .await;
+    assert!(twice.is_err_and(|error| error.is_unique_violation()));
+    let retry = NewJob {
+        retry_of: "bkj_1".to_owned(),
+        ..run("bkj_4", "bkp_1", Some(at_ms(0)))
+    };
+    let inserted = store.insert_job(&retry, 10, at_ms(1)).await.unwrap();
+    assert!(matches!(inserted, InsertedJob::New(_)), "{inserted:?}");
+    let retried = started(&store).await;
+    fail(&store, &retried).await;
+
+    // A run that only a wrong clock let happen does not take the place of the true one.
+    assert!(matches!(
+        claim(&store, "bkj_5", 60, 120).await,
+        Some(InsertedJob::New(_))
+    ));
+    let early = started(&store).await;
+    fail(&store, &early).await;
+    assert!(
+        store
+            .move_next_run("bkp_1", at_ms(120), at_ms(60))
+            .await
+            .unwrap()
+    );
+    assert!(matches!(
+        claim(&store, "bkj_6", 60, 120).await,
+        Some(InsertedJob::New(_))
+    ));
 }
 
 async fn a_claim_that_finds_the_queue_full_leaves_the_run_due() {

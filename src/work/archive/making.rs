@@ -19,7 +19,7 @@ use crate::domain::archive::{Archive, ArchiveContent, ArchiveFaultKind, ArchiveS
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::media::CutError;
 use crate::packing::{DiskFile, Packed, hex};
-use crate::work::output::Draft;
+use crate::work::output::{Draft, FinalName};
 use crate::work::roots::Roots;
 use crate::work::{Attempt, Done, Work, WorkError};
 
@@ -82,9 +82,8 @@ impl ArchiveWork {
         } else {
             OnBroken::Note
         };
-        let file_name = format!("{}.zip", spec.archive_id);
-        let named = file_name.clone();
-        let (contents, packed) = blocking(move || {
+        let final_name = FinalName::of(attempt, &spec.archive_id, "zip");
+        let (contents, packed, file_name) = blocking(move || {
             let mut contents = contents;
             let folder = &work.settings.folder;
             let (draft, file) = Draft::create(folder, &name).map_err(ArchiveError::written)?;
@@ -128,8 +127,8 @@ impl ArchiveWork {
             if cancel.is_cancelled() {
                 return Err(ArchiveError::Cancelled);
             }
-            draft.publish(&named).map_err(ArchiveError::Folder)?;
-            Ok((contents, packed))
+            let file_name = draft.publish(final_name).map_err(ArchiveError::Folder)?;
+            Ok((contents, packed, file_name))
         })
         .await?;
 

@@ -265,7 +265,7 @@ impl ArchiveWork {
 
     /// Deletes archives whose time is over; how many.
     pub async fn delete_expired(&self) -> Result<u64, ArchiveError> {
-        let now = clock::now();
+        let now = self.store.present(clock::now()).await?;
         let mut deleted = 0;
         for archive in self.store.expired_archives(now, AT_ONCE).await? {
             let record = ExportRecord::of(&archive, ExportAction::Expired, now);

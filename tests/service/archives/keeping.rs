@@ -60,10 +60,18 @@ async fn housekeeping_takes_expired_archives_and_forgotten_files_and_nothing_els
     let kept = keep(&server, None).await;
     let expired = keep(&server, seconds(1)).await;
     let end = instant(expired.expire_time.as_ref().unwrap());
+    let forgotten = keep(&server, None).await;
+    let request = proto::DeleteArchiveRequest {
+        archive_id: forgotten.id.clone(),
+        ..Default::default()
+    };
+    server.archives().delete_archive(request).await.unwrap();
     assert_eq!(server.stop(), 0);
     let folder = site.archives();
     for name in [
-        "bkj_forgotten.zip",
+        forgotten.file_name.as_str(),
+        // Made after the copy of the database that the server has now, perhaps.
+        "bkj_unknown.zip",
         "bkj_new.zip",
         "holiday.zip",
         "notes.part",
@@ -71,7 +79,8 @@ async fn housekeeping_takes_expired_archives_and_forgotten_files_and_nothing_els
         std::fs::write(folder.join(name), "not an archive").unwrap();
     }
     std::fs::write(folder.join(".bkj_dead-1.part"), "unfinished").unwrap();
-    age(&folder.join("bkj_forgotten.zip"));
+    age(&folder.join(&forgotten.file_name));
+    age(&folder.join("bkj_unknown.zip"));
     age(&folder.join("holiday.zip"));
     eventually("the archive's time is over", || {
         DateTime::<Utc>::from(SystemTime::now()) > end
@@ -79,7 +88,12 @@ async fn housekeeping_takes_expired_archives_and_forgotten_files_and_nothing_els
 
     // It is done when a server starts, and then each minute.
     let server = site.start().await;
-    let left = ["bkj_new.zip", "holiday.zip", "notes.part"];
+    let left = [
+        "bkj_new.zip",
+        "bkj_unknown.zip",
+        "holiday.zip",
+        "notes.part",
+    ];
     let mut left: Vec<_> = left.into_iter().chain([kept.file_name.as_str()]).collect();
     left.sort_unstable();
     eventually("housekeeping", || files_in(&folder) == left);

@@ -7,7 +7,7 @@ use super::asking::{at_its_end, expected, footage_in, local_destination, nas, ru
 use crate::server::{Server, Site, becomes, ended, reason, seconds};
 use crate::small_disk::SmallDisk;
 
-pub(super) async fn create(server: &Server, policy: proto::Policy) -> proto::Policy {
+pub async fn create(server: &Server, policy: proto::Policy) -> proto::Policy {
     let request = proto::CreatePolicyRequest {
         policy: Some(policy),
         ..Default::default()
@@ -24,7 +24,7 @@ pub(super) async fn policy(server: &Server, id: &str) -> proto::Policy {
     answer.into_inner()
 }
 
-pub(super) fn hourly(destination_id: &str) -> proto::Policy {
+pub fn hourly(destination_id: &str) -> proto::Policy {
     proto::Policy {
         display_name: "hourly".to_owned(),
         destination_id: destination_id.to_owned(),
@@ -37,7 +37,7 @@ pub(super) fn hourly(destination_id: &str) -> proto::Policy {
 }
 
 /// The runs of a policy.
-async fn runs(server: &Server, policy_id: &str) -> Vec<proto::Job> {
+pub async fn runs(server: &Server, policy_id: &str) -> Vec<proto::Job> {
     let request = proto::ListJobsRequest {
         filter: Some(proto::JobFilter {
             policy_id: policy_id.to_owned(),
@@ -50,7 +50,7 @@ async fn runs(server: &Server, policy_id: &str) -> Vec<proto::Job> {
     answer.into_inner().jobs
 }
 
-fn scheduled(site: Site) -> Site {
+pub fn scheduled(site: Site) -> Site {
     site.with("HELDAR_BACKUP_ENABLED", "true")
         .with("HELDAR_BACKUP_SCHEDULER_INTERVAL_S", "5")
 }
