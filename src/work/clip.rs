@@ -398,8 +398,7 @@ impl ClipWork {
             }
         };
         let outcome = made.map_err(work_error)?;
-        self.record(attempt, spec, window, &part, outcome)
-            .await
+        self.record(attempt, spec, window, &part, outcome).await
     }
 
     /// Gives the finished file its name and describes it.

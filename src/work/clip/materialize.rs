@@ -73,10 +73,7 @@ impl ClipWork {
         // A thread that hangs in a read is not waited for; it stops when it comes back.
         let _stopped_with_this = stop.clone().drop_guard();
         let (sender, mut written) = watch::channel(0);
-        let (size_bytes, final_name) = (
-            clip.size_bytes,
-            FinalName::like(attempt, &clip.file_name),
-        );
+        let (size_bytes, final_name) = (clip.size_bytes, FinalName::like(attempt, &clip.file_name));
         let writing = blocking(move || {
             let (draft, file) = Draft::create(&folder, &name).map_err(ClipError::Folder)?;
             let mut hash = Context::new(&SHA256);

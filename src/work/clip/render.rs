@@ -39,7 +39,12 @@ impl ClipWork {
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| camera_id.to_string());
         let free = free_bytes(&self.settings.folder).map_err(ClipError::Folder)?;
-        let length = order.wanted.requested.duration().to_std().unwrap_or_default();
+        let length = order
+            .wanted
+            .requested
+            .duration()
+            .to_std()
+            .unwrap_or_default();
         let order = RenderOrder {
             deadline: order.deadline + length * ENCODING_SLOWNESS,
             most_bytes: free.saturating_sub(HEADROOM_BYTES + footage_bytes),

@@ -51,7 +51,8 @@ fn rewrite(path: &Path) {
 #[tokio::test]
 async fn a_clip_whose_recordings_are_gone_or_changed_says_so_before_the_first_byte() {
     let recording = thirty_seconds().record();
-    let spoilings: [(&str, fn(&Path)); 4] = [
+    type Spoil = fn(&Path);
+    let spoilings: [(&str, Spoil); 4] = [
         ("deleted", |path| std::fs::remove_file(path).unwrap()),
         ("written over", rewrite),
         ("cut short", |path| {
