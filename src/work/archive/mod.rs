@@ -157,6 +157,11 @@ pub enum ArchiveError {
     /// The archive folder or the scratch folder cannot be used.
     #[error("the archive folder cannot be used")]
     Folder(#[source] io::Error),
+    /// This machine can open no more files at present, which says nothing of the recordings.
+    #[error(
+        "the server cannot open as many files as the archive needs; try again later, or raise its limit"
+    )]
+    Machine(#[source] io::Error),
     /// Too many archives are being streamed.
     #[error("{0} archives are being streamed already; try again later")]
     TooManyStreams(usize),
@@ -186,6 +191,8 @@ pub struct ArchiveWork {
     signer: Arc<Signer>,
     /// Places for files that are held open.
     places: Arc<Semaphore>,
+    /// Files that cuts may open at their turn.
+    turns: Semaphore,
     /// Bytes that archives which are being written will have in the folder.
     reserved_bytes: Mutex<u64>,
     streams: Arc<Semaphore>,
@@ -202,6 +209,7 @@ impl ArchiveWork {
             ffmpeg,
             signer: Arc::new(signer),
             places: hold::places(),
+            turns: Semaphore::new(hold::AT_THEIR_TURN),
             reserved_bytes: Mutex::new(0),
             streams: Arc::new(Semaphore::new(delivery::AT_ONCE)),
         }
