@@ -86,6 +86,13 @@ async fn selections_that_make_no_archive_are_refused_with_the_words_that_clients
         check_refused(&refused, Code::InvalidArgument, "WINDOW_REVERSED", words);
         assert_eq!(fields(&refused), ["spec.end_time"]);
     }
+    let reversed_and_more = proto::ArchiveSpec {
+        operator: "x".repeat(200),
+        ..window(5_000, 4_999)
+    };
+    let refused = refusal(&server, reversed_and_more).await;
+    assert_eq!(reason(&refused), "INVALID_FIELD");
+    assert_eq!(fields(&refused), ["spec.operator", "spec.end_time"]);
 
     let whole = trimmed(0, 5_000);
     for open in [
@@ -274,24 +281,29 @@ async fn what_is_cut_needs_room_on_the_disk_where_it_is_cut() {
 }
 
 #[tokio::test]
-async fn without_ffmpeg_only_what_has_to_be_cut_is_refused() {
+async fn without_ffmpeg_only_what_it_has_to_cut_is_refused() {
     let site = two_cameras().with("HELDAR_FFMPEG_BIN", "/nowhere/ffmpeg");
     let server = site.start().await;
     let clips = proto::ArchiveSpec {
         layout: proto::ArchiveLayout::Clips.into(),
         ..everything()
     };
-    for spec in [trimmed(1_000, 15_000), clips] {
-        let refused = refusal(&server, spec).await;
-        let words = "ffmpeg binary `/nowhere/ffmpeg` is not available; install ffmpeg or set HELDAR_FFMPEG_BIN";
-        let code = Code::FailedPrecondition;
-        check_refused(&refused, code, "FFMPEG_UNAVAILABLE", words);
-        let unmet = refused.get_details_precondition_failure().unwrap();
-        assert_eq!(unmet.violations[0].subject, "ffmpeg");
-    }
+    let refused = refusal(&server, clips).await;
+    let words =
+        "ffmpeg binary `/nowhere/ffmpeg` is not available; install ffmpeg or set HELDAR_FFMPEG_BIN";
+    let code = Code::FailedPrecondition;
+    check_refused(&refused, code, "FFMPEG_UNAVAILABLE", words);
+    let unmet = refused.get_details_precondition_failure().unwrap();
+    assert_eq!(unmet.violations[0].subject, "ffmpeg");
     check_nothing_made(&site, &server).await;
-    let (_, archive) = make(&server, ask(everything())).await;
-    let (_, bytes) = download(&server, &archive.id, 0, 0).await.unwrap();
-    check_bytes(&archive, &bytes);
-    server.stop_with_archives(&site, &[&archive]);
+    let mut made = Vec::new();
+    // H.264 in MP4 is trimmed without it.
+    for spec in [everything(), trimmed(1_000, 15_000)] {
+        let (_, archive) = make(&server, ask(spec)).await;
+        let (_, bytes) = download(&server, &archive.id, 0, 0).await.unwrap();
+        check_bytes(&archive, &bytes);
+        made.push(archive);
+    }
+    let made: Vec<_> = made.iter().collect();
+    server.stop_with_archives(&site, &made);
 }
