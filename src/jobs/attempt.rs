@@ -79,10 +79,12 @@ pub(super) async fn run(claim: Claim) {
         shared.wires.announce(Hint::Changed);
         info!("job started");
         // A fault in the work of one job must not cost its place, nor leave the job to its lease.
+        let kept = attempt.kept();
         let working = AssertUnwindSafe(async { work.run(attempt).await }).catch_unwind();
         let working = working.map(|ended| ended.unwrap_or_else(|_| Err(panicked())));
         let ended = keeper.keep(working, interrupt).await;
         keeper.finish(ended).await;
+        drop(kept);
         shared.hub.set_stopped(&keeper.fence.job_id);
     }
     .instrument(span)

@@ -81,7 +81,7 @@ impl ArchiveWork {
             })
             .await?;
         let (contents, zip_bytes) = self.size(contents).await?;
-        let _reservation = self.reserve(zip_bytes).await?;
+        attempt.keep_until_recorded(self.reserve(zip_bytes).await?);
         self.check_disks(zip_bytes, 0)?;
 
         let (work, name) = (Arc::clone(self), attempt.temporary_name());
