@@ -85,7 +85,6 @@ impl Account {
         }
         there.sort_by_key(TimeRange::start);
         found_by_cuts.sort_by_key(|gap| gap.range.start());
-        let found_by_cuts = joined(found_by_cuts, |at| is_seam(part, at));
         let delivered = there.first().and_then(|first| {
             let end = there.iter().map(TimeRange::end).max()?;
             TimeRange::new(first.start(), end)
@@ -146,7 +145,11 @@ impl Account {
             there.to_mut().extend(others);
             there.to_mut().sort_by_key(TimeRange::start);
         }
-        let mut gaps = Series::default();
+        let mut gaps = Joining {
+            part,
+            last: None,
+            gaps: Series::default(),
+        };
         let mut found_by_cuts = self.found_by_cuts.as_slice();
         for gap in coverage::gaps(window, there.iter().copied(), GAP_TOLERANCE) {
             // What a cut found out counts more than what the catalog says. A jump of up to the tolerance is no gap of
@@ -174,7 +177,7 @@ impl Account {
                     gap.end()
                 };
                 if let Some(range) = TimeRange::new(from, end) {
-                    gaps.push(&Gap {
+                    gaps.push(Gap {
                         range,
                         clip_offset: None,
                         ..found.clone()
@@ -184,11 +187,11 @@ impl Account {
             }
             self.explain(part, TimeRange::new(from, gap.end()), &mut gaps);
         }
-        gaps
+        gaps.finish()
     }
 
     /// Says why nothing is there in a range, as far as the catalog knows.
-    fn explain(&self, part: &Part, range: Option<TimeRange>, gaps: &mut Series<Gap>) {
+    fn explain(&self, part: &Part, range: Option<TimeRange>, gaps: &mut Joining<'_>) {
         let Some(range) = range else { return };
         let first = self.lost.partition_point(|gap| gap.reach <= range.start());
         let lost: Vec<&Lost> = self.lost[first..]
@@ -219,21 +222,25 @@ impl Account {
                     gap.segment_ids.extend(segment.map(|segment| segment.id));
                 }
             }
-            gaps.push(&gap);
+            gaps.push(gap);
         }
     }
 }
 
-/// `gaps`, which are in order, with those as one that meet at a seam and have the same reason: where one clip ends and
-/// the next begins is no end of a gap.
-fn joined(gaps: Vec<Gap>, is_seam: impl Fn(DateTime<Utc>) -> bool) -> Vec<Gap> {
-    let mut joined: Vec<Gap> = Vec::with_capacity(gaps.len());
-    for gap in gaps {
-        match joined.last_mut() {
+/// Gaps on their way into a list, in order. Where one clip ends and the next begins is no end of a gap.
+struct Joining<'a> {
+    part: &'a Part,
+    last: Option<Gap>,
+    gaps: Series<Gap>,
+}
+
+impl Joining<'_> {
+    fn push(&mut self, gap: Gap) {
+        match &mut self.last {
             Some(last)
                 if last.reason == gap.reason
                     && last.range.end() == gap.range.start()
-                    && is_seam(gap.range.start()) =>
+                    && is_seam(self.part, gap.range.start()) =>
             {
                 if let Some(range) = TimeRange::new(last.range.start(), gap.range.end()) {
                     last.range = range;
@@ -244,10 +251,20 @@ fn joined(gaps: Vec<Gap>, is_seam: impl Fn(DateTime<Utc>) -> bool) -> Vec<Gap> {
                     }
                 }
             }
-            _ => joined.push(gap),
+            last => {
+                if let Some(before) = last.replace(gap) {
+                    self.gaps.push(&before);
+                }
+            }
         }
     }
-    joined
+
+    fn finish(mut self) -> Series<Gap> {
+        if let Some(last) = &self.last {
+            self.gaps.push(last);
+        }
+        self.gaps
+    }
 }
 
 /// What a segment will show by the catalog, if its file is there.
