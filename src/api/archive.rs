@@ -17,6 +17,7 @@ use crate::clock;
 use crate::domain::archive::{
     Archive, ArchiveContent, ArchiveLayout, ArchiveSpec, ArchiveVerificationSpec,
 };
+use crate::domain::clip::WindowError;
 use crate::domain::id;
 use crate::domain::job::JobSpec;
 use crate::jobs::{PRIORITY_INTERACTIVE, Submission};
@@ -42,8 +43,7 @@ impl ArchiveService for Services {
         let keep_for_s = fields.keep_for_s(asked.keep_for, self.archives.default_keep_for_s());
         let labels = fields.labels("labels", asked.labels.clone());
         let created_by = fields.text("created_by", asked.created_by.clone());
-        fields.check()?;
-        let content = in_order(content)?;
+        check(fields, &content)?;
 
         if asked.validate_only {
             return Ok(Response::new(
@@ -218,8 +218,7 @@ impl ArchiveService for Services {
         let mut fields = Fields::default();
         let content = content(&mut fields, request.spec);
         let created_by = fields.text("created_by", request.created_by);
-        fields.check()?;
-        let content = in_order(content)?;
+        check(fields, &content)?;
         let draining = self.jobs.draining();
         if draining.is_cancelled() {
             return Err(ApiError::draining().into());
@@ -364,12 +363,20 @@ fn content(fields: &mut Fields, spec: Option<proto::ArchiveSpec>) -> ArchiveCont
     }
 }
 
-/// The content, when its window is not reversed.
-fn in_order(content: ArchiveContent) -> Result<ArchiveContent, ApiError> {
-    if let (Some(start), Some(end)) = (content.start, content.end) {
-        range_until("spec.end_time", start, end)?;
+/// Fails when anything was wrong. A reversed window has a reason of its own, unless other fields are wrong, too.
+fn check(mut fields: Fields, content: &ArchiveContent) -> Result<(), ApiError> {
+    const END: &str = "spec.end_time";
+    let reversed = content
+        .start
+        .zip(content.end)
+        .and_then(|(start, end)| range_until(END, start, end).err());
+    if fields.is_right() {
+        return reversed.map_or(Ok(()), Err);
     }
-    Ok(content)
+    if reversed.is_some() {
+        fields.wrong(END, WindowError::Reversed.to_string());
+    }
+    fields.check()
 }
 
 /// Why a delivery ended: a shutdown is no fault of the archive.

@@ -222,6 +222,11 @@ impl From<ArchiveError> for ApiError {
                 subject: "streams",
                 message,
             },
+            ArchiveError::Machine(_) => Self::Exhausted {
+                reason: ErrorReason::TooManyWatchers,
+                subject: "open files",
+                message,
+            },
             ArchiveError::Corrupted(_) => Self::Corrupted {
                 reason: ErrorReason::FileCorrupted,
                 kind: "archive",

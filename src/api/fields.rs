@@ -35,6 +35,11 @@ impl Fields {
         self.violations.push((field.to_owned(), description.into()));
     }
 
+    /// Whether nothing was wrong yet.
+    pub(super) fn is_right(&self) -> bool {
+        self.violations.is_empty()
+    }
+
     /// What was read, or all that was wrong.
     pub(super) fn of<T>(self, read: Option<T>) -> Result<T, Vec<Violation>> {
         read.filter(|_| self.violations.is_empty())

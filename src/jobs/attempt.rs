@@ -87,10 +87,12 @@ pub(super) async fn run(claim: Claim) {
         shared.wires.announce(Hint::Changed);
         info!("job started");
         // A fault in the work of one job must not cost its place, nor leave the job to its lease.
+        let kept = attempt.kept();
         let working = AssertUnwindSafe(async { work.run(attempt).await }).catch_unwind();
         let working = working.map(|ended| ended.unwrap_or_else(|_| Err(panicked())));
         let ended = keeper.keep(working, interrupt).await;
         let is_told = keeper.finish(ended).await;
+        drop(kept);
         shared.hub.set_stopped(&keeper.fence.job_id);
         if !is_told {
             // Perhaps it was ended by somebody else, or by this worker, who did not hear of it.

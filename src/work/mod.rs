@@ -18,6 +18,9 @@ pub mod verify;
 pub mod watch_source;
 mod watched_folders;
 
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +39,11 @@ pub struct Attempt {
     /// Told when the attempt must stop; work looks at it often enough to stop within a second.
     pub cancel: CancellationToken,
     progress: watch::Sender<Progress>,
+    kept: Kept,
 }
+
+/// What an attempt keeps until its end is written down.
+pub type Kept = Arc<Mutex<Vec<Box<dyn Any + Send>>>>;
 
 impl Attempt {
     /// An attempt, and where its progress can be read.
@@ -54,6 +61,7 @@ impl Attempt {
                 spec,
                 cancel,
                 progress,
+                kept: Kept::default(),
             },
             reader,
         )
@@ -63,6 +71,17 @@ impl Attempt {
     pub fn report(&self, newer: Progress) {
         self.progress
             .send_modify(|progress| *progress = progress.advanced_to(newer));
+    }
+
+    /// Keeps something, such as room for a result, until the end of the attempt is written down.
+    pub fn keep_until_recorded(&self, thing: impl Any + Send) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push(Box::new(thing));
+    }
+
+    /// What is kept, for who writes the end down.
+    pub fn kept(&self) -> Kept {
+        Arc::clone(&self.kept)
     }
 
     /// A name for an unfinished file that no other attempt has.

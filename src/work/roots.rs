@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::source_file::open_beneath;
 use crate::domain::coverage::GapReason;
 use crate::repository::{Store, StoreError};
@@ -26,11 +28,26 @@ impl Roots {
 
     /// Opens a recorded file, or says what that makes of its time.
     pub(super) fn open(&self, source_id: &str, path: &str) -> Result<File, GapReason> {
-        self.open_file(source_id, Path::new(path))
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => GapReason::FileMissing,
-                _ => GapReason::FileDamaged,
-            })
+        self.look_for(source_id, path)
+            .unwrap_or(Err(GapReason::FileDamaged))
+    }
+
+    /// The same, where what is said of a recording has to be true of the recording.
+    ///
+    /// # Errors
+    /// When this machine can open no more files at present.
+    pub(super) fn look_for(
+        &self,
+        source_id: &str,
+        path: &str,
+    ) -> io::Result<Result<File, GapReason>> {
+        match self.open_file(source_id, Path::new(path)) {
+            Err(error) if is_of_the_machine(&error) => Err(error),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Err(GapReason::FileMissing))
+            }
+            opened => Ok(opened.map_err(|_| GapReason::FileDamaged)),
+        }
     }
 
     /// Opens a recorded file; of a source that is not there, none is.
@@ -40,4 +57,12 @@ impl Roots {
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
+}
+
+/// Whether a file could not be opened for want of descriptors or of memory, whatever file it is.
+fn is_of_the_machine(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)
+    )
 }

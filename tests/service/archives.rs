@@ -6,6 +6,7 @@ mod defects;
 mod downloads;
 mod equal;
 mod faults;
+mod few_places;
 mod guards;
 mod http;
 mod interrupted;

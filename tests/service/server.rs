@@ -144,6 +144,25 @@ impl Site {
         Server::start(self).await
     }
 
+    /// A server that may have only so many files open.
+    pub async fn start_with_descriptors(&self, count: u32) -> Server {
+        let footage = self.footage(&["serve"]);
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")])
+            .arg(footage.get_program())
+            .args(footage.get_args())
+            .env_clear()
+            .envs(
+                footage
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        Server::spawn(shell).await
+    }
+
     /// Names of the files in the clips folder.
     pub fn clip_files(&self) -> Vec<String> {
         files_in(&self.clips())
@@ -172,8 +191,11 @@ pub struct Server {
 
 impl Server {
     async fn start(site: &Site) -> Self {
-        let mut child = site
-            .footage(&["serve"])
+        Self::spawn(site.footage(&["serve"])).await
+    }
+
+    async fn spawn(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ArchiveError;
-use super::cuts::Cut;
+use super::cuts::{Cut, is_seam};
 use super::outline::{Part, Role};
 use crate::domain::archive::{ArchiveContent, ArchiveFaultKind, ArchiveSegment};
 use crate::domain::camera::CameraId;
@@ -20,7 +20,7 @@ pub(super) struct Account {
     there: Vec<TimeRange>,
     /// What the catalog knows and is not there, in order of start.
     lost: Vec<Lost>,
-    /// What the cuts say is missing, with the reasons they found.
+    /// What the cuts say is missing, with the reasons they found, in order of start.
     found_by_cuts: Vec<Gap>,
     /// From the first to the last instant that is there.
     pub(super) delivered: Option<TimeRange>,
@@ -32,6 +32,8 @@ pub(super) struct Account {
 #[derive(Clone, Copy, Debug)]
 struct Lost {
     range: TimeRange,
+    /// The latest end of this one and all before it: recordings may overlap.
+    reach: DateTime<Utc>,
     /// Number of the segment.
     number: u32,
     reason: GapReason,
@@ -69,8 +71,10 @@ impl Account {
             }
             let is_gone = part.findings[number]
                 .is_none_or(|finding| finding.kind() == ArchiveFaultKind::Missing);
+            let before = lost.last().map(|lost: &Lost| lost.reach);
             lost.extend(segment.range().map(|range| Lost {
                 range,
+                reach: before.map_or(range.end(), |reach| reach.max(range.end())),
                 number: u32::try_from(number).unwrap_or(u32::MAX),
                 reason: if is_gone {
                     GapReason::FileMissing
@@ -141,12 +145,25 @@ impl Account {
             there.to_mut().extend(others);
             there.to_mut().sort_by_key(TimeRange::start);
         }
-        let mut gaps = Series::default();
+        let mut gaps = Joining {
+            part,
+            last: None,
+            gaps: Series::default(),
+        };
+        let mut found_by_cuts = self.found_by_cuts.as_slice();
         for gap in coverage::gaps(window, there.iter().copied(), GAP_TOLERANCE) {
             // What a cut found out counts more than what the catalog says. A jump of up to the tolerance is no gap of
             // its own, it belongs to the one beside it.
             let mut from = gap.start();
-            for found in &self.found_by_cuts {
+            // What ends before this gap ends before all that follow.
+            let is_past = |found: &Gap| found.range.end() <= gap.start();
+            while let [first, rest @ ..] = found_by_cuts
+                && is_past(first)
+            {
+                found_by_cuts = rest;
+            }
+            let is_near = |found: &&Gap| found.range.start() < gap.end();
+            for found in found_by_cuts.iter().take_while(is_near) {
                 let Some(range) = found.range.intersect(&gap) else {
                     continue;
                 };
@@ -160,7 +177,7 @@ impl Account {
                     gap.end()
                 };
                 if let Some(range) = TimeRange::new(from, end) {
-                    gaps.push(&Gap {
+                    gaps.push(Gap {
                         range,
                         clip_offset: None,
                         ..found.clone()
@@ -170,20 +187,27 @@ impl Account {
             }
             self.explain(part, TimeRange::new(from, gap.end()), &mut gaps);
         }
-        gaps
+        gaps.finish()
     }
 
     /// Says why nothing is there in a range, as far as the catalog knows.
-    fn explain(&self, part: &Part, range: Option<TimeRange>, gaps: &mut Series<Gap>) {
+    fn explain(&self, part: &Part, range: Option<TimeRange>, gaps: &mut Joining<'_>) {
         let Some(range) = range else { return };
-        let first = self
-            .lost
-            .partition_point(|gap| gap.range.end() <= range.start());
+        let first = self.lost.partition_point(|gap| gap.reach <= range.start());
         let lost: Vec<&Lost> = self.lost[first..]
             .iter()
             .take_while(|gap| gap.range.start() < range.end())
             .collect();
-        let ranges: Vec<TimeRange> = lost.iter().map(|gap| gap.range).collect();
+        let mut ranges: Vec<TimeRange> = Vec::with_capacity(lost.len());
+        for lost in &lost {
+            match ranges.last_mut() {
+                Some(last) if lost.range.start() < last.end() => {
+                    let end = last.end().max(lost.range.end());
+                    *last = TimeRange::new(last.start(), end).unwrap_or(*last);
+                }
+                _ => ranges.push(lost.range),
+            }
+        }
         for (range, reason) in coverage::explained(range, &ranges) {
             let mut gap = Gap {
                 range,
@@ -198,8 +222,48 @@ impl Account {
                     gap.segment_ids.extend(segment.map(|segment| segment.id));
                 }
             }
-            gaps.push(&gap);
+            gaps.push(gap);
         }
+    }
+}
+
+/// Gaps on their way into a list, in order. Where one clip ends and the next begins is no end of a gap.
+struct Joining<'a> {
+    part: &'a Part,
+    last: Option<Gap>,
+    gaps: Series<Gap>,
+}
+
+impl Joining<'_> {
+    fn push(&mut self, gap: Gap) {
+        match &mut self.last {
+            Some(last)
+                if last.reason == gap.reason
+                    && last.range.end() == gap.range.start()
+                    && is_seam(self.part, gap.range.start()) =>
+            {
+                if let Some(range) = TimeRange::new(last.range.start(), gap.range.end()) {
+                    last.range = range;
+                }
+                for id in gap.segment_ids {
+                    if !last.segment_ids.contains(&id) {
+                        last.segment_ids.push(id);
+                    }
+                }
+            }
+            last => {
+                if let Some(before) = last.replace(gap) {
+                    self.gaps.push(&before);
+                }
+            }
+        }
+    }
+
+    fn finish(mut self) -> Series<Gap> {
+        if let Some(last) = &self.last {
+            self.gaps.push(last);
+        }
+        self.gaps
     }
 }
 

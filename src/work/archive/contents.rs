@@ -43,8 +43,6 @@ pub(super) enum From<'a> {
 /// A recording that is only cut from: the manifest names it, the zip does not hold it.
 #[derive(Debug)]
 pub(super) struct CutSource {
-    /// Number of the segment.
-    pub(super) number: usize,
     pub(super) segment: ArchiveSegment,
     pub(super) size_bytes: u64,
 }
@@ -68,11 +66,11 @@ pub(super) struct Camera {
     pub(super) broken: BTreeMap<usize, Broken>,
 }
 
-/// What is left of a recording that broke while it was read.
+/// What is left of a recording that broke while it was read, or hashed beside the cuts that were made from it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Broken {
     pub(super) finding: Finding,
-    /// Bytes that are in the zip; `None` when it has no entry.
+    /// Bytes that are in the zip or were hashed; `None` when it has no entry or no hash.
     pub(super) size_bytes: Option<u64>,
 }
 
@@ -341,23 +339,32 @@ impl Camera {
         (0..self.part.roles.len()).filter(is_entry).count() + self.clips.len()
     }
 
-    fn cut_sources(&self) -> impl Iterator<Item = CutSource> {
-        let is_cut_from = |number: usize| match self.part.roles[number] {
-            Role::Trimmed | Role::InClip => self.part.held.has(number),
+    /// Numbers of the recordings that are only cut from, but for those that could not be read after all.
+    pub(super) fn numbers_of_cut_sources(&self) -> impl Iterator<Item = usize> {
+        (0..self.part.roles.len()).filter(|number| self.is_cut_from(*number))
+    }
+
+    fn is_cut_from(&self, number: usize) -> bool {
+        match self.part.roles[number] {
+            Role::Trimmed | Role::InClip => {
+                let broken = self.broken.get(&number);
+                self.part.held.has(number)
+                    && broken.is_none_or(|broken| broken.size_bytes.is_some())
+            }
             Role::Whole | Role::Absent => false,
-        };
+        }
+    }
+
+    fn cut_sources(&self) -> impl Iterator<Item = CutSource> {
         // Most cameras of most archives have none, and need not be read for that.
-        let count = (0..self.part.roles.len())
-            .filter(|number| is_cut_from(*number))
-            .count();
+        let count = self.numbers_of_cut_sources().count();
         self.part
             .segments
             .iter()
             .enumerate()
-            .filter(move |(number, _)| is_cut_from(*number))
+            .filter(|(number, _)| self.is_cut_from(*number))
             .take(count)
             .map(|(number, segment)| CutSource {
-                number,
                 size_bytes: self
                     .look(number, &segment)
                     .map_or(0, |look| look.size_bytes),

@@ -2,6 +2,7 @@
 //! meanwhile is still archived whole.
 
 use std::fs::File;
+use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -16,8 +17,11 @@ use crate::domain::coverage::GapReason;
 use crate::domain::time::to_microseconds;
 use crate::work::roots::Roots;
 
-/// Descriptors that are left to everything else: connections, the database, ffmpeg's pipes.
+/// Descriptors that are left to everything else: connections, the database, ffmpeg's pipes, and [`AT_THEIR_TURN`].
 const DESCRIPTORS_KEPT: u64 = 512;
+
+/// Files without a place that may be open for cuts at the same time: an hour of ten-second recordings, and a few around.
+pub(super) const AT_THEIR_TURN: usize = 384;
 
 /// How many files may be held open at the same time by all archives together: all that the process may open but for a
 /// reserve. A file for which there is no place is opened at its turn.
@@ -41,6 +45,12 @@ pub(super) struct Held {
     files: Files,
     /// One place for each open file.
     places: Option<OwnedSemaphorePermit>,
+    looks: Arc<Looks>,
+}
+
+/// What a look at each file showed when it was opened, by the number of the segment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Looks {
     /// What a modification time has beyond the microsecond that the catalog knows, nanoseconds; `None` when there is no
     /// file that could be read.
     beyond_us: Vec<Option<u16>>,
@@ -91,19 +101,25 @@ impl Held {
                 Files::Single(Vec::with_capacity(count))
             },
             places: None,
-            beyond_us: Vec::with_capacity(count),
-            other: Vec::new(),
+            looks: Arc::new(Looks {
+                beyond_us: Vec::with_capacity(count),
+                other: Vec::new(),
+            }),
         }
     }
 
-    /// Opens the file of the next segment. A file can be held and still not be what the catalog says.
+    /// Opens the file of the next segment, and keeps it open when there is one of `places` for it. A file can be held and
+    /// still not be what the catalog says.
+    ///
+    /// # Errors
+    /// When this machine can open no more files: no finding is made of that.
     pub(super) fn add(
         &mut self,
         segment: &ArchiveSegment,
         roots: &Roots,
-        places: &Arc<Semaphore>,
-    ) -> Option<Finding> {
-        let (file, finding) = match roots.open(&segment.source_id, &segment.path) {
+        places: Option<&Arc<Semaphore>>,
+    ) -> io::Result<Option<Finding>> {
+        let (file, finding) = match roots.look_for(&segment.source_id, &segment.path)? {
             Ok(file) => match look_at(&file) {
                 Some(look) => (Some((file, look)), difference(segment, look)),
                 None => (None, Some(Finding::Unreadable)),
@@ -111,18 +127,10 @@ impl Held {
             Err(GapReason::FileMissing) => (None, Some(Finding::Gone)),
             Err(_) => (None, Some(Finding::Unopened)),
         };
-        let beyond_us = file.as_ref().map(|(_, look)| {
-            if is_as_known(segment, *look) {
-                (look.modified.timestamp_subsec_nanos() % 1000) as u16
-            } else {
-                let number = u32::try_from(self.beyond_us.len()).unwrap_or(u32::MAX);
-                self.other.push((number, *look));
-                0
-            }
-        });
-        self.beyond_us.push(beyond_us);
+        let look = file.as_ref().map(|(_, look)| *look);
+        Arc::make_mut(&mut self.looks).add(segment, look);
         let file = file.and_then(|(file, _)| {
-            let place = Arc::clone(places).try_acquire_owned().ok()?;
+            let place = Arc::clone(places?).try_acquire_owned().ok()?;
             match &mut self.places {
                 Some(places) => places.merge(place),
                 none => *none = Some(place),
@@ -133,45 +141,43 @@ impl Held {
             Files::Single(files) => files.push(file),
             Files::Shared(files) => files.push(file.map(Arc::new)),
         }
-        finding
+        Ok(finding)
     }
 
     /// Whether there is a file that can be read.
     pub(super) fn has(&self, number: usize) -> bool {
-        self.beyond_us.get(number).is_some_and(Option::is_some)
+        let beyond_us = self.looks.beyond_us.get(number);
+        beyond_us.is_some_and(Option::is_some)
     }
 
     /// What the file was when it was opened.
     pub(super) fn look(&self, number: usize, segment: &ArchiveSegment) -> Option<Look> {
-        let beyond_us = (*self.beyond_us.get(number)?)?;
-        let found = self
-            .other
-            .binary_search_by_key(&number, |(number, _)| *number as usize);
-        Some(match found {
-            Ok(found) => self.other[found].1,
-            Err(_) => Look {
-                size_bytes: segment.size_bytes,
-                modified: segment.modified_time + TimeDelta::nanoseconds(beyond_us.into()),
-            },
-        })
+        self.looks.of(number, segment)
     }
 
+    /// What all files were when they were opened.
+    pub(super) fn looks(&self) -> Arc<Looks> {
+        Arc::clone(&self.looks)
+    }
     /// The file.
+    ///
+    /// # Errors
+    /// When this machine can open no more files.
     pub(super) fn file(
         &self,
         number: usize,
         segment: &ArchiveSegment,
         roots: &Roots,
-    ) -> Result<Opened<'_>, GapReason> {
+    ) -> io::Result<Result<Opened<'_>, GapReason>> {
         let held = match &self.files {
             Files::Single(files) => files.get(number).and_then(Option::as_ref),
             Files::Shared(files) => files.get(number).and_then(Option::as_deref),
         };
         match held {
-            Some(file) => Ok(Opened::Held(file)),
-            None => roots
-                .open(&segment.source_id, &segment.path)
-                .map(Opened::AtItsTurn),
+            Some(file) => Ok(Ok(Opened::Held(file))),
+            None => Ok(roots
+                .look_for(&segment.source_id, &segment.path)?
+                .map(Opened::AtItsTurn)),
         }
     }
 
@@ -192,6 +198,36 @@ impl Held {
         if was_open && let Some(places) = &mut self.places {
             drop(places.split(1));
         }
+    }
+}
+
+impl Looks {
+    fn add(&mut self, segment: &ArchiveSegment, look: Option<Look>) {
+        let beyond_us = look.map(|look| {
+            if is_as_known(segment, look) {
+                (look.modified.timestamp_subsec_nanos() % 1000) as u16
+            } else {
+                let number = u32::try_from(self.beyond_us.len()).unwrap_or(u32::MAX);
+                self.other.push((number, look));
+                0
+            }
+        });
+        self.beyond_us.push(beyond_us);
+    }
+
+    /// What the file of a segment was when it was opened.
+    pub(super) fn of(&self, number: usize, segment: &ArchiveSegment) -> Option<Look> {
+        let beyond_us = (*self.beyond_us.get(number)?)?;
+        let found = self
+            .other
+            .binary_search_by_key(&number, |(number, _)| *number as usize);
+        Some(match found {
+            Ok(found) => self.other[found].1,
+            Err(_) => Look {
+                size_bytes: segment.size_bytes,
+                modified: segment.modified_time + TimeDelta::nanoseconds(beyond_us.into()),
+            },
+        })
     }
 }
 

@@ -26,6 +26,15 @@ use crate::work::{Attempt, Done, Work, WorkError};
 /// Share of an archive's progress that cutting its clips is taken for.
 const CUTTING_SHARE: f64 = 0.5;
 
+/// What becomes of files that are opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// They stay open until they have been read.
+    Open,
+    /// They are looked at and closed again.
+    Closed,
+}
+
 /// Lets the API and the runner share one [`ArchiveWork`].
 impl Work for Arc<ArchiveWork> {
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<Done, WorkError>> {
@@ -72,7 +81,7 @@ impl ArchiveWork {
             })
             .await?;
         let (contents, zip_bytes) = self.size(contents).await?;
-        let _reservation = self.reserve(zip_bytes).await?;
+        attempt.keep_until_recorded(self.reserve(zip_bytes).await?);
         self.check_disks(zip_bytes, 0)?;
 
         let (work, name) = (Arc::clone(self), attempt.temporary_name());
@@ -158,7 +167,7 @@ impl ArchiveWork {
         cancel: &CancellationToken,
         on_cut: impl FnMut(TimeDelta, TimeDelta) + Send,
     ) -> Result<Contents, ArchiveError> {
-        let (mut parts, roots) = self.open_sources(content, cancel).await?;
+        let (mut parts, roots) = self.open_sources(content, Keep::Open, cancel).await?;
         let mut cuts = Vec::new();
         if Self::needs_cutting(content) {
             self.check_ffmpeg(content, &parts).await?;
@@ -167,6 +176,7 @@ impl ArchiveWork {
                 store: &self.store,
                 engine: &self.engine,
                 roots: &roots,
+                turns: &self.turns,
                 content,
                 timeout: self.settings.cut_timeout,
                 cancel,
@@ -192,6 +202,7 @@ impl ArchiveWork {
     pub(super) async fn open_sources(
         &self,
         content: &ArchiveContent,
+        keep: Keep,
         cancel: &CancellationToken,
     ) -> Result<(Vec<Part>, Arc<Roots>), ArchiveError> {
         let totals = selection::totals(&self.store, content).await?;
@@ -199,12 +210,13 @@ impl ArchiveWork {
         let selected = selection::select(&self.store, content).await?;
         let roots = Arc::new(Roots::read(&self.store).await?);
         let (content, cancel) = (content.clone(), cancel.clone());
-        let (places, opening) = (Arc::clone(&self.places), Arc::clone(&roots));
+        let places = (keep == Keep::Open).then(|| Arc::clone(&self.places));
+        let opening = Arc::clone(&roots);
         let parts = blocking(move || {
             let mut parts = Vec::with_capacity(selected.len());
             for camera in selected {
                 let mut part = Part::of(camera, &content);
-                part.open(&content, &opening, &places, &cancel)?;
+                part.open(&content, &opening, places.as_ref(), &cancel)?;
                 parts.push(part);
             }
             Ok(parts)
@@ -354,7 +366,9 @@ pub(super) fn work_error(error: ArchiveError) -> WorkError {
             Notice::new(Reason::FfmpegFailed, message.clone()).with("retryable", "true"),
         ),
         ArchiveError::Corrupted(_) => failed(Reason::FileCorrupted),
-        ArchiveError::Store(_) => WorkError::Retry(Notice::new(Reason::Internal, message)),
+        ArchiveError::Store(_) | ArchiveError::Machine(_) => {
+            WorkError::Retry(Notice::new(Reason::Internal, message))
+        }
         ArchiveError::Cut(_)
         | ArchiveError::Sign(_)
         | ArchiveError::Folder(_)

@@ -159,6 +159,11 @@ pub enum ArchiveError {
     /// The archive folder or the scratch folder cannot be used.
     #[error("the archive folder cannot be used")]
     Folder(#[source] io::Error),
+    /// This machine can open no more files at present, which says nothing of the recordings.
+    #[error(
+        "the server cannot open as many files as the archive needs; try again later, or raise its limit"
+    )]
+    Machine(#[source] io::Error),
     /// Too many archives are being streamed.
     #[error("{0} archives are being streamed already; try again later")]
     TooManyStreams(usize),
@@ -188,8 +193,10 @@ pub struct ArchiveWork {
     signer: Arc<Signer>,
     /// Places for files that are held open.
     places: Arc<Semaphore>,
+    /// Files that cuts may open at their turn.
+    turns: Semaphore,
     /// Bytes that archives which are being written will have in the folder.
-    reserved_bytes: Mutex<u64>,
+    reserved_bytes: Arc<Mutex<u64>>,
     streams: Arc<Semaphore>,
 }
 
@@ -204,7 +211,8 @@ impl ArchiveWork {
             ffmpeg,
             signer: Arc::new(signer),
             places: hold::places(),
-            reserved_bytes: Mutex::new(0),
+            turns: Semaphore::new(hold::AT_THEIR_TURN),
+            reserved_bytes: Arc::default(),
             streams: Arc::new(Semaphore::new(delivery::AT_ONCE)),
         }
     }
@@ -325,29 +333,24 @@ impl ArchiveWork {
     }
 
     /// Takes room in the archive folder for a zip. Archives whose time is over make room first.
-    async fn reserve(&self, zip_bytes: u64) -> Result<Reservation<'_>, ArchiveError> {
+    async fn reserve(&self, zip_bytes: u64) -> Result<Reservation, ArchiveError> {
+        // What is taken counts before anything is read: an archive that is finished meanwhile counts twice for a moment,
+        // and never not at all.
+        let (reservation, others_bytes) = Reservation::take(&self.reserved_bytes, zip_bytes);
         let mut held_bytes = self.store.archived_bytes().await?;
         let limit_bytes = self.settings.folder_max_bytes;
         if held_bytes.saturating_add(zip_bytes) > limit_bytes {
             self.delete_expired().await?;
             held_bytes = self.store.archived_bytes().await?;
         }
-        let mut reserved = self
-            .reserved_bytes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let free_bytes = limit_bytes.saturating_sub(held_bytes.saturating_add(*reserved));
+        let free_bytes = limit_bytes.saturating_sub(held_bytes.saturating_add(others_bytes));
         if zip_bytes > free_bytes {
             return Err(ArchiveError::FolderFull {
                 need_bytes: zip_bytes,
                 free_bytes,
             });
         }
-        *reserved += zip_bytes;
-        Ok(Reservation {
-            reserved_bytes: &self.reserved_bytes,
-            zip_bytes,
-        })
+        Ok(reservation)
     }
 
     /// The size of the zip. To find it takes a while, in which nothing else could run on a thread that serves calls.
@@ -398,12 +401,26 @@ impl Signer {
 type Measured = (contents::Contents, u64);
 
 /// Room in the archive folder, given back when it is dropped: the row of a finished archive counts from then on.
-struct Reservation<'a> {
-    reserved_bytes: &'a Mutex<u64>,
+struct Reservation {
+    reserved_bytes: Arc<Mutex<u64>>,
     zip_bytes: u64,
 }
 
-impl Drop for Reservation<'_> {
+impl Reservation {
+    /// Takes so much, and says how much others had taken.
+    fn take(all: &Arc<Mutex<u64>>, zip_bytes: u64) -> (Self, u64) {
+        let mut reserved = all.lock().unwrap_or_else(PoisonError::into_inner);
+        let others_bytes = *reserved;
+        *reserved = reserved.saturating_add(zip_bytes);
+        let reservation = Self {
+            reserved_bytes: Arc::clone(all),
+            zip_bytes,
+        };
+        (reservation, others_bytes)
+    }
+}
+
+impl Drop for Reservation {
     fn drop(&mut self) {
         let mut reserved = self
             .reserved_bytes

@@ -44,7 +44,9 @@ pub(super) struct Part {
     pub(super) findings: Vec<Option<Finding>>,
     /// Their files.
     pub(super) held: Held,
-    /// The window of its clip, if it gets one.
+    /// The window that segments are trimmed to, if they are.
+    trim_to: Option<TimeRange>,
+    /// The window of its clips, if it gets any.
     pub(super) clip: Option<TimeRange>,
     /// Why there is no clip, where one was wanted and nothing could be shown.
     pub(super) without_clip: Vec<Gap>,
@@ -80,24 +82,28 @@ impl Part {
             findings: Vec::with_capacity(segments.len()),
             segments: Arc::new(segments),
             roles,
+            trim_to: content.window().filter(|_| content.trims_segments()),
             clip,
             without_clip: Vec::new(),
         }
     }
 
-    /// Opens every file.
+    /// Opens every file, and keeps those open for which there are `places`; without any, it is only a look at each.
     pub(super) fn open(
         &mut self,
         content: &ArchiveContent,
         roots: &Roots,
-        places: &Arc<Semaphore>,
+        places: Option<&Arc<Semaphore>>,
         cancel: &CancellationToken,
     ) -> Result<(), ArchiveError> {
         let trim_to = content.window().filter(|_| content.trim);
         let segments = Arc::clone(&self.segments);
         for (number, mut segment) in segments.iter().enumerate() {
             go_on(cancel)?;
-            let mut finding = self.held.add(&segment, roots, places);
+            let mut finding = self
+                .held
+                .add(&segment, roots, places)
+                .map_err(ArchiveError::Machine)?;
             if !self.held.has(number) {
                 self.roles[number] = Role::Absent;
                 // What may only reach into the window by the inexactness of its name is not missed.
@@ -149,9 +155,18 @@ impl Part {
         segment: &ArchiveSegment,
         trimmed: Option<&str>,
     ) -> String {
-        match self.roles[number] {
-            Role::Trimmed => trimmed_name(segment.file_name(), trimmed.unwrap_or("mp4")),
-            _ => segment.file_name().to_owned(),
+        let is_trimmed = match self.roles[number] {
+            Role::Trimmed => true,
+            // What is missing is called what its entry would have been.
+            Role::Absent => self.trim_to.is_some_and(|window| {
+                role_in(window, segment.start_time, segment.end_time) == Role::Trimmed
+            }),
+            Role::Whole | Role::InClip => false,
+        };
+        if is_trimmed {
+            trimmed_name(segment.file_name(), trimmed.unwrap_or("mp4"))
+        } else {
+            segment.file_name().to_owned()
         }
     }
 }

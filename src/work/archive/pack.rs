@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::ArchiveError;
 use super::contents::{Broken, Camera, Contents, FootageEntry, From};
 use super::cuts::Cut;
-use super::hold::{Finding, Held, has_changed};
-use crate::domain::archive::{ArchiveFaultKind, ArchiveSegment};
+use super::hold::{Finding, Held, Look, Looks, has_changed};
+use crate::domain::archive::ArchiveSegment;
+use crate::domain::series::Series;
 use crate::packing::{
     ALLOWED_SIGNERS, Added, EntryHead, Hashing512, MANIFEST, Manifest, ManifestCamera, ManifestCut,
     ManifestSource, PackError, Packed, Packer, README, SIGNATURE_NAME, SUMS_NAME, Sha256,
@@ -112,21 +113,13 @@ pub(super) fn pack<S: Sink>(
 ) -> Result<(S, Packed), ArchiveError> {
     let capacity = contents.entry_count();
     let mut packer = Packer::with_capacity(sink, capacity).map_err(ArchiveError::Folder)?;
-    let cut_sources: Vec<ToHash> = contents
-        .cut_sources()
-        .map(|(camera, source)| ToHash {
-            file: contents.cameras[camera].part.held.shared(source.number),
-            source_id: source.segment.source_id,
-            path: source.segment.path,
-            size_bytes: source.size_bytes,
-        })
-        .collect();
+    let to_hash: Vec<ToHash> = contents.cameras.iter().map(ToHash::of).collect();
     let roots = Arc::clone(&contents.roots);
     let is_over = AtomicBool::new(false);
     let must_stop = || is_over.load(Ordering::Relaxed) || cancel.is_cancelled();
     // Recordings that are only cut from are hashed beside the packing: the manifest, which names them, comes last.
-    let (packed, cut_digests) = std::thread::scope(|scope| {
-        let hashing = scope.spawn(|| hash_cut_sources(&cut_sources, &roots, must_stop));
+    let (packed, hashed) = std::thread::scope(|scope| {
+        let hashing = scope.spawn(|| hash_cut_sources(to_hash, &roots, on_broken, must_stop));
         let packed = add_footage(contents, &mut packer, on_broken, |step| {
             if cancel.is_cancelled() {
                 return Err(Stop);
@@ -138,45 +131,119 @@ pub(super) fn pack<S: Sink>(
         (packed, hashing.join())
     });
     packed?;
-    let cut_digests = cut_digests
-        .map_err(|_| ArchiveError::Folder(io::Error::other("a hashing thread ended")))??;
-    drop(cut_sources);
-    seal_zip(contents, &cut_digests, seal, packer)
+    let hashed =
+        hashed.map_err(|_| ArchiveError::Folder(io::Error::other("a hashing thread ended")))??;
+    for (camera, number, broken) in hashed.broken {
+        contents.cameras[camera].broken.insert(number, broken);
+    }
+    seal_zip(contents, &hashed.digests, seal, packer)
 }
 
-/// A recording that is only cut from.
+/// Recordings of a camera that are only cut from.
 struct ToHash {
-    /// `None`: it is opened at its turn.
-    file: Option<Arc<File>>,
-    source_id: Arc<str>,
-    path: String,
-    size_bytes: u64,
+    segments: Arc<Series<ArchiveSegment>>,
+    looks: Arc<Looks>,
+    /// Their numbers, in order, with the files; `None`: it is opened at its turn.
+    files: Vec<(u32, Option<Arc<File>>)>,
+}
+
+/// What became of recordings that are only cut from.
+#[derive(Default)]
+struct Hashed {
+    /// Of those that could be read, in order.
+    digests: Vec<Sha256>,
+    /// Number of the camera, number of the segment, and what is wrong with it.
+    broken: Vec<(usize, usize, Broken)>,
+}
+
+impl ToHash {
+    fn of(camera: &Camera) -> Self {
+        let held = &camera.part.held;
+        let numbers = camera.numbers_of_cut_sources();
+        let files = numbers.filter_map(|number| {
+            let file = held.shared(number);
+            Some((u32::try_from(number).ok()?, file))
+        });
+        Self {
+            segments: Arc::clone(&camera.part.segments),
+            looks: held.looks(),
+            files: files.collect(),
+        }
+    }
 }
 
 fn hash_cut_sources(
-    sources: &[ToHash],
+    cameras: Vec<ToHash>,
     roots: &Roots,
+    on_broken: OnBroken,
     must_stop: impl Fn() -> bool,
-) -> Result<Vec<Sha256>, ArchiveError> {
-    let mut digests = Vec::with_capacity(sources.len());
-    for source in sources {
-        let broken = |_| ArchiveError::Incomplete {
-            kind: ArchiveFaultKind::Unreadable,
-            message: format!("{}: the recording's file cannot be read", source.path),
-        };
-        let file = match &source.file {
-            Some(file) => Arc::clone(file),
-            None => roots
-                .open(&source.source_id, &source.path)
-                .map(Arc::new)
-                .map_err(|_| broken(io::ErrorKind::NotFound.into()))?,
-        };
-        match sha256(&file, source.size_bytes, &must_stop).map_err(broken)? {
-            Some(digest) => digests.push(digest),
-            None => return Err(ArchiveError::Cancelled),
+) -> Result<Hashed, ArchiveError> {
+    let mut hashed = Hashed::default();
+    hashed
+        .digests
+        .reserve_exact(cameras.iter().map(|camera| camera.files.len()).sum());
+    for (at, camera) in cameras.into_iter().enumerate() {
+        let mut files = camera.files.into_iter().peekable();
+        for (number, segment) in camera.segments.iter().enumerate() {
+            let is_next = |(next, _): &(u32, _)| *next as usize == number;
+            let Some((_, file)) = files.next_if(is_next) else {
+                if files.peek().is_none() {
+                    break;
+                }
+                continue;
+            };
+            let look = camera.looks.of(number, &segment);
+            let (digest, finding) = match hash(&segment, file, look, roots, &must_stop)? {
+                Ok(digest) => (Some(digest), None),
+                Err((digest, finding)) => (digest, Some(finding)),
+            };
+            hashed.digests.extend(digest);
+            let Some(finding) = finding else { continue };
+            if on_broken == OnBroken::Fail {
+                return Err(ArchiveError::Incomplete {
+                    kind: finding.kind(),
+                    message: finding.message(&segment, None),
+                });
+            }
+            let size_bytes = digest.and(look).map(|look| look.size_bytes);
+            let broken = Broken {
+                finding,
+                size_bytes,
+            };
+            hashed.broken.push((at, number, broken));
         }
     }
-    Ok(digests)
+    Ok(hashed)
+}
+
+/// The hash of a recording that is only cut from; or what is wrong with it, and its hash if it has one.
+fn hash(
+    segment: &ArchiveSegment,
+    file: Option<Arc<File>>,
+    look: Option<Look>,
+    roots: &Roots,
+    must_stop: impl Fn() -> bool,
+) -> Result<Result<Sha256, (Option<Sha256>, Finding)>, ArchiveError> {
+    let file = match file {
+        Some(file) => file,
+        None => match roots
+            .look_for(&segment.source_id, &segment.path)
+            .map_err(ArchiveError::Machine)?
+        {
+            Ok(file) => Arc::new(file),
+            Err(_) => return Ok(Err((None, Finding::Gone))),
+        },
+    };
+    let size_bytes = look.map_or(0, |look| look.size_bytes);
+    let digest = match sha256(&file, size_bytes, must_stop) {
+        Ok(Some(digest)) => digest,
+        Ok(None) => return Err(ArchiveError::Cancelled),
+        Err(_) => return Ok(Err((None, Finding::NotToItsEnd))),
+    };
+    if look.is_none_or(|look| has_changed(&file, look)) {
+        return Ok(Err((Some(digest), Finding::ChangedMeanwhile)));
+    }
+    Ok(Ok(digest))
 }
 
 /// Adds every entry of footage, and notes what is left of those that break.
@@ -288,7 +355,8 @@ impl<S: Sink, F: FnMut(Step<'_>) -> Result<(), Stop>> Adding<'_, S, F> {
         segment: &ArchiveSegment,
     ) -> Result<Option<Broken>, ArchiveError> {
         // Only a file for which there was no place at the start can be gone now.
-        let Ok(file) = held.file(number, segment, self.roots) else {
+        let opened = held.file(number, segment, self.roots);
+        let Ok(file) = opened.map_err(ArchiveError::Machine)? else {
             self.files_done += 1;
             return Ok(Some(Broken {
                 finding: Finding::Gone,

@@ -3,8 +3,9 @@
 use tokio_util::sync::CancellationToken;
 
 use super::contents::{Contents, From};
-use super::making::expected_cut_bytes;
-use super::outline::{Part, Role, clip_name};
+use super::cuts::clip_windows;
+use super::making::{Keep, expected_cut_bytes};
+use super::outline::{Part, Role, clip_name, role_in};
 use super::{ArchiveError, ArchiveWork, blocking, pack, selection};
 use crate::domain::archive::{
     ArchiveCamera, ArchiveContent, ArchiveFault, ArchiveSegment, LISTED_MAX,
@@ -74,7 +75,7 @@ impl ArchiveWork {
     /// What an archive of `content` would be. The checks of [`ArchiveWork::admit`] are made.
     pub async fn preview(&self, content: &ArchiveContent) -> Result<Preview, ArchiveError> {
         let (parts, roots) = self
-            .open_sources(content, &CancellationToken::new())
+            .open_sources(content, Keep::Closed, &CancellationToken::new())
             .await?;
         let wanted = content.clone();
         let (parts, planned, cut_bytes) = blocking(move || {
@@ -103,7 +104,7 @@ impl ArchiveWork {
         drop(self.reserve(zip_bytes).await?);
         Ok(Preview {
             entry_count: pack::entry_count(&contents) + cut_entries,
-            size_exact: cut_bytes == 0,
+            size_exact: cut_entries == 0 && !planned.may_cut_others,
             sources: planned.sources,
             source_count: planned.source_count,
             ..Preview::of_ready(&contents, zip_bytes)
@@ -155,6 +156,15 @@ struct Planned {
     sources: Vec<PreviewSource>,
     source_count: u64,
     cut_entries: u64,
+    /// Whether segments that need no cut by the catalog may turn out to need one.
+    may_cut_others: bool,
+}
+
+/// Whether what trimming makes of a segment depends on when it really starts: its name gives only the second.
+fn is_open(window: TimeRange, segment: &ArchiveSegment) -> bool {
+    let (start, end) = (segment.start_time, segment.end_time);
+    let late = segment.start_accuracy;
+    role_in(window, start, end) != role_in(window, start + late, end + late)
 }
 
 fn planned(parts: &[Part], content: &ArchiveContent) -> Planned {
@@ -162,32 +172,39 @@ fn planned(parts: &[Part], content: &ArchiveContent) -> Planned {
         sources: Vec::new(),
         source_count: 0,
         cut_entries: 0,
+        may_cut_others: false,
     };
     let trim_to = content.window().filter(|_| content.trim);
     for part in parts {
-        let clip: Vec<_> = part
-            .clip
-            .map(|clip| (clip.start(), "mp4"))
-            .into_iter()
+        let windows = clip_windows(part);
+        let clips: Vec<_> = windows
+            .iter()
+            .map(|window| (window.start(), "mp4"))
             .collect();
-        planned.cut_entries += clip.len() as u64;
-        let names = part.names(|_| None, &clip);
-        let clip_name = clip.first().map_or_else(String::new, |(start, extension)| {
-            let recorded = clip_name(*start, extension);
-            names.name(part.segments.len(), &recorded, *start)
-        });
+        planned.cut_entries += clips.len() as u64;
+        let names = part.names(|_| None, &clips);
+        let clip_names: Vec<String> = (part.segments.len()..)
+            .zip(&clips)
+            .map(|(at, (start, extension))| names.name(at, &clip_name(*start, extension), *start))
+            .collect();
         for (number, segment) in part.segments.iter().enumerate() {
+            if content.trims_segments() && part.held.has(number) {
+                planned.may_cut_others |= trim_to.is_some_and(|window| is_open(window, &segment));
+            }
             let role = part.roles[number];
             if role == Role::Absent {
                 continue;
             }
-            planned.cut_entries += u64::from(role == Role::Trimmed);
+            if role == Role::Trimmed {
+                planned.cut_entries += 1;
+            }
             planned.source_count += 1;
             if planned.sources.len() == LISTED_MAX {
                 continue;
             }
             let name = if role == Role::InClip {
-                clip_name.clone()
+                let at = windows.partition_point(|window| window.end() <= segment.start_time);
+                clip_names.get(at).cloned().unwrap_or_default()
             } else {
                 let recorded = part.recorded_name(number, &segment, None);
                 names.name(number, &recorded, segment.start_time)

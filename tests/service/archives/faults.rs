@@ -3,11 +3,12 @@
 use heldar_footage::proto::{self, JobState};
 
 use super::asking::{
-    all_of, archive_of, ask, check_bytes, delete, download, entry, everything, header_of, later,
-    make, one_cut, plan, rest_of, stream, submit, thirty_seconds_for_ffmpeg,
-    two_cameras_for_ffmpeg, with_footage_for_ffmpeg,
+    all_of, archive_of, ask, check_bytes, delete, download, entry, everything, header_of, hollow,
+    later, make, one_cut, plan, rest_of, stream, submit, thirty_seconds, thirty_seconds_for_ffmpeg,
+    trimmed, two_cameras_for_ffmpeg, with_footage_for_ffmpeg,
 };
 use super::jobs::{packing, with_a_long_recording};
+use super::unpacked::fetch;
 use crate::footage::{epoch, ms};
 use crate::recorder::{CAMERA, heldar_name, import, lay, unfollowed};
 use crate::server::{Site, ended, eventually, files_in, notice_reason};
@@ -221,6 +222,49 @@ async fn a_source_that_shrinks_while_it_is_packed_is_a_fault_or_the_end_where_al
         );
         assert!(archive.size_bytes < size);
         assert!(entry(&zip, &fault.entry_name) == whole[..whole.len() / 2]);
+        delete(&server, &archive.id).await.unwrap();
+    }
+    server.stop_with_archives(&site, &[]);
+}
+
+#[tokio::test]
+async fn a_recording_that_is_only_cut_from_and_shrinks_is_a_fault_or_the_end_where_all_were_wanted()
+{
+    let site = unfollowed();
+    let paths = lay(&site, CAMERA, &thirty_seconds().record());
+    // It is hashed first, which takes some seconds.
+    hollow(&paths[1], 4 << 30);
+    import(&site, &[]);
+    let server = site.start().await;
+    let whole = std::fs::read(&paths[2]).unwrap();
+    for all_or_nothing in [true, false] {
+        let spec = proto::ArchiveSpec {
+            all_or_nothing,
+            ..trimmed(12_000, 25_000)
+        };
+        let job_id = submit(&server, later(spec)).await;
+        packing(&server, &job_id).await;
+        let file = std::fs::File::options()
+            .write(true)
+            .open(&paths[2])
+            .unwrap();
+        file.set_len(whole.len() as u64 / 2).unwrap();
+        let job = ended(&server, &job_id).await;
+        std::fs::write(&paths[2], &whole).unwrap();
+        crate::recorder::age(&paths[2]);
+        if all_or_nothing {
+            let (why, words) = failure(&site, &job);
+            assert_eq!(why, "FILE_DAMAGED", "{words}");
+            continue;
+        }
+        let archive = archive_of(&job);
+        let [fault] = archive.faults.as_slice() else {
+            panic!("{:?}", archive.faults)
+        };
+        assert_eq!(fault.kind(), proto::ArchiveFaultKind::Unreadable);
+        assert_eq!(archive.entry_count, 2 + 5, "both cuts are there");
+        let told = fetch(&server, &archive).await.manifest();
+        assert_eq!(told["sources"].as_array().unwrap().len(), 1, "with a hash");
         delete(&server, &archive.id).await.unwrap();
     }
     server.stop_with_archives(&site, &[]);

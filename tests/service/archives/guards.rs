@@ -86,6 +86,13 @@ async fn selections_that_make_no_archive_are_refused_with_the_words_that_clients
         check_refused(&refused, Code::InvalidArgument, "WINDOW_REVERSED", words);
         assert_eq!(fields(&refused), ["spec.end_time"]);
     }
+    let reversed_and_more = proto::ArchiveSpec {
+        operator: "x".repeat(200),
+        ..window(5_000, 4_999)
+    };
+    let refused = refusal(&server, reversed_and_more).await;
+    assert_eq!(reason(&refused), "INVALID_FIELD");
+    assert_eq!(fields(&refused), ["spec.operator", "spec.end_time"]);
 
     let whole = trimmed(0, 5_000);
     for open in [

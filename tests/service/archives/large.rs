@@ -36,7 +36,7 @@ const MEMORY_OF_MANY_BYTES: u64 = 40 << 20;
 const LINKS: usize = 30_000;
 
 /// One second, one frame.
-fn tiny() -> Recipe {
+pub(super) fn tiny() -> Recipe {
     Recipe {
         rate: "1",
         gop_frames: 1,
@@ -48,24 +48,34 @@ fn tiny() -> Recipe {
     }
 }
 
-/// How many segments there are of one second, and how they lie.
-#[derive(Clone, Copy)]
+/// How many segments there are of what is recorded, and how they lie.
+#[derive(Clone)]
 struct Row {
+    recipe: Recipe,
     count: i64,
     /// From the start of one to the start of the next, seconds.
     step_s: i64,
     /// Path by camera, time and number, as SQLite makes it.
-    path: &'static str,
+    path: String,
     /// What is added to the modification time that the catalog knows.
     modified_later_us: i64,
 }
 
 /// Recorded without a break, by a Heldar recorder.
 fn unbroken(count: i64) -> Row {
+    unbroken_of(tiny(), count)
+}
+
+/// The same of another recipe, whose segments have as many seconds as it says.
+fn unbroken_of(recipe: Recipe, count: i64) -> Row {
+    let step_s = i64::from(recipe.segment_s);
     Row {
+        recipe,
         count,
-        step_s: 1,
-        path: "camera_id || strftime('/%Y%m%d_%H%M%S.mp4', start_us / 1000000 + number, 'unixepoch')",
+        step_s,
+        path: format!(
+            "camera_id || strftime('/%Y%m%d_%H%M%S.mp4', start_us / 1000000 + number * {step_s}, 'unixepoch')"
+        ),
         modified_later_us: 0,
     }
 }
@@ -73,17 +83,19 @@ fn unbroken(count: i64) -> Row {
 /// All that makes a segment cost more: a gap behind each, a fault in each, and hundreds that are called the same.
 fn troubled(count: i64) -> Row {
     Row {
+        recipe: tiny(),
         count,
         step_s: 3,
-        path: "camera_id || '/' || (number / 500) || '/recorded_at_the_gate_' || (number % 500) || '.mp4'",
+        path: "camera_id || '/' || (number / 500) || '/recorded_at_the_gate_' || (number % 500) || '.mp4'"
+            .to_owned(),
         modified_later_us: -1,
     }
 }
 
-/// Lays one second under many names. The first is imported; the rows of the others are made from its row, because
+/// Lays one recording under many names. The first is imported; the rows of the others are made from its row, because
 /// reading so many files takes an import longer than all else here.
 async fn many_segments(site: &Site, row: Row) {
-    let recording = tiny().record();
+    let recording = row.recipe.record();
     let first = heldar_name(CAMERA, epoch());
     let mut original = place(site, &first, &recording.segments[0].path);
     import(site, &[]);
@@ -101,7 +113,7 @@ async fn many_segments(site: &Site, row: Row) {
         .iter()
         .map(|column| match column.as_str() {
             "id" => "'seg_' || printf('%032x', number)",
-            "path" => row.path,
+            "path" => &row.path,
             "start_us" => &start,
             "end_us" => &end,
             "modified_us" => &modified,
@@ -239,6 +251,7 @@ async fn more_entries_than_65_535_are_all_there() {
 /// Checks that all that is done with an archive of as many segments as are allowed stays below what is promised.
 async fn check_memory_at_the_limit(row: Row) {
     let site = unfollowed();
+    let count = row.count;
     many_segments(&site, row).await;
     let server = site.start().await;
     let warm = warm_up(&server).await;
@@ -252,7 +265,7 @@ async fn check_memory_at_the_limit(row: Row) {
     assert_eq!(first.sha256, second.sha256);
     assert_eq!(planned.size_bytes, second.size_bytes);
     assert_eq!(planned.fault_count, second.fault_count);
-    assert_eq!(second.entry_count, row.count + OWN.len() as i64);
+    assert_eq!(second.entry_count, count + OWN.len() as i64);
     let header = stream_into(&server, &site.path("streamed.zip")).await;
     assert_eq!(header.size_bytes, second.size_bytes);
     memory.check("a stream");
@@ -272,6 +285,54 @@ async fn as_many_segments_as_are_allowed_take_no_more_memory_than_is_promised() 
 #[ignore = "takes minutes: `cargo test --release --test service -- --ignored as_many_segments`"]
 async fn as_many_segments_with_gaps_faults_and_equal_names_take_no_more_memory_either() {
     check_memory_at_the_limit(troubled(MOST)).await;
+}
+
+#[tokio::test]
+async fn clips_of_many_hours_take_no_more_memory_than_clips_of_one() {
+    const HOURS: i64 = 6;
+    let recipe = Recipe {
+        rate: "50",
+        gop_frames: 50,
+        size: "64x48",
+        sound: false,
+        segment_s: 10,
+        length_s: 10,
+        ..Recipe::plain()
+    };
+    let site = unfollowed();
+    many_segments(&site, unbroken_of(recipe, HOURS * 360)).await;
+    let server = site.start().await;
+    let clips = |hours| proto::ArchiveSpec {
+        layout: proto::ArchiveLayout::Clips.into(),
+        end_time: time(epoch() + TimeDelta::hours(hours)),
+        ..everything()
+    };
+    let first_minute = proto::ArchiveSpec {
+        end_time: time(epoch() + TimeDelta::minutes(1)),
+        ..clips(1)
+    };
+    let (_, warm) = make(&server, ask(first_minute)).await;
+    let memory = Memory::of(&server, MOST_MEMORY_BYTES);
+    let (_, one) = make(&server, ask(clips(1))).await;
+    memory.check("clips of an hour");
+    let planned = plan(&server, clips(HOURS)).await;
+    let (_, all) = make(&server, ask(clips(HOURS))).await;
+    memory.check("clips of many hours");
+    let entries_of = |clips: i64| clips + OWN.len() as i64;
+    assert_eq!(one.entry_count, entries_of(1));
+    assert_eq!(
+        (all.entry_count, planned.entry_count),
+        (entries_of(HOURS), entries_of(HOURS))
+    );
+    let [camera] = all.cameras.as_slice() else {
+        panic!("{:?}", all.cameras)
+    };
+    assert_eq!((camera.gaps.as_slice(), all.fault_count), (&[][..], 0));
+    assert_eq!(
+        camera.covered.map(|covered| covered.seconds),
+        Some(HOURS * 3600)
+    );
+    server.stop_with_archives(&site, &[&warm, &one, &all]);
 }
 
 /// Takes a streamed archive into a file that has a hole wherever only zeros come, so that it takes no room on the disk.

@@ -345,3 +345,97 @@ async fn one_clip_per_camera_beside_the_segments_or_in_their_place() {
     );
     server.stop_with_archives(&site, &[&only_clips, &both, &whole]);
 }
+
+#[tokio::test]
+async fn more_than_an_hour_is_several_clips_with_every_frame_in_one_of_them() {
+    let recording = Recipe {
+        rate: "10",
+        gop_frames: 24,
+        segment_s: 2,
+        length_s: 14,
+        sound: false,
+        ..Recipe::plain()
+    }
+    .record();
+    let site = unfollowed();
+    let hour = epoch() + HOUR;
+    place(
+        &site,
+        &heldar_name(CAMERA, epoch()),
+        &recording.segments[0].path,
+    );
+    // Where the names narrow down when the recording starts, the second clip no longer looks.
+    for segment in &recording.segments {
+        let start = hour - ms(12_300) + segment.start;
+        place(&site, &heldar_name(CAMERA, start), &segment.path);
+    }
+    import(&site, &[]);
+    let server = site.start().await;
+    let up_to = |until| proto::ArchiveSpec {
+        layout: ArchiveLayout::Clips.into(),
+        ..trimmed(0, until)
+    };
+    let hour_ms = HOUR.num_milliseconds();
+    let (_, archive) = make(&server, ask(up_to(hour_ms + 10_000))).await;
+    let unpacked = fetch(&server, &archive).await;
+    let clips = [15, 16].map(|hour| format!("{CAMERA}/clip_20250615T{hour}0640Z.mp4"));
+    assert_eq!(unpacked.footage(), clips);
+    let mut shown = Vec::new();
+    for clip in &clips {
+        check_decodes(&unpacked.path(clip));
+        shown.extend(decode(&unpacked.path(clip)));
+    }
+    let first = recording.between(ms(0), recording.segments[1].start);
+    check_frames(&shown, &[first, recording.frames.clone()].concat());
+    let reasons: Vec<_> = gaps(&archive.cameras[0]).iter().map(|gap| gap.2).collect();
+    assert_eq!(reasons, [GapReason::NotRecorded; 2]);
+
+    // Time without footage between two clips is one gap, however many clips could have been in it.
+    let late = hour + HOUR * 3;
+    place(
+        &site,
+        &heldar_name(CAMERA, late),
+        &recording.segments[0].path,
+    );
+    import(&site, &[]);
+    let (_, later) = make(&server, ask(up_to(hour_ms * 4 + 10_000))).await;
+    let unpacked = fetch(&server, &later).await;
+    assert_eq!(unpacked.footage().len(), 3);
+    let told = gaps(&later.cameras[0]);
+    let reasons: Vec<_> = told.iter().map(|gap| gap.2).collect();
+    assert_eq!(reasons, [GapReason::NotRecorded; 3], "{told:?}");
+    server.stop_with_archives(&site, &[&archive, &later]);
+}
+
+#[tokio::test]
+async fn a_plan_counts_no_clip_of_a_camera_whose_files_are_gone() {
+    let recording = Recipe::plain().record();
+    let site = three_cameras(&recording);
+    std::fs::remove_file(site.recordings().join(entry(LATE, 3600))).unwrap();
+    let server = site.start().await;
+    let spec = proto::ArchiveSpec {
+        layout: ArchiveLayout::Clips.into(),
+        ..everything()
+    };
+    let planned = plan(&server, spec.clone()).await;
+    let (_, archive) = make(&server, ask(spec)).await;
+    assert_eq!(planned.entry_count, archive.entry_count);
+    server.stop_with_archives(&site, &[&archive]);
+}
+
+#[tokio::test]
+async fn a_size_is_exact_only_where_nothing_can_turn_out_to_need_a_cut() {
+    let recording = Recipe::plain().record();
+    let site = three_cameras(&recording);
+    let server = site.start().await;
+    for (spec, is_exact) in [
+        // Names that give the second leave open on which side of the edge a recording begins.
+        (of(&[CAMERA], trimmed(10_000, 30_000)), false),
+        (of(&[CAMERA], trimmed(-5_000, 60_000)), true),
+        (of(&[CAMERA], window(10_000, 30_000)), true),
+    ] {
+        let planned = plan(&server, spec.clone()).await;
+        assert_eq!(planned.size_exact, is_exact, "{spec:?}");
+    }
+    server.stop_with_archives(&site, &[]);
+}

@@ -6,8 +6,8 @@ use chrono::TimeDelta;
 use heldar_footage::proto::{self, ArchiveFaultKind, ArchiveLayout, GapReason};
 use tonic::Code;
 
-use super::asking::{OTHER, ask, check_refused, create, everything, make, plan};
-use super::unpacked::{fetch, window};
+use super::asking::{OTHER, ask, check_refused, create, everything, make, plan, trimmed};
+use super::unpacked::{fetch, of, window};
 use crate::footage::{Recipe, epoch, ms};
 use crate::recorder::{CAMERA, age, heldar_name, import, lay, place, unfollowed};
 use crate::server::{Site, notice_reason};
@@ -176,5 +176,57 @@ async fn all_or_nothing_refuses_each_fault_and_takes_what_is_whole() {
     let (job, archive) = make(&server, ask(spec)).await;
     assert_eq!((job.warnings.len(), archive.fault_count), (0, 0));
     assert_eq!(gap_reasons(&archive.cameras[0]), [GapReason::NotRecorded]);
+    server.stop_with_archives(&site, &[&archive]);
+}
+
+#[tokio::test]
+async fn a_missing_recording_is_called_what_its_trimmed_entry_would_have_been() {
+    let site = faulty();
+    let server = site.start().await;
+    let spec = of(&[CAMERA], trimmed(5_000, 35_000));
+    let planned = plan(&server, spec.clone()).await;
+    let (_, archive) = make(&server, ask(spec)).await;
+    let missing = heldar_name(CAMERA, epoch()).replace(".mp4", "_trimmed.mp4");
+    for faults in [&planned.faults, &archive.faults] {
+        let fault = &faults[0];
+        assert_eq!(fault.kind(), ArchiveFaultKind::Missing);
+        assert_eq!(fault.entry_name, missing);
+    }
+    server.stop_with_archives(&site, &[&archive]);
+}
+
+#[tokio::test]
+async fn gaps_of_missing_recordings_that_overlap_are_all_told_as_missing() {
+    let site = unfollowed();
+    let long = Recipe {
+        segment_s: 40,
+        ..Recipe::plain()
+    }
+    .record();
+    let short = Recipe {
+        segment_s: 5,
+        length_s: 10,
+        ..Recipe::plain()
+    }
+    .record();
+    let lay = |at_s: i64, recording: &crate::footage::Recording| {
+        let name = heldar_name(CAMERA, epoch() + TimeDelta::seconds(at_s));
+        place(&site, &name, &recording.segments[0].path)
+    };
+    let gone = [lay(0, &long), lay(5, &short)];
+    lay(15, &short);
+    import(&site, &[]);
+    for path in gone {
+        std::fs::remove_file(path).unwrap();
+    }
+    let server = site.start().await;
+    let (_, archive) = make(&server, ask(everything())).await;
+    let gaps = &archive.cameras[0].gaps;
+    let reasons: Vec<_> = gaps
+        .iter()
+        .map(|gap| (gap.reason(), gap.segment_ids.len()))
+        .collect();
+    let missing = GapReason::FileMissing;
+    assert_eq!(reasons, [(missing, 2), (missing, 1)], "{gaps:?}");
     server.stop_with_archives(&site, &[&archive]);
 }
