@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from heldar_footage import Footage
 
 CLIENTS = Path(__file__).resolve().parents[2]
 
@@ -88,3 +90,14 @@ def start_server(tmp_path_factory: pytest.TempPathFactory, recordings: Path) -> 
 def server(start_server: Callable[..., Server]) -> Server:
     """The server that most tests share."""
     return start_server("server")
+
+
+@pytest.fixture(scope="session")
+def footage(server: Server) -> Iterator[Footage]:
+    """A client of that server, once its footage was imported."""
+    with Footage(server.address) as footage:
+        deadline = time.monotonic() + 30
+        while sum(camera.segment_count for camera in footage.cameras()) < 17:
+            assert time.monotonic() < deadline, "the footage was not imported in time"
+            time.sleep(0.05)
+        yield footage

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.protobuf.any_pb2 import Any
+from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
@@ -192,7 +192,8 @@ def from_rpc_error(error: grpc.RpcError) -> FootageError:
     """What a failed call of gRPC means."""
     code = error.code() or grpc.StatusCode.UNKNOWN
     details: list[Message] = []
-    for key, value in error.trailing_metadata() or ():
+    metadata: Any = error.trailing_metadata() or ()
+    for key, value in metadata:
         if key == _DETAILS_KEY:
             details = _unpack(status_pb2.Status.FromString(value).details)
     return _FAMILIES.get(code, FootageError)(code, error.details() or "", details)
@@ -214,7 +215,7 @@ def from_job(job: Job) -> JobFailedError:
     return JobFailedError(job, code, job.error.message, _unpack(job.error.details))
 
 
-def _unpack(details: Iterable[Any]) -> list[Message]:
+def _unpack(details: Iterable[any_pb2.Any]) -> list[Message]:
     """The details of the types that this service uses; a newer server may send others."""
     unpacked: list[Message] = []
     for packed in details:
