@@ -37,7 +37,8 @@ export class Footage extends FootageClient {
 
   /** The address is `host:port`, or begins with http:// or, for TLS, https://. */
   constructor(address = "127.0.0.1:50051", options: FootageOptions = {}) {
-    const baseUrl = /^https?:\/\//.test(address) ? address : `${options.tls ? "https" : "http"}://${address}`;
+    const withScheme = /^https?:\/\//.test(address) ? address : `http://${address}`;
+    const baseUrl = options.tls ? withScheme.replace(/^http:/, "https:") : withScheme;
     const nodeOptions = typeof options.tls === "object" ? options.tls : undefined;
     // A connection that gives no sign of life is given up, so that a stream on it ends and is resumed.
     const session = new Http2SessionManager(
@@ -54,7 +55,7 @@ export class Footage extends FootageClient {
     this.#session = session;
   }
 
-  /** Ends the connection; jobs go on. Without it a program ends only when the connection was idle for a while. */
+  /** Ends the connection and every call on it; jobs go on. An idle connection does not keep a program from ending. */
   close(): void {
     this.#session.abort();
   }

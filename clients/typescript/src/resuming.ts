@@ -1,7 +1,7 @@
 /** What goes on after a failure, without any connection. */
 import type { DescMessage, DescMethod } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
-import { type FootageError } from "./errors.js";
+import { type FootageError, UnavailableError } from "./errors.js";
 import { type Job, JobState } from "./gen/heldar/footage/v1/job_pb.js";
 
 const firstPauseMs = 100;
@@ -47,7 +47,9 @@ export class Patience {
     if (error !== undefined && !passes(error)) throw error;
     const backoffMs = Math.min(firstPauseMs * 2 ** this.#failures, longestPauseMs) * (0.5 + Math.random() / 2);
     const pauseMs = Math.max(error?.retryAfterMs ?? 0, backoffMs);
-    if (error !== undefined && now + pauseMs > this.#giveUpAt) throw error;
+    if (now + pauseMs > this.#giveUpAt) {
+      throw error ?? new UnavailableError(Code.Unavailable, "the stream ended before all had come");
+    }
     this.#failures += 1;
     await pause(pauseMs, signal);
   }

@@ -8,7 +8,7 @@ import { isRepeatable, passes, Patience, withRequestId } from "./resuming.js";
 export interface CallSettings {
   /** Longest that a call may take, beyond the `wait` of its request; default 30 s. Streams have no such limit. */
   timeoutMs?: number;
-  /** How long an unreachable server is tried again; default 120 s. */
+  /** How long a job or a download outlasts a server that is away; default 120 s. */
   patienceMs?: number;
   /** Sent as `authorization: Bearer`, for the proxy before the server. */
   token?: string;
@@ -63,10 +63,12 @@ function unary(
     const request = withRequestId(method.input, given);
     const waitMs = Number((request as { wait?: { seconds?: bigint } }).wait?.seconds ?? 0n) * 1000;
     const timeoutMs = options.timeoutMs ?? settings.timeoutMs + Math.max(waitMs, 0);
-    const patience = new Patience(Math.min(settings.patienceMs, options.timeoutMs ?? settings.patienceMs));
+    const patience = new Patience(timeoutMs);
+    const giveUpAt = Date.now() + timeoutMs;
     for (;;) {
       try {
-        return await call(request, { ...options, timeoutMs });
+        // All attempts together have the time of one call.
+        return await call(request, { ...options, timeoutMs: Math.max(giveUpAt - Date.now(), 1) });
       } catch (error) {
         const failure = fromCall(error);
         // A server that asks for patience because it is full is the caller's to decide about.

@@ -26,7 +26,7 @@ from heldar.footage.v1.job_pb2 import (
     WatchJobResponse,
 )
 
-from .errors import DataLossError, FootageError
+from .errors import DataLossError, FootageError, UnavailableError
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
@@ -77,8 +77,8 @@ class Patience:
         asked = error.retry_after.total_seconds() if error is not None and error.retry_after is not None else 0.0
         backoff = min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)
         pause_s: float = max(asked, backoff)
-        if error is not None and now + pause_s > self._give_up_at:
-            raise error
+        if now + pause_s > self._give_up_at:
+            raise error or UnavailableError(grpc.StatusCode.UNAVAILABLE, "the stream ended before all had come")
         self._failures += 1
         return pause_s
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
@@ -59,7 +60,7 @@ class AsyncFootage:
         timeout_s: float = 30.0,
         patience_s: float = 120.0,
     ) -> None:
-        """`timeout_s` is the longest a call may take; `patience_s` is how long an unreachable server is tried again."""
+        """`timeout_s` is the longest a call may take; `patience_s` is how long a job or a download outlasts a server that is away."""
         self._settings = Settings.of(address, token, tls, timeout_s, patience_s)
         credentials, options = self._settings.credentials(), self._settings.options()
         self._channel = (
@@ -259,11 +260,13 @@ def _method(channel: grpc.aio.Channel, settings: Settings, method: MethodDescrip
 
     async def unary(request: Message, timeout: float | None = None) -> Any:
         request = with_request_id(request)
-        patience = Patience(min(settings.patience_s, timeout) if timeout is not None else settings.patience_s)
+        limit_s = timeout if timeout is not None else settings.deadline_s(request)
+        patience, give_up_at = Patience(limit_s), time.monotonic() + limit_s
         while True:
             try:
-                deadline_s = timeout if timeout is not None else settings.deadline_s(method, request)
-                return await invoke(request, timeout=deadline_s, metadata=settings.metadata())
+                # All attempts together have the time of one call.
+                left_s = max(give_up_at - time.monotonic(), 0.0)
+                return await invoke(request, timeout=left_s, metadata=settings.metadata())
             except grpc.RpcError as error:
                 failure = from_rpc_error(error)
                 if failure.code is not grpc.StatusCode.UNAVAILABLE or not is_repeatable(method, request):

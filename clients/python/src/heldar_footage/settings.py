@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 #: How often the connection is asked for a sign of life, so that a dead one ends a stream. In milliseconds.
@@ -41,7 +40,7 @@ class Settings:
     token: str | None
     #: Longest that a call may take, beyond the `wait` of its request. Streams have no such limit.
     timeout_s: float
-    #: How long an unreachable server is tried again.
+    #: How long a job or a download outlasts a server that is away.
     patience_s: float
 
     @staticmethod
@@ -75,9 +74,7 @@ class Settings:
         """Metadata of every call."""
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
-    def deadline_s(self, method: MethodDescriptor, request: Message) -> float | None:
-        """The deadline of a call that has none of its own."""
-        if method.client_streaming or method.server_streaming:
-            return None
+    def deadline_s(self, request: Message) -> float:
+        """The deadline of a call with one answer that has none of its own."""
         wait_s = request.wait.ToTimedelta().total_seconds() if "wait" in request.DESCRIPTOR.fields_by_name else 0.0  # type: ignore[attr-defined]
         return self.timeout_s + max(wait_s, 0.0)
