@@ -38,7 +38,9 @@ class _ArchiveLayoutEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Archive
     """
     ARCHIVE_LAYOUT_CLIPS: _ArchiveLayout.ValueType  # 2
     """One playable clip per camera, cut by the same rules as a clip of ClipService. A camera whose
-    codec changes inside the window has one clip per stretch that can be played as one file.
+    codec changes inside the window has one clip per stretch that can be played as one file. More
+    than an hour becomes several clips that follow each other without losing a frame, each named by
+    its start: `clip_20261122T100000Z.mp4`.
     """
     ARCHIVE_LAYOUT_SEGMENTS_AND_CLIPS: _ArchiveLayout.ValueType  # 3
     """The untouched segments and beside them one clip per camera to look at. The segments are the
@@ -56,7 +58,9 @@ recorder's own files, byte for byte.
 """
 ARCHIVE_LAYOUT_CLIPS: ArchiveLayout.ValueType  # 2
 """One playable clip per camera, cut by the same rules as a clip of ClipService. A camera whose
-codec changes inside the window has one clip per stretch that can be played as one file.
+codec changes inside the window has one clip per stretch that can be played as one file. More
+than an hour becomes several clips that follow each other without losing a frame, each named by
+its start: `clip_20261122T100000Z.mp4`.
 """
 ARCHIVE_LAYOUT_SEGMENTS_AND_CLIPS: ArchiveLayout.ValueType  # 3
 """The untouched segments and beside them one clip per camera to look at. The segments are the
@@ -576,7 +580,10 @@ class ArchivePlan(_message.Message):
     size_bytes: _builtins.int
     """Size that the zip would have: exact when `size_exact` is true, else the expected size."""
     size_exact: _builtins.bool
-    """True when nothing has to be cut, so that the size follows from the sizes of the sources."""
+    """True when nothing has to be cut or can turn out to need it (names that give only the second leave
+    open on which side of the window's edge a segment begins), so that the size follows from the
+    sizes of the sources.
+    """
     @_builtins.property
     def spec(self) -> Global___ArchiveSpec:
         """What was asked for, with defaults filled in."""

@@ -36,10 +36,12 @@ class BackupServiceStub:
     result is a BackupRun. What is at a destination is written in a ledger, one BackupObject per file, and a run
     sends only what the ledger does not have: a second run right after the first moves nothing. A file enters the
     ledger after its check at the destination passed and has its final name only when it is whole. The ledger is
-    kept at the destination too, so that RestoreBackup works when this server's database is lost.
+    kept at the destination too, so that RestoreBackup works when this server's database is lost: it is written there
+    after the first files of a run, every two minutes while more are sent, and at the end of the run, also of one that
+    fails while the destination still answers. What a cancelled run sent is written by the next one.
 
     A file that the ledger does not know is never overwritten: one that stands under the name of a segment is taken for
-    it when its bytes are the same, and else named in `BackupRun.faults`. Two servers that begin to write the same name
+    it when its bytes are the same, and else the segment gets another name. Two servers that begin to write the same name
     at the same moment are beyond that, so give each server a path or prefix of its own.
 
     Life of a run: QUEUED when it is due or asked for, RUNNING, then SUCCEEDED when every selected segment is at
@@ -172,8 +174,8 @@ class BackupServiceStub:
     """
     VerifyBackup: _grpc.UnaryUnaryMultiCallable[_backup_pb2.VerifyBackupRequest, _job_pb2.Job]
     """Compares a destination with its ledger. Returns the Job, of kind verify; the result is a BackupVerification
-    that names what is missing, changed or unknown. The job succeeds whatever it finds. Works for a disabled
-    destination too.
+    that names what is missing, changed, unreadable or unknown. The job succeeds whatever it finds. Works for a disabled
+    destination too. One that refuses the login or shows another host key is paused, as by a run.
 
         grpcurl -plaintext -d '{"destination_id":"bkd_…","check":"BACKUP_CHECK_READ_BACK","start_time":"2026-11-22T00:00:00Z"}' \\
           127.0.0.1:50051 heldar.footage.v1.BackupService/VerifyBackup
@@ -186,7 +188,8 @@ class BackupServiceStub:
     """Brings footage back from a destination into a folder and into the catalog, and checks the SHA-256 of every
     file. Returns the Job; the result is a RestoreSummary. The same call after an interruption goes on: files
     that are in the folder with the right hash are not fetched again, and no file is ever overwritten. Works
-    for a disabled destination too.
+    for a disabled destination too. One that refuses the login or shows another host key is paused, as by a run.
+    Files that came back and could not enter the catalog are counted by a warning (FILES_LEFT_OUT).
 
         grpcurl -plaintext -d '{"destination_id":"bkd_…","start_time":"2026-11-22T10:00:00Z","end_time":"2026-11-22T11:00:00Z","folder":"case-17"}' \\
           127.0.0.1:50051 heldar.footage.v1.BackupService/RestoreBackup
@@ -214,10 +217,12 @@ class BackupServiceAsyncStub(BackupServiceStub):
     result is a BackupRun. What is at a destination is written in a ledger, one BackupObject per file, and a run
     sends only what the ledger does not have: a second run right after the first moves nothing. A file enters the
     ledger after its check at the destination passed and has its final name only when it is whole. The ledger is
-    kept at the destination too, so that RestoreBackup works when this server's database is lost.
+    kept at the destination too, so that RestoreBackup works when this server's database is lost: it is written there
+    after the first files of a run, every two minutes while more are sent, and at the end of the run, also of one that
+    fails while the destination still answers. What a cancelled run sent is written by the next one.
 
     A file that the ledger does not know is never overwritten: one that stands under the name of a segment is taken for
-    it when its bytes are the same, and else named in `BackupRun.faults`. Two servers that begin to write the same name
+    it when its bytes are the same, and else the segment gets another name. Two servers that begin to write the same name
     at the same moment are beyond that, so give each server a path or prefix of its own.
 
     Life of a run: QUEUED when it is due or asked for, RUNNING, then SUCCEEDED when every selected segment is at
@@ -347,8 +352,8 @@ class BackupServiceAsyncStub(BackupServiceStub):
     """
     VerifyBackup: _aio.UnaryUnaryMultiCallable[_backup_pb2.VerifyBackupRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Compares a destination with its ledger. Returns the Job, of kind verify; the result is a BackupVerification
-    that names what is missing, changed or unknown. The job succeeds whatever it finds. Works for a disabled
-    destination too.
+    that names what is missing, changed, unreadable or unknown. The job succeeds whatever it finds. Works for a disabled
+    destination too. One that refuses the login or shows another host key is paused, as by a run.
 
         grpcurl -plaintext -d '{"destination_id":"bkd_…","check":"BACKUP_CHECK_READ_BACK","start_time":"2026-11-22T00:00:00Z"}' \\
           127.0.0.1:50051 heldar.footage.v1.BackupService/VerifyBackup
@@ -361,7 +366,8 @@ class BackupServiceAsyncStub(BackupServiceStub):
     """Brings footage back from a destination into a folder and into the catalog, and checks the SHA-256 of every
     file. Returns the Job; the result is a RestoreSummary. The same call after an interruption goes on: files
     that are in the folder with the right hash are not fetched again, and no file is ever overwritten. Works
-    for a disabled destination too.
+    for a disabled destination too. One that refuses the login or shows another host key is paused, as by a run.
+    Files that came back and could not enter the catalog are counted by a warning (FILES_LEFT_OUT).
 
         grpcurl -plaintext -d '{"destination_id":"bkd_…","start_time":"2026-11-22T10:00:00Z","end_time":"2026-11-22T11:00:00Z","folder":"case-17"}' \\
           127.0.0.1:50051 heldar.footage.v1.BackupService/RestoreBackup
@@ -388,10 +394,12 @@ class BackupServiceServicer(metaclass=_abc_1.ABCMeta):
     result is a BackupRun. What is at a destination is written in a ledger, one BackupObject per file, and a run
     sends only what the ledger does not have: a second run right after the first moves nothing. A file enters the
     ledger after its check at the destination passed and has its final name only when it is whole. The ledger is
-    kept at the destination too, so that RestoreBackup works when this server's database is lost.
+    kept at the destination too, so that RestoreBackup works when this server's database is lost: it is written there
+    after the first files of a run, every two minutes while more are sent, and at the end of the run, also of one that
+    fails while the destination still answers. What a cancelled run sent is written by the next one.
 
     A file that the ledger does not know is never overwritten: one that stands under the name of a segment is taken for
-    it when its bytes are the same, and else named in `BackupRun.faults`. Two servers that begin to write the same name
+    it when its bytes are the same, and else the segment gets another name. Two servers that begin to write the same name
     at the same moment are beyond that, so give each server a path or prefix of its own.
 
     Life of a run: QUEUED when it is due or asked for, RUNNING, then SUCCEEDED when every selected segment is at
@@ -603,8 +611,8 @@ class BackupServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]:
         """Compares a destination with its ledger. Returns the Job, of kind verify; the result is a BackupVerification
-        that names what is missing, changed or unknown. The job succeeds whatever it finds. Works for a disabled
-        destination too.
+        that names what is missing, changed, unreadable or unknown. The job succeeds whatever it finds. Works for a disabled
+        destination too. One that refuses the login or shows another host key is paused, as by a run.
 
             grpcurl -plaintext -d '{"destination_id":"bkd_…","check":"BACKUP_CHECK_READ_BACK","start_time":"2026-11-22T00:00:00Z"}' \\
               127.0.0.1:50051 heldar.footage.v1.BackupService/VerifyBackup
@@ -623,7 +631,8 @@ class BackupServiceServicer(metaclass=_abc_1.ABCMeta):
         """Brings footage back from a destination into a folder and into the catalog, and checks the SHA-256 of every
         file. Returns the Job; the result is a RestoreSummary. The same call after an interruption goes on: files
         that are in the folder with the right hash are not fetched again, and no file is ever overwritten. Works
-        for a disabled destination too.
+        for a disabled destination too. One that refuses the login or shows another host key is paused, as by a run.
+        Files that came back and could not enter the catalog are counted by a warning (FILES_LEFT_OUT).
 
             grpcurl -plaintext -d '{"destination_id":"bkd_…","start_time":"2026-11-22T10:00:00Z","end_time":"2026-11-22T11:00:00Z","folder":"case-17"}' \\
               127.0.0.1:50051 heldar.footage.v1.BackupService/RestoreBackup

@@ -154,7 +154,7 @@ class Policy(_message.Message):
     @_builtins.property
     def transfer_hours(self) -> Global___TransferHours:
         """Hours of the day in which files may be sent. Absent: always. A run that is due outside of them waits; a run
-        that is under way when they end finishes its present files and goes on when they begin again.
+        that is under way when they end finishes its present batch of files and goes on when they begin again.
         """
 
     @_builtins.property
@@ -253,7 +253,10 @@ Global___CronSchedule: _TypeAlias = CronSchedule  # noqa: Y015
 
 @_typing.final
 class TransferHours(_message.Message):
-    """Hours of the day."""
+    """Hours of the day in which a run by the schedule sends. It looks whether they are over before each of its batches, of up
+    to 500 files or 2 GiB, and finishes the batch that it is at; while it waits it looks every half minute. A run by hand
+    does not wait.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -319,7 +322,8 @@ Global___ClockTime: _TypeAlias = ClockTime  # noqa: Y015
 
 @_typing.final
 class BackupRetention(_message.Message):
-    """When objects that the policy sent are removed from the destination, oldest first, at the end of a run.
+    """When objects that the policy sent are removed from the destination, oldest first: at the end of a run, and during one
+    when the destination is full, which is paused only when nothing could be removed.
 
     Never removed: footage held as evidence, objects under a lock of the destination, and the newest day of each
     camera at the destination, so that a wrong clock cannot empty it. An object that another policy with the same

@@ -92,7 +92,7 @@ class _BackupFaultKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Backu
     BACKUP_FAULT_KIND_SOURCE_UNREADABLE: _BackupFaultKind.ValueType  # 2
     """Run: the segment's file could not be read, or changed while it was sent."""
     BACKUP_FAULT_KIND_TRANSFER_FAILED: _BackupFaultKind.ValueType  # 3
-    """Run or restore: the transfer failed after all its retries."""
+    """Run or restore: the transfer failed after all its retries. Verification: the object could not be read back."""
     BACKUP_FAULT_KIND_CHECK_FAILED: _BackupFaultKind.ValueType  # 4
     """Run or restore: the bytes that arrived are not those that were sent."""
     BACKUP_FAULT_KIND_OBJECT_MISSING: _BackupFaultKind.ValueType  # 5
@@ -104,7 +104,9 @@ class _BackupFaultKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Backu
     BACKUP_FAULT_KIND_NAME_UNSAFE: _BackupFaultKind.ValueType  # 8
     """Restore: the name in the ledger of the destination would leave the folder or is not a file's name."""
     BACKUP_FAULT_KIND_NAME_TAKEN: _BackupFaultKind.ValueType  # 9
-    """Restore: another file with this name and other bytes is in the folder; it was left as it is."""
+    """Restore: another file with this name and other bytes is in the folder; it was left as it is. Run: files that the
+    ledger does not know have the names that the segment might get at the destination; they were left as they are.
+    """
 
 class BackupFaultKind(_BackupFaultKind, metaclass=_BackupFaultKindEnumTypeWrapper):
     """What is wrong with a file in a backup, a verification or a restore."""
@@ -116,7 +118,7 @@ BACKUP_FAULT_KIND_SOURCE_MISSING: BackupFaultKind.ValueType  # 1
 BACKUP_FAULT_KIND_SOURCE_UNREADABLE: BackupFaultKind.ValueType  # 2
 """Run: the segment's file could not be read, or changed while it was sent."""
 BACKUP_FAULT_KIND_TRANSFER_FAILED: BackupFaultKind.ValueType  # 3
-"""Run or restore: the transfer failed after all its retries."""
+"""Run or restore: the transfer failed after all its retries. Verification: the object could not be read back."""
 BACKUP_FAULT_KIND_CHECK_FAILED: BackupFaultKind.ValueType  # 4
 """Run or restore: the bytes that arrived are not those that were sent."""
 BACKUP_FAULT_KIND_OBJECT_MISSING: BackupFaultKind.ValueType  # 5
@@ -128,7 +130,9 @@ BACKUP_FAULT_KIND_OBJECT_UNKNOWN: BackupFaultKind.ValueType  # 7
 BACKUP_FAULT_KIND_NAME_UNSAFE: BackupFaultKind.ValueType  # 8
 """Restore: the name in the ledger of the destination would leave the folder or is not a file's name."""
 BACKUP_FAULT_KIND_NAME_TAKEN: BackupFaultKind.ValueType  # 9
-"""Restore: another file with this name and other bytes is in the folder; it was left as it is."""
+"""Restore: another file with this name and other bytes is in the folder; it was left as it is. Run: files that the
+ledger does not know have the names that the segment might get at the destination; they were left as they are.
+"""
 Global___BackupFaultKind: _TypeAlias = BackupFaultKind  # noqa: Y015
 
 class _BackupAlertKind:
@@ -191,7 +195,8 @@ class BackupObject(_message.Message):
     """Camera of the segment."""
     remote_path: _builtins.str
     """Path below the destination's path or prefix: `{camera_id}/{YYYY-MM-DD}/{file name}`, the day in
-    UTC, for example `gate_a_01/2026-11-22/20261122_100000.mp4`. No two objects share a path.
+    UTC, for example `gate_a_01/2026-11-22/20261122_100000.mp4`. Where another segment, or a file that the ledger does
+    not know, has that path, the time of the footage is added to the name. No two objects share a path.
     """
     size_bytes: _builtins.int
     """Size of the file."""
@@ -357,8 +362,8 @@ class BackupRun(_message.Message):
     nothing_to_do: _builtins.bool
     """True when everything selected was at the destination already."""
     ledger_path: _builtins.str
-    """File at the destination with the part of the ledger that this run wrote, below the destination's
-    path; empty when nothing was sent.
+    """Last file at the destination with a part of the ledger that this run wrote, below the destination's path; empty
+    when nothing was sent.
     """
     @_builtins.property
     def window(self) -> _common_pb2.TimeWindow:
@@ -413,12 +418,13 @@ class BackupVerification(_message.Message):
     OBJECTS_UNKNOWN_FIELD_NUMBER: _builtins.int
     FAULTS_FIELD_NUMBER: _builtins.int
     VERIFY_TIME_FIELD_NUMBER: _builtins.int
+    OBJECTS_UNREADABLE_FIELD_NUMBER: _builtins.int
     destination_id: _builtins.str
     """The destination."""
     check: Global___BackupCheck.ValueType
     """How the objects were checked."""
     intact: _builtins.bool
-    """True when nothing is missing or changed. Unknown files do not count against it."""
+    """True when nothing is missing, changed or unreadable. Unknown files do not count against it."""
     objects_checked: _builtins.int
     """Objects of the ledger that were checked."""
     bytes_read: _builtins.int
@@ -429,13 +435,17 @@ class BackupVerification(_message.Message):
     """Objects with another size or hash."""
     objects_unknown: _builtins.int
     """Files that the ledger does not know. 0 unless unknown files were asked for."""
+    objects_unreadable: _builtins.int
+    """Objects that are there with the right size and could not be read back, so that nothing is known of their bytes;
+    the job has a warning OBJECTS_UNREADABLE then. Their state in the ledger stays as it was.
+    """
     @_builtins.property
     def window(self) -> _common_pb2.TimeWindow:
         """The footage whose objects were checked; bounds that were open are those of the objects found."""
 
     @_builtins.property
     def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___BackupFault]:
-        """What was found. At most 1000 are listed; the three counts above count all."""
+        """What was found. At most 1000 are listed; the counts count all."""
 
     @_builtins.property
     def verify_time(self) -> _timestamp_pb2.Timestamp:
@@ -455,10 +465,11 @@ class BackupVerification(_message.Message):
         objects_unknown: _builtins.int = ...,
         faults: _abc.Iterable[Global___BackupFault] | None = ...,
         verify_time: _timestamp_pb2.Timestamp | None = ...,
+        objects_unreadable: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["verify_time", b"verify_time", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_read", b"bytes_read", "check", b"check", "destination_id", b"destination_id", "faults", b"faults", "intact", b"intact", "objects_changed", b"objects_changed", "objects_checked", b"objects_checked", "objects_missing", b"objects_missing", "objects_unknown", b"objects_unknown", "verify_time", b"verify_time", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_read", b"bytes_read", "check", b"check", "destination_id", b"destination_id", "faults", b"faults", "intact", b"intact", "objects_changed", b"objects_changed", "objects_checked", b"objects_checked", "objects_missing", b"objects_missing", "objects_unknown", b"objects_unknown", "objects_unreadable", b"objects_unreadable", "verify_time", b"verify_time", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -78,14 +78,16 @@ class CreateClipRequest(_message.Message):
     gap_mode: _clip_resources_pb2.GapMode.ValueType
     """What becomes of stretches without footage. Unspecified: GAP_MODE_CLOSE."""
     virtual: _builtins.bool
-    """Make no file: the clip is an index, and its bytes are read from the recordings whenever it is fetched. Length, name,
-    URL, ranges and ETag are those of a file; `sha256` is empty. Only with CLIP_ENGINE_AUTO or CLIP_ENGINE_NATIVE, and
-    only of footage that needs no ffmpeg (else ENGINE_UNSUITABLE).
+    """Make no file: the clip is an index, and its bytes are read from the recordings whenever it is fetched. They are those
+    that CLIP_ENGINE_NATIVE writes. Length, name, URL, ranges and ETag are those of a file; `sha256` is empty. Only with
+    CLIP_ENGINE_AUTO or CLIP_ENGINE_NATIVE, and only of footage that needs no ffmpeg: else ENGINE_UNSUITABLE, of the call
+    when the catalog knows it, or of the job. Recordings count as the same while size and time of their files are.
     """
     hold_sources: _builtins.bool
     """Keep the recordings of a virtual clip until it is deleted or expires, by hard links on their own file system.
-    FAILED_PRECONDITION (HOLD_UNSUPPORTED) where the recordings lie on another one than HELDAR_CLIPS_DIR. Not
-    set: when the recorder deletes them, fetching the clip answers DATA_LOSS (SOURCES_GONE).
+    FAILED_PRECONDITION (HOLD_UNSUPPORTED), of the call or of the job, where the recordings lie on another one than
+    HELDAR_CLIPS_DIR, or may not be linked. A link keeps a file that is deleted, not one that is written over. Not set: when
+    the recorder deletes them, fetching the clip answers DATA_LOSS (SOURCES_GONE).
     """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:

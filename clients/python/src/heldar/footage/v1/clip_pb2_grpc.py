@@ -131,7 +131,7 @@ class ClipServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteClip(self, request, context):
-        """Deletes a clip and its file. Recorded footage is never touched.
+        """Deletes a clip with its file, or with what was held for it. Recorded footage is never touched.
 
         grpcurl -plaintext -d '{"clip_id":"clip_…"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/DeleteClip
 
@@ -143,11 +143,14 @@ class ClipServiceServicer:
 
     def MaterializeClip(self, request, context):
         """Turns a virtual clip into one with a file: the same bytes under the same id, name and URL, with a SHA-256, from then
-        on independent of the recordings. The job's result is the clip. A clip that has a file already is the result at once.
+        on independent of the recordings. The job's result is the clip; it names no other output, and cancelling it leaves the
+        clip virtual. Recordings that were held for the clip are let go of soon after. Of a clip that has a file already the
+        job is one that does nothing and SUCCEEDS at its turn, with the clip as it is.
 
         grpcurl -plaintext -d '{"clip_id":"clip_…","wait":"60s"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/MaterializeClip
 
-        Errors: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE); RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
+        Errors, of the call or, when it shows later, of the job: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE);
+        RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

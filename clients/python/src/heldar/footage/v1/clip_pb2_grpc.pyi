@@ -79,7 +79,7 @@ class ClipServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID).
     """
     DeleteClip: _grpc.UnaryUnaryMultiCallable[_clip_pb2.DeleteClipRequest, _clip_pb2.DeleteClipResponse]
-    """Deletes a clip and its file. Recorded footage is never touched.
+    """Deletes a clip with its file, or with what was held for it. Recorded footage is never touched.
 
         grpcurl -plaintext -d '{"clip_id":"clip_…"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/DeleteClip
 
@@ -87,11 +87,14 @@ class ClipServiceStub:
     """
     MaterializeClip: _grpc.UnaryUnaryMultiCallable[_clip_pb2.MaterializeClipRequest, _job_pb2.Job]
     """Turns a virtual clip into one with a file: the same bytes under the same id, name and URL, with a SHA-256, from then
-    on independent of the recordings. The job's result is the clip. A clip that has a file already is the result at once.
+    on independent of the recordings. The job's result is the clip; it names no other output, and cancelling it leaves the
+    clip virtual. Recordings that were held for the clip are let go of soon after. Of a clip that has a file already the
+    job is one that does nothing and SUCCEEDS at its turn, with the clip as it is.
 
         grpcurl -plaintext -d '{"clip_id":"clip_…","wait":"60s"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/MaterializeClip
 
-    Errors: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE); RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
+    Errors, of the call or, when it shows later, of the job: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE);
+    RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
     """
     DownloadClip: _grpc.UnaryStreamMultiCallable[_clip_pb2.DownloadClipRequest, _clip_pb2.DownloadClipResponse]
     """Streams a clip's file: first a header, then the bytes in order, in messages of at most 256 KiB.
@@ -153,7 +156,7 @@ class ClipServiceAsyncStub(ClipServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID).
     """
     DeleteClip: _aio.UnaryUnaryMultiCallable[_clip_pb2.DeleteClipRequest, _clip_pb2.DeleteClipResponse]  # type: ignore[assignment]
-    """Deletes a clip and its file. Recorded footage is never touched.
+    """Deletes a clip with its file, or with what was held for it. Recorded footage is never touched.
 
         grpcurl -plaintext -d '{"clip_id":"clip_…"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/DeleteClip
 
@@ -161,11 +164,14 @@ class ClipServiceAsyncStub(ClipServiceStub):
     """
     MaterializeClip: _aio.UnaryUnaryMultiCallable[_clip_pb2.MaterializeClipRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Turns a virtual clip into one with a file: the same bytes under the same id, name and URL, with a SHA-256, from then
-    on independent of the recordings. The job's result is the clip. A clip that has a file already is the result at once.
+    on independent of the recordings. The job's result is the clip; it names no other output, and cancelling it leaves the
+    clip virtual. Recordings that were held for the clip are let go of soon after. Of a clip that has a file already the
+    job is one that does nothing and SUCCEEDS at its turn, with the clip as it is.
 
         grpcurl -plaintext -d '{"clip_id":"clip_…","wait":"60s"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/MaterializeClip
 
-    Errors: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE); RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
+    Errors, of the call or, when it shows later, of the job: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE);
+    RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
     """
     DownloadClip: _aio.UnaryStreamMultiCallable[_clip_pb2.DownloadClipRequest, _clip_pb2.DownloadClipResponse]  # type: ignore[assignment]
     """Streams a clip's file: first a header, then the bytes in order, in messages of at most 256 KiB.
@@ -248,7 +254,7 @@ class ClipServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _clip_pb2.DeleteClipRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_clip_pb2.DeleteClipResponse, _abc.Awaitable[_clip_pb2.DeleteClipResponse]]:
-        """Deletes a clip and its file. Recorded footage is never touched.
+        """Deletes a clip with its file, or with what was held for it. Recorded footage is never touched.
 
             grpcurl -plaintext -d '{"clip_id":"clip_…"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/DeleteClip
 
@@ -262,11 +268,14 @@ class ClipServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]:
         """Turns a virtual clip into one with a file: the same bytes under the same id, name and URL, with a SHA-256, from then
-        on independent of the recordings. The job's result is the clip. A clip that has a file already is the result at once.
+        on independent of the recordings. The job's result is the clip; it names no other output, and cancelling it leaves the
+        clip virtual. Recordings that were held for the clip are let go of soon after. Of a clip that has a file already the
+        job is one that does nothing and SUCCEEDS at its turn, with the clip as it is.
 
             grpcurl -plaintext -d '{"clip_id":"clip_…","wait":"60s"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/MaterializeClip
 
-        Errors: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE); RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
+        Errors, of the call or, when it shows later, of the job: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE);
+        RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
         """
 
     @_abc_1.abstractmethod

@@ -35,10 +35,14 @@ class _ClipEngineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClipEngine
     """This service itself where the footage allows, else ffmpeg; `Clip.engine_used` and `engine_reason` say which and why."""
     CLIP_ENGINE_NATIVE: _ClipEngine.ValueType  # 2
     """This service itself, without ffmpeg: MP4 recordings, fragmented or not, whose picture is H.264 or H.265 and whose sound
-    is AAC, G.711 or absent. The samples are copied as they are.
+    is AAC, G.711 or absent. The samples are copied as they are. Where codec parameters change inside the window, such as
+    the size of the picture, each set has a sample entry of its own in the file. G.711 is delivered where the recording is
+    a QuickTime file that holds it as a stream of equal samples, and makes a QuickTime file.
     """
     CLIP_ENGINE_FFMPEG: _ClipEngine.ValueType  # 3
-    """ffmpeg copies the samples. Any codec and container that it knows."""
+    """ffmpeg copies the samples. Any codec and container that it knows, but one set of codec parameters: what has others is
+    a gap with GAP_REASON_CODEC_CHANGE.
+    """
     CLIP_ENGINE_RENDER: _ClipEngine.ValueType  # 4
     """ffmpeg encodes the pictures anew as H.264, and sound as AAC: exact frames also in players that ignore edit lists, and
     all of RenderOptions. Slow, and never evidence: the recorded pictures are not in it.
@@ -53,10 +57,14 @@ CLIP_ENGINE_AUTO: ClipEngine.ValueType  # 1
 """This service itself where the footage allows, else ffmpeg; `Clip.engine_used` and `engine_reason` say which and why."""
 CLIP_ENGINE_NATIVE: ClipEngine.ValueType  # 2
 """This service itself, without ffmpeg: MP4 recordings, fragmented or not, whose picture is H.264 or H.265 and whose sound
-is AAC, G.711 or absent. The samples are copied as they are.
+is AAC, G.711 or absent. The samples are copied as they are. Where codec parameters change inside the window, such as
+the size of the picture, each set has a sample entry of its own in the file. G.711 is delivered where the recording is
+a QuickTime file that holds it as a stream of equal samples, and makes a QuickTime file.
 """
 CLIP_ENGINE_FFMPEG: ClipEngine.ValueType  # 3
-"""ffmpeg copies the samples. Any codec and container that it knows."""
+"""ffmpeg copies the samples. Any codec and container that it knows, but one set of codec parameters: what has others is
+a gap with GAP_REASON_CODEC_CHANGE.
+"""
 CLIP_ENGINE_RENDER: ClipEngine.ValueType  # 4
 """ffmpeg encodes the pictures anew as H.264, and sound as AAC: exact frames also in players that ignore edit lists, and
 all of RenderOptions. Slow, and never evidence: the recorded pictures are not in it.

@@ -56,7 +56,8 @@ class _GapReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GapReason.V
     GAP_REASON_FILE_DAMAGED: _GapReason.ValueType  # 3
     """The recording's file is there but cannot be read, or ends too early."""
     GAP_REASON_CODEC_CHANGE: _GapReason.ValueType  # 4
-    """The codec, picture size or coding parameters differ from those of the rest of the clip.
+    """The codec, picture size or coding parameters differ from those of the rest of the clip, and its engine cannot put
+    both into one file: ffmpeg neither, and CLIP_ENGINE_NATIVE no two kinds of codec.
     Another clip of just this stretch delivers it.
     """
     GAP_REASON_NO_KEY_FRAME: _GapReason.ValueType  # 5
@@ -74,7 +75,8 @@ GAP_REASON_FILE_MISSING: GapReason.ValueType  # 2
 GAP_REASON_FILE_DAMAGED: GapReason.ValueType  # 3
 """The recording's file is there but cannot be read, or ends too early."""
 GAP_REASON_CODEC_CHANGE: GapReason.ValueType  # 4
-"""The codec, picture size or coding parameters differ from those of the rest of the clip.
+"""The codec, picture size or coding parameters differ from those of the rest of the clip, and its engine cannot put
+both into one file: ffmpeg neither, and CLIP_ENGINE_NATIVE no two kinds of codec.
 Another clip of just this stretch delivers it.
 """
 GAP_REASON_NO_KEY_FRAME: GapReason.ValueType  # 5

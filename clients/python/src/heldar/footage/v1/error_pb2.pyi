@@ -43,7 +43,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SEGMENT_NOT_FOUND: _ErrorReason.ValueType  # 21
     """NOT_FOUND. No such segment."""
     ERROR_REASON_CLIP_NOT_FOUND: _ErrorReason.ValueType  # 22
-    """NOT_FOUND. No such clip, or it has expired."""
+    """NOT_FOUND. No such clip, or it has expired. Of a job: the clip went while its file was written."""
     ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 23
     """NOT_FOUND. No such job."""
     ERROR_REASON_NO_FOOTAGE: _ErrorReason.ValueType  # 24
@@ -79,7 +79,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ENGINE_UNSUITABLE: _ErrorReason.ValueType  # 58
     """FAILED_PRECONDITION. The engine that was asked for cannot cut this footage; the message says why."""
     ERROR_REASON_HOLD_UNSUPPORTED: _ErrorReason.ValueType  # 59
-    """FAILED_PRECONDITION. The recordings cannot be held: they lie on another file system than the clips."""
+    """FAILED_PRECONDITION. The recordings cannot be held: they lie on another file system than the clips, or their file system
+    or its rules allow no hard links to them.
+    """
     ERROR_REASON_ETAG_STALE: _ErrorReason.ValueType  # 60
     """ABORTED. The etag is stale: somebody changed the resource since it was read."""
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 70
@@ -97,7 +99,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_FILE_CORRUPTED: _ErrorReason.ValueType  # 100
     """DATA_LOSS. A stored file no longer has its size or hash."""
     ERROR_REASON_SOURCES_GONE: _ErrorReason.ValueType  # 101
-    """DATA_LOSS. A virtual clip's recordings are gone, or are no longer what it was made of."""
+    """DATA_LOSS. A virtual clip's recordings are gone, or are no longer what it was made of. Over HTTP: 410 Gone, or in the
+    middle of a download a connection that breaks before the announced length.
+    """
     ERROR_REASON_NOT_IN_THIS_VERSION: _ErrorReason.ValueType  # 110
     """UNIMPLEMENTED. A later version brings this method."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 120
@@ -127,13 +131,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_AUDIO_INCOMPLETE: _ErrorReason.ValueType  # 153
     """A warning. Sound is missing in part of the clip or in all of it, though recorded."""
     ERROR_REASON_FILES_LEFT_OUT: _ErrorReason.ValueType  # 154
-    """A warning. Files were left out of an import."""
+    """A warning. Files were left out of an import, or of the catalog after they were brought back from a backup."""
     ERROR_REASON_NO_KEY_FRAME: _ErrorReason.ValueType  # 155
     """A warning. A stretch has no key frame to begin with."""
     ERROR_REASON_FILES_NOT_SENT: _ErrorReason.ValueType  # 156
     """A warning. Files were not sent to the destination; `BackupRun.faults` says which."""
     ERROR_REASON_FILES_NOT_RESTORED: _ErrorReason.ValueType  # 157
     """A warning. Files were not brought back; `RestoreSummary.faults` says which."""
+    ERROR_REASON_OBJECTS_UNREADABLE: _ErrorReason.ValueType  # 158
+    """A warning. Objects of a destination could not be read back, so that nothing is known of their bytes;
+    `BackupVerification.faults` says which.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that google.rpc.ErrorInfo can carry, without the prefix `ERROR_REASON_`:
@@ -163,7 +171,7 @@ ERROR_REASON_CAMERA_NOT_FOUND: ErrorReason.ValueType  # 20
 ERROR_REASON_SEGMENT_NOT_FOUND: ErrorReason.ValueType  # 21
 """NOT_FOUND. No such segment."""
 ERROR_REASON_CLIP_NOT_FOUND: ErrorReason.ValueType  # 22
-"""NOT_FOUND. No such clip, or it has expired."""
+"""NOT_FOUND. No such clip, or it has expired. Of a job: the clip went while its file was written."""
 ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 23
 """NOT_FOUND. No such job."""
 ERROR_REASON_NO_FOOTAGE: ErrorReason.ValueType  # 24
@@ -199,7 +207,9 @@ secret was sealed with.
 ERROR_REASON_ENGINE_UNSUITABLE: ErrorReason.ValueType  # 58
 """FAILED_PRECONDITION. The engine that was asked for cannot cut this footage; the message says why."""
 ERROR_REASON_HOLD_UNSUPPORTED: ErrorReason.ValueType  # 59
-"""FAILED_PRECONDITION. The recordings cannot be held: they lie on another file system than the clips."""
+"""FAILED_PRECONDITION. The recordings cannot be held: they lie on another file system than the clips, or their file system
+or its rules allow no hard links to them.
+"""
 ERROR_REASON_ETAG_STALE: ErrorReason.ValueType  # 60
 """ABORTED. The etag is stale: somebody changed the resource since it was read."""
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 70
@@ -217,7 +227,9 @@ ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 91
 ERROR_REASON_FILE_CORRUPTED: ErrorReason.ValueType  # 100
 """DATA_LOSS. A stored file no longer has its size or hash."""
 ERROR_REASON_SOURCES_GONE: ErrorReason.ValueType  # 101
-"""DATA_LOSS. A virtual clip's recordings are gone, or are no longer what it was made of."""
+"""DATA_LOSS. A virtual clip's recordings are gone, or are no longer what it was made of. Over HTTP: 410 Gone, or in the
+middle of a download a connection that breaks before the announced length.
+"""
 ERROR_REASON_NOT_IN_THIS_VERSION: ErrorReason.ValueType  # 110
 """UNIMPLEMENTED. A later version brings this method."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 120
@@ -247,11 +259,15 @@ ERROR_REASON_CODEC_CHANGE: ErrorReason.ValueType  # 152
 ERROR_REASON_AUDIO_INCOMPLETE: ErrorReason.ValueType  # 153
 """A warning. Sound is missing in part of the clip or in all of it, though recorded."""
 ERROR_REASON_FILES_LEFT_OUT: ErrorReason.ValueType  # 154
-"""A warning. Files were left out of an import."""
+"""A warning. Files were left out of an import, or of the catalog after they were brought back from a backup."""
 ERROR_REASON_NO_KEY_FRAME: ErrorReason.ValueType  # 155
 """A warning. A stretch has no key frame to begin with."""
 ERROR_REASON_FILES_NOT_SENT: ErrorReason.ValueType  # 156
 """A warning. Files were not sent to the destination; `BackupRun.faults` says which."""
 ERROR_REASON_FILES_NOT_RESTORED: ErrorReason.ValueType  # 157
 """A warning. Files were not brought back; `RestoreSummary.faults` says which."""
+ERROR_REASON_OBJECTS_UNREADABLE: ErrorReason.ValueType  # 158
+"""A warning. Objects of a destination could not be read back, so that nothing is known of their bytes;
+`BackupVerification.faults` says which.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

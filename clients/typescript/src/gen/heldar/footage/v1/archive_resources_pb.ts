@@ -514,7 +514,9 @@ export type ArchivePlan = Message<"heldar.footage.v1.ArchivePlan"> & {
   sizeBytes: bigint;
 
   /**
-   * True when nothing has to be cut, so that the size follows from the sizes of the sources.
+   * True when nothing has to be cut or can turn out to need it (names that give only the second leave
+   * open on which side of the window's edge a segment begins), so that the size follows from the
+   * sizes of the sources.
    *
    * @generated from field: bool size_exact = 11;
    */
@@ -677,7 +679,9 @@ export enum ArchiveLayout {
 
   /**
    * One playable clip per camera, cut by the same rules as a clip of ClipService. A camera whose
-   * codec changes inside the window has one clip per stretch that can be played as one file.
+   * codec changes inside the window has one clip per stretch that can be played as one file. More
+   * than an hour becomes several clips that follow each other without losing a frame, each named by
+   * its start: `clip_20261122T100000Z.mp4`.
    *
    * @generated from enum value: ARCHIVE_LAYOUT_CLIPS = 2;
    */

@@ -102,7 +102,7 @@ export type Policy = Message<"heldar.footage.v1.Policy"> & {
 
   /**
    * Hours of the day in which files may be sent. Absent: always. A run that is due outside of them waits; a run
-   * that is under way when they end finishes its present files and goes on when they begin again.
+   * that is under way when they end finishes its present batch of files and goes on when they begin again.
    *
    * @generated from field: heldar.footage.v1.TransferHours transfer_hours = 10;
    */
@@ -212,7 +212,9 @@ export const CronScheduleSchema: GenMessage<CronSchedule> = /*@__PURE__*/
   messageDesc(file_heldar_footage_v1_backup_policy, 1);
 
 /**
- * Hours of the day.
+ * Hours of the day in which a run by the schedule sends. It looks whether they are over before each of its batches, of up
+ * to 500 files or 2 GiB, and finishes the batch that it is at; while it waits it looks every half minute. A run by hand
+ * does not wait.
  *
  * @generated from message heldar.footage.v1.TransferHours
  */
@@ -282,7 +284,8 @@ export const ClockTimeSchema: GenMessage<ClockTime> = /*@__PURE__*/
   messageDesc(file_heldar_footage_v1_backup_policy, 3);
 
 /**
- * When objects that the policy sent are removed from the destination, oldest first, at the end of a run.
+ * When objects that the policy sent are removed from the destination, oldest first: at the end of a run, and during one
+ * when the destination is full, which is paused only when nothing could be removed.
  *
  * Never removed: footage held as evidence, objects under a lock of the destination, and the newest day of each
  * camera at the destination, so that a wrong clock cannot empty it. An object that another policy with the same

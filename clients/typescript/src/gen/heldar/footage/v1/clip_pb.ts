@@ -118,9 +118,10 @@ export type CreateClipRequest = Message<"heldar.footage.v1.CreateClipRequest"> &
   render?: RenderOptions | undefined;
 
   /**
-   * Make no file: the clip is an index, and its bytes are read from the recordings whenever it is fetched. Length, name,
-   * URL, ranges and ETag are those of a file; `sha256` is empty. Only with CLIP_ENGINE_AUTO or CLIP_ENGINE_NATIVE, and
-   * only of footage that needs no ffmpeg (else ENGINE_UNSUITABLE).
+   * Make no file: the clip is an index, and its bytes are read from the recordings whenever it is fetched. They are those
+   * that CLIP_ENGINE_NATIVE writes. Length, name, URL, ranges and ETag are those of a file; `sha256` is empty. Only with
+   * CLIP_ENGINE_AUTO or CLIP_ENGINE_NATIVE, and only of footage that needs no ffmpeg: else ENGINE_UNSUITABLE, of the call
+   * when the catalog knows it, or of the job. Recordings count as the same while size and time of their files are.
    *
    * @generated from field: bool virtual = 14;
    */
@@ -128,8 +129,9 @@ export type CreateClipRequest = Message<"heldar.footage.v1.CreateClipRequest"> &
 
   /**
    * Keep the recordings of a virtual clip until it is deleted or expires, by hard links on their own file system.
-   * FAILED_PRECONDITION (HOLD_UNSUPPORTED) where the recordings lie on another one than HELDAR_CLIPS_DIR. Not
-   * set: when the recorder deletes them, fetching the clip answers DATA_LOSS (SOURCES_GONE).
+   * FAILED_PRECONDITION (HOLD_UNSUPPORTED), of the call or of the job, where the recordings lie on another one than
+   * HELDAR_CLIPS_DIR, or may not be linked. A link keeps a file that is deleted, not one that is written over. Not set: when
+   * the recorder deletes them, fetching the clip answers DATA_LOSS (SOURCES_GONE).
    *
    * @generated from field: bool hold_sources = 15;
    */
@@ -454,7 +456,7 @@ export const ClipService: GenService<{
     output: typeof ListClipsResponseSchema;
   },
   /**
-   * Deletes a clip and its file. Recorded footage is never touched.
+   * Deletes a clip with its file, or with what was held for it. Recorded footage is never touched.
    *
    *     grpcurl -plaintext -d '{"clip_id":"clip_…"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/DeleteClip
    *
@@ -469,11 +471,14 @@ export const ClipService: GenService<{
   },
   /**
    * Turns a virtual clip into one with a file: the same bytes under the same id, name and URL, with a SHA-256, from then
-   * on independent of the recordings. The job's result is the clip. A clip that has a file already is the result at once.
+   * on independent of the recordings. The job's result is the clip; it names no other output, and cancelling it leaves the
+   * clip virtual. Recordings that were held for the clip are let go of soon after. Of a clip that has a file already the
+   * job is one that does nothing and SUCCEEDS at its turn, with the clip as it is.
    *
    *     grpcurl -plaintext -d '{"clip_id":"clip_…","wait":"60s"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/MaterializeClip
    *
-   * Errors: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE); RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
+   * Errors, of the call or, when it shows later, of the job: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE);
+   * RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
    *
    * @generated from rpc heldar.footage.v1.ClipService.MaterializeClip
    */

@@ -213,7 +213,8 @@ export enum GapReason {
   FILE_DAMAGED = 3,
 
   /**
-   * The codec, picture size or coding parameters differ from those of the rest of the clip.
+   * The codec, picture size or coding parameters differ from those of the rest of the clip, and its engine cannot put
+   * both into one file: ffmpeg neither, and CLIP_ENGINE_NATIVE no two kinds of codec.
    * Another clip of just this stretch delivers it.
    *
    * @generated from enum value: GAP_REASON_CODEC_CHANGE = 4;
