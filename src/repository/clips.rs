@@ -172,7 +172,6 @@ pub(super) async fn insert(connection: &mut Connection, clip: &Clip) -> Result<(
         .bind(&clip.job_id)
         .bind(&clip.created_by)
         .bind(to_json(clip))
-        .bind(&clip.file_name)
         .execute(&mut *connection)
         .await?;
     if let Some(recipe) = &clip.recipe {
@@ -194,6 +193,7 @@ pub(super) async fn materialize(
         .bind(&clip.id)
         .bind(&clip.sha256)
         .bind(to_json(clip))
+        .bind(&clip.file_name)
         .execute(&mut *connection)
         .await?;
     sql(DELETE_RECIPE)
