@@ -222,6 +222,10 @@ impl From<ArchiveError> for ApiError {
                 subject: "streams",
                 message,
             },
+            ArchiveError::Untaken => Self::Unavailable {
+                reason: ErrorReason::TimedOut,
+                message: "the caller took nothing of the archive for a minute; call again",
+            },
             ArchiveError::Machine(_) => Self::Exhausted {
                 reason: ErrorReason::TooManyWatchers,
                 subject: "open files",

@@ -2,9 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio_util::sync::CancellationToken;
 
 use super::contents::Contents;
@@ -19,6 +22,9 @@ use crate::packing::{Packed, Sha256, Sink};
 pub(super) const AT_ONCE: usize = 8;
 /// Messages that wait for the caller.
 const WAITING: usize = 4;
+/// How long a caller may take nothing, before the archive is given up: its place, its open files and its threads are
+/// wanted by others.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What a message has at least, but the last.
 const MESSAGE_MIN_BYTES: usize = 64 << 10;
 
@@ -55,7 +61,7 @@ impl ArchiveWork {
             .try_acquire_owned()
             .map_err(|_| ArchiveError::TooManyStreams(AT_ONCE))?;
         let contents = self.prepare(content, &cancel, |_, _| {}).await?;
-        let (mut contents, zip_bytes) = self.size(contents).await?;
+        let (mut contents, zip_bytes) = self.size(contents, &cancel).await?;
         let file_name = contents.delivered.map_or_else(
             || "footage.zip".to_owned(),
             |range| {
@@ -71,7 +77,7 @@ impl ArchiveWork {
         let (work, named) = (Arc::clone(self), file_name.clone());
         let (created_by, peer) = (created_by.to_owned(), peer.to_owned());
         tokio::spawn(async move {
-            let sink = Outbox::new(sender.clone());
+            let sink = Outbox::new(sender.clone(), PATIENCE);
             let packing = {
                 let work = Arc::clone(&work);
                 blocking(move || {
@@ -104,9 +110,10 @@ impl ArchiveWork {
                 }
                 Err(error) => Err(error),
             };
+            // A caller that takes nothing more keeps only this task, which waits to tell it how it ended.
+            drop(place);
             // A caller that is gone wants to know nothing more.
             let _ = sender.send(ended).await;
-            drop(place);
         });
         Ok(Delivery {
             file_name,
@@ -145,13 +152,17 @@ impl ArchiveWork {
 /// so that every message but the last has at least [`MESSAGE_MIN_BYTES`]; what is large is passed on as it is.
 struct Outbox {
     sender: mpsc::Sender<Result<Parcel, ArchiveError>>,
+    runtime: Handle,
+    patience: Duration,
     gathered: Vec<u8>,
 }
 
 impl Outbox {
-    fn new(sender: mpsc::Sender<Result<Parcel, ArchiveError>>) -> Self {
+    fn new(sender: mpsc::Sender<Result<Parcel, ArchiveError>>, patience: Duration) -> Self {
         Self {
             sender,
+            runtime: Handle::current(),
+            patience,
             gathered: Vec::new(),
         }
     }
@@ -166,9 +177,13 @@ impl Outbox {
     }
 
     fn send(&self, bytes: Bytes) -> io::Result<()> {
-        self.sender
-            .blocking_send(Ok(Parcel::Data(bytes)))
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+        let sending = self
+            .sender
+            .send_timeout(Ok(Parcel::Data(bytes)), self.patience);
+        self.runtime.block_on(sending).map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => io::ErrorKind::TimedOut.into(),
+            SendTimeoutError::Closed(_) => io::ErrorKind::BrokenPipe.into(),
+        })
     }
 }
 
@@ -196,12 +211,25 @@ impl Sink for Outbox {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
+
+    fn runtime() -> &'static tokio::runtime::Runtime {
+        static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+            LazyLock::new(|| tokio::runtime::Runtime::new().expect("a runtime"));
+        &RUNTIME
+    }
+
+    fn outbox(sender: mpsc::Sender<Result<Parcel, ArchiveError>>) -> Outbox {
+        let _here = runtime().enter();
+        Outbox::new(sender, Duration::from_millis(50))
+    }
 
     /// What the caller receives of these.
     fn sent(parts: &[&[u8]]) -> Vec<Bytes> {
         let (sender, mut receiver) = mpsc::channel(1000);
-        let mut outbox = Outbox::new(sender);
+        let mut outbox = outbox(sender);
         for part in parts {
             outbox
                 .put(&Bytes::copy_from_slice(part))
@@ -255,9 +283,25 @@ mod tests {
     fn a_caller_that_is_gone_ends_the_packing() {
         let (sender, receiver) = mpsc::channel(1);
         drop(receiver);
-        let mut outbox = Outbox::new(sender);
+        let mut outbox = outbox(sender);
         let large = Bytes::from(vec![0; MESSAGE_MIN_BYTES]);
         let error = outbox.put(&large).expect_err("nobody receives");
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_caller_that_takes_nothing_ends_the_packing_and_hears_so_when_it_takes_again() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let mut outbox = outbox(sender);
+        let large = Bytes::from(vec![0; MESSAGE_MIN_BYTES]);
+        outbox.put(&large).expect("there is room for one");
+        let error = outbox.put(&large).expect_err("nobody takes the first");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let ended = ArchiveError::written(error);
+        assert!(matches!(ended, ArchiveError::Untaken), "{ended}");
+        assert!(matches!(
+            receiver.blocking_recv(),
+            Some(Ok(Parcel::Data(_)))
+        ));
     }
 }

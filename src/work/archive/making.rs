@@ -19,7 +19,7 @@ use crate::domain::archive::{Archive, ArchiveContent, ArchiveFaultKind, ArchiveS
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::media::CutError;
 use crate::packing::{DiskFile, Packed, hex};
-use crate::work::output::{Draft, FinalName};
+use crate::work::output::{Draft, FinalName, remove_if_there};
 use crate::work::roots::Roots;
 use crate::work::{Attempt, Done, Work, WorkError};
 
@@ -80,7 +80,7 @@ impl ArchiveWork {
                 attempt.report(cutting(done, total, has_clips));
             })
             .await?;
-        let (contents, zip_bytes) = self.size(contents).await?;
+        let (contents, zip_bytes) = self.size(contents, cancel).await?;
         attempt.keep_until_recorded(self.reserve(zip_bytes).await?);
         self.check_disks(zip_bytes, 0)?;
 
@@ -92,7 +92,9 @@ impl ArchiveWork {
             OnBroken::Note
         };
         let final_name = FinalName::of(attempt, &spec.archive_id, "zip");
-        let (contents, packed, file_name) = blocking(move || {
+        let part = self.settings.folder.join(&name);
+        let syncing = cancel.clone();
+        let (contents, packed, sink, draft) = blocking(move || {
             let mut contents = contents;
             let folder = &work.settings.folder;
             let (draft, file) = Draft::create(folder, &name).map_err(ArchiveError::written)?;
@@ -131,15 +133,22 @@ impl ArchiveWork {
                 fraction: Some(1.0),
                 ..phase("writing to the disk")
             });
-            // A source that broke makes the zip shorter than the room that was taken for it.
-            sink.finish().map_err(ArchiveError::written)?;
-            if cancel.is_cancelled() {
-                return Err(ArchiveError::Cancelled);
-            }
-            let file_name = draft.publish(final_name).map_err(ArchiveError::Folder)?;
-            Ok((contents, packed, file_name))
+            Ok((contents, packed, sink, draft))
         })
         .await?;
+        // The disk may take long, and cannot be told to stop: who cancels does not wait for it.
+        let synced = tokio::select! {
+            biased;
+            () = syncing.cancelled() => {
+                blocking(move || remove_if_there(&part).map_err(ArchiveError::Folder)).await?;
+                return Err(ArchiveError::Cancelled);
+            }
+            // A source that broke makes the zip shorter than the room that was taken for it.
+            synced = blocking(move || sink.finish().map_err(ArchiveError::written).map(|()| draft)) => synced,
+        };
+        let draft = synced?;
+        let file_name =
+            blocking(move || draft.publish(final_name).map_err(ArchiveError::Folder)).await?;
 
         let create_time = clock::now();
         let keep_for = TimeDelta::try_seconds(i64::try_from(spec.keep_for_s).unwrap_or(i64::MAX));
@@ -372,6 +381,7 @@ pub(super) fn work_error(error: ArchiveError) -> WorkError {
         ArchiveError::Cut(_)
         | ArchiveError::Sign(_)
         | ArchiveError::Folder(_)
+        | ArchiveError::Untaken
         | ArchiveError::TooManyStreams(_) => {
             tracing::error!(error = %message, cause = ?error, "an archive cannot be made");
             failed(Reason::Internal)

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::ffmpeg::{Ffmpeg, FfmpegError};
 use super::output::{free_bytes, remove_if_there};
@@ -150,6 +151,9 @@ pub enum ArchiveError {
     /// Making it took too long.
     #[error("archive export timed out")]
     TimedOut,
+    /// A caller to whom it was streamed took nothing for so long that others come first.
+    #[error("the caller took nothing of the archive for a minute")]
+    Untaken,
     /// The caller cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -179,6 +183,7 @@ impl ArchiveError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace,
             // Whom it was for is gone.
             io::ErrorKind::BrokenPipe => Self::Cancelled,
+            io::ErrorKind::TimedOut => Self::Untaken,
             _ => Self::Folder(error),
         }
     }
@@ -354,10 +359,14 @@ impl ArchiveWork {
     }
 
     /// The size of the zip. To find it takes a while, in which nothing else could run on a thread that serves calls.
-    async fn size(&self, contents: contents::Contents) -> Result<Measured, ArchiveError> {
-        let signer = Arc::clone(&self.signer);
+    async fn size(
+        &self,
+        contents: contents::Contents,
+        cancel: &CancellationToken,
+    ) -> Result<Measured, ArchiveError> {
+        let (signer, cancel) = (Arc::clone(&self.signer), cancel.clone());
         blocking(move || {
-            let zip_bytes = pack::size(&contents, signer.seal())?;
+            let zip_bytes = pack::size(&contents, signer.seal(), &cancel)?;
             Ok((contents, zip_bytes))
         })
         .await

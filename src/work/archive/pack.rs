@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::ArchiveError;
 use super::contents::{Broken, Camera, Contents, FootageEntry, From};
 use super::cuts::Cut;
-use super::hold::{Finding, Held, Look, Looks, has_changed};
+use super::hold::{Finding, Held, Look, Looks, go_on, has_changed};
 use crate::domain::archive::ArchiveSegment;
 use crate::domain::series::Series;
 use crate::packing::{
@@ -54,20 +55,26 @@ pub(super) fn entry_count(contents: &Contents) -> u64 {
 }
 
 /// The size of the zip, to the byte, if no source breaks.
-pub(super) fn size(contents: &Contents, seal: Seal<'_>) -> Result<u64, ArchiveError> {
+pub(super) fn size(
+    contents: &Contents,
+    seal: Seal<'_>,
+    cancel: &CancellationToken,
+) -> Result<u64, ArchiveError> {
     let nothing = Sha256::default();
-    let mut manifest = Counter(0);
-    write_manifest(
+    let mut manifest = Counter { bytes: 0, cancel };
+    let counted = write_manifest(
         contents,
         seal,
         std::iter::repeat(&nothing),
         std::iter::repeat(&nothing),
         &mut manifest,
-    )
-    .map_err(ArchiveError::Folder)?;
+    );
+    go_on(cancel)?;
+    counted.map_err(ArchiveError::Folder)?;
     let mut zip = ZipSize::default();
     let mut sums_bytes = 0;
     for (_, entry) in contents.entries() {
+        go_on(cancel)?;
         sums_bytes += sums_line_bytes(&entry.name);
         let head = EntryHead {
             name: &entry.name,
@@ -86,7 +93,7 @@ pub(super) fn size(contents: &Contents, seal: Seal<'_>) -> Result<u64, ArchiveEr
     let signature = seal.key.sign(b"").map_err(ArchiveError::Sign)?;
     let modified = contents.newest();
     for (name, size_bytes) in [
-        (MANIFEST, manifest.0),
+        (MANIFEST, manifest.bytes),
         (README, readme.len() as u64),
         (ALLOWED_SIGNERS, signers.len() as u64),
         (SUMS_NAME, sums_bytes),
@@ -112,6 +119,8 @@ pub(super) fn pack<S: Sink>(
     mut on_step: impl FnMut(Step<'_>),
 ) -> Result<(S, Packed), ArchiveError> {
     let capacity = contents.entry_count();
+    // What is said about the footage can take seconds, too, and has no steps of its own.
+    let sink = UntilCancelled { sink, cancel };
     let mut packer = Packer::with_capacity(sink, capacity).map_err(ArchiveError::Folder)?;
     let to_hash: Vec<ToHash> = contents.cameras.iter().map(ToHash::of).collect();
     let roots = Arc::clone(&contents.roots);
@@ -136,7 +145,31 @@ pub(super) fn pack<S: Sink>(
     for (camera, number, broken) in hashed.broken {
         contents.cameras[camera].broken.insert(number, broken);
     }
-    seal_zip(contents, &hashed.digests, seal, packer)
+    let sealed = seal_zip(contents, &hashed.digests, seal, packer);
+    go_on(cancel)?;
+    let (UntilCancelled { sink, .. }, packed) = sealed?;
+    Ok((sink, packed))
+}
+
+/// A sink that takes no more once the work is cancelled.
+struct UntilCancelled<'a, S> {
+    sink: S,
+    cancel: &'a CancellationToken,
+}
+
+impl<S: Sink> Sink for UntilCancelled<'_, S> {
+    fn put(&mut self, bytes: &Bytes) -> io::Result<()> {
+        still_wanted(self.cancel)?;
+        self.sink.put(bytes)
+    }
+}
+
+/// An error that ends writing. Whoever gets it asks `cancel` why.
+fn still_wanted(cancel: &CancellationToken) -> io::Result<()> {
+    if cancel.is_cancelled() {
+        return Err(io::Error::other("cancelled"));
+    }
+    Ok(())
 }
 
 /// Recordings of a camera that are only cut from.
@@ -506,11 +539,15 @@ fn write_manifest<'d>(
     manifest.write(out, contents.faults(), whole.chain(cut_from))
 }
 
-struct Counter(u64);
+struct Counter<'a> {
+    bytes: u64,
+    cancel: &'a CancellationToken,
+}
 
-impl Write for Counter {
+impl Write for Counter<'_> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.0 += data.len() as u64;
+        still_wanted(self.cancel)?;
+        self.bytes += data.len() as u64;
         Ok(data.len())
     }
 
@@ -525,5 +562,38 @@ impl std::convert::From<PackError> for ArchiveError {
             PackError::Stopped => Self::Cancelled,
             PackError::Write(error) => Self::written(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nowhere;
+
+    impl Sink for Nowhere {
+        fn put(&mut self, _: &Bytes) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nothing_is_taken_or_counted_any_more_once_the_work_is_cancelled() {
+        let cancel = CancellationToken::new();
+        let mut sink = UntilCancelled {
+            sink: Nowhere,
+            cancel: &cancel,
+        };
+        let mut counter = Counter {
+            bytes: 0,
+            cancel: &cancel,
+        };
+        sink.put(&Bytes::from_static(b"abc"))
+            .expect("not cancelled");
+        counter.write_all(b"abc").expect("not cancelled");
+        cancel.cancel();
+        assert!(sink.put(&Bytes::from_static(b"def")).is_err());
+        assert!(counter.write_all(b"def").is_err());
+        assert_eq!(counter.bytes, 3);
     }
 }

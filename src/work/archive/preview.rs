@@ -98,7 +98,7 @@ impl ArchiveWork {
         if contents.source_bytes == 0 {
             return Err(ArchiveError::NothingMatches);
         }
-        let (contents, zip_bytes) = self.size(contents).await?;
+        let (contents, zip_bytes) = self.size(contents, &CancellationToken::new()).await?;
         let zip_bytes = zip_bytes.saturating_add(cut_bytes);
         self.check_disks(zip_bytes, cut_bytes)?;
         drop(self.reserve(zip_bytes).await?);
