@@ -195,7 +195,7 @@ class ArchiveServiceServicer:
         temporary files, and the header comes after them; whole segments start at once.
         Errors: those of CreateArchive that concern the selection; RESOURCE_EXHAUSTED
         (TOO_MANY_WATCHERS); and in mid-stream DATA_LOSS (FILE_CORRUPTED: a source could not be read to
-        its end or changed while it was read) and UNAVAILABLE (DRAINING).
+        its end or changed while it was read) and UNAVAILABLE (DRAINING; TIMED_OUT: the caller took nothing for a minute).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

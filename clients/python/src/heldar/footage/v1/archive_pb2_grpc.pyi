@@ -120,7 +120,7 @@ class ArchiveServiceStub:
     temporary files, and the header comes after them; whole segments start at once.
     Errors: those of CreateArchive that concern the selection; RESOURCE_EXHAUSTED
     (TOO_MANY_WATCHERS); and in mid-stream DATA_LOSS (FILE_CORRUPTED: a source could not be read to
-    its end or changed while it was read) and UNAVAILABLE (DRAINING).
+    its end or changed while it was read) and UNAVAILABLE (DRAINING; TIMED_OUT: the caller took nothing for a minute).
     """
     VerifyArchive: _grpc.UnaryUnaryMultiCallable[_archive_pb2.VerifyArchiveRequest, _job_pb2.Job]
     """Starts reading an archive again and comparing every entry with SHA256SUMS, and SHA256SUMS with
@@ -225,7 +225,7 @@ class ArchiveServiceAsyncStub(ArchiveServiceStub):
     temporary files, and the header comes after them; whole segments start at once.
     Errors: those of CreateArchive that concern the selection; RESOURCE_EXHAUSTED
     (TOO_MANY_WATCHERS); and in mid-stream DATA_LOSS (FILE_CORRUPTED: a source could not be read to
-    its end or changed while it was read) and UNAVAILABLE (DRAINING).
+    its end or changed while it was read) and UNAVAILABLE (DRAINING; TIMED_OUT: the caller took nothing for a minute).
     """
     VerifyArchive: _aio.UnaryUnaryMultiCallable[_archive_pb2.VerifyArchiveRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Starts reading an archive again and comparing every entry with SHA256SUMS, and SHA256SUMS with
@@ -363,7 +363,7 @@ class ArchiveServiceServicer(metaclass=_abc_1.ABCMeta):
         temporary files, and the header comes after them; whole segments start at once.
         Errors: those of CreateArchive that concern the selection; RESOURCE_EXHAUSTED
         (TOO_MANY_WATCHERS); and in mid-stream DATA_LOSS (FILE_CORRUPTED: a source could not be read to
-        its end or changed while it was read) and UNAVAILABLE (DRAINING).
+        its end or changed while it was read) and UNAVAILABLE (DRAINING; TIMED_OUT: the caller took nothing for a minute).
         """
 
     @_abc_1.abstractmethod

@@ -109,7 +109,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_FFMPEG_FAILED: _ErrorReason.ValueType  # 130
     """Of a job. ffmpeg failed: exit code and the end of its error output are in the metadata."""
     ERROR_REASON_TIMED_OUT: _ErrorReason.ValueType  # 131
-    """Of a job. The work took longer than its limit."""
+    """Of a job. The work took longer than its limit. UNAVAILABLE of StreamArchive: the caller took nothing for a minute."""
     ERROR_REASON_ATTEMPTS_USED_UP: _ErrorReason.ValueType  # 132
     """Of a job. The server was stopped too often while the job ran."""
     ERROR_REASON_RCLONE_FAILED: _ErrorReason.ValueType  # 134
@@ -237,7 +237,7 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 120
 ERROR_REASON_FFMPEG_FAILED: ErrorReason.ValueType  # 130
 """Of a job. ffmpeg failed: exit code and the end of its error output are in the metadata."""
 ERROR_REASON_TIMED_OUT: ErrorReason.ValueType  # 131
-"""Of a job. The work took longer than its limit."""
+"""Of a job. The work took longer than its limit. UNAVAILABLE of StreamArchive: the caller took nothing for a minute."""
 ERROR_REASON_ATTEMPTS_USED_UP: ErrorReason.ValueType  # 132
 """Of a job. The server was stopped too often while the job ran."""
 ERROR_REASON_RCLONE_FAILED: ErrorReason.ValueType  # 134

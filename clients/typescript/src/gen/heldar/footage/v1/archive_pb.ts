@@ -643,7 +643,7 @@ export const ArchiveService: GenService<{
    * temporary files, and the header comes after them; whole segments start at once.
    * Errors: those of CreateArchive that concern the selection; RESOURCE_EXHAUSTED
    * (TOO_MANY_WATCHERS); and in mid-stream DATA_LOSS (FILE_CORRUPTED: a source could not be read to
-   * its end or changed while it was read) and UNAVAILABLE (DRAINING).
+   * its end or changed while it was read) and UNAVAILABLE (DRAINING; TIMED_OUT: the caller took nothing for a minute).
    *
    * @generated from rpc heldar.footage.v1.ArchiveService.StreamArchive
    */

@@ -298,7 +298,7 @@ export enum ErrorReason {
   FFMPEG_FAILED = 130,
 
   /**
-   * Of a job. The work took longer than its limit.
+   * Of a job. The work took longer than its limit. UNAVAILABLE of StreamArchive: the caller took nothing for a minute.
    *
    * @generated from enum value: ERROR_REASON_TIMED_OUT = 131;
    */
