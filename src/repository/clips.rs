@@ -20,8 +20,7 @@ const DELETE: &str = "DELETE FROM clips WHERE id = $1";
 const INSERT_RECIPE: &str = "INSERT INTO clip_recipes (clip_id, recipe) VALUES ($1, $2)";
 const GET_RECIPE: &str = "SELECT recipe FROM clip_recipes WHERE clip_id = $1";
 const DELETE_RECIPE: &str = "DELETE FROM clip_recipes WHERE clip_id = $1";
-const MATERIALIZE: &str =
-    "UPDATE clips SET sha256 = $2, details = $3, file_name = $4 WHERE id = $1";
+const MATERIALIZE: &str = "UPDATE clips SET sha256 = $2, details = $3 WHERE id = $1";
 const EXPIRED: &str = "
     SELECT id, create_time_us, details FROM clips WHERE expire_time_us <= $1 ORDER BY expire_time_us LIMIT $2";
 /// A clip without a hash has no file: nobody has read its bytes.
@@ -193,7 +192,6 @@ pub(super) async fn materialize(
         .bind(&clip.id)
         .bind(&clip.sha256)
         .bind(to_json(clip))
-        .bind(&clip.file_name)
         .execute(&mut *connection)
         .await?;
     sql(DELETE_RECIPE)

@@ -11,7 +11,7 @@ use super::{ClipError, ClipWork, blocking, work_error};
 use crate::domain::clip::{Clip, MaterializeSpec};
 use crate::domain::job::{JobResult, Notice, Progress, Reason};
 use crate::media::CutError;
-use crate::work::output::{Draft, FinalName};
+use crate::work::output::Draft;
 use crate::work::{Attempt, Done, WorkError};
 
 /// Bytes between two writes, and between two looks at whether to stop.
@@ -46,7 +46,7 @@ impl ClipWork {
         if clip.is_virtual {
             self.check_room(clip.size_bytes).map_err(work_error)?;
             let content = self.content(&clip).await.map_err(work_error)?;
-            (clip.file_name, clip.sha256) = self
+            clip.sha256 = self
                 .write(attempt, &clip, content)
                 .await
                 .map_err(work_error)?;
@@ -60,20 +60,19 @@ impl ClipWork {
         })
     }
 
-    /// Writes the bytes into a file and gives it the clip's name, or another one where an attempt before left a file; that
-    /// name and the SHA-256.
+    /// Writes the bytes into a file and gives it the clip's name; the SHA-256.
     async fn write(
         &self,
         attempt: &Attempt,
         clip: &Clip,
         content: Content,
-    ) -> Result<(String, String), ClipError> {
+    ) -> Result<String, ClipError> {
         let (folder, name) = (self.settings.folder.clone(), attempt.temporary_name());
         let stop = attempt.cancel.child_token();
         // A thread that hangs in a read is not waited for; it stops when it comes back.
         let _stopped_with_this = stop.clone().drop_guard();
         let (sender, mut written) = watch::channel(0);
-        let (size_bytes, final_name) = (clip.size_bytes, FinalName::like(attempt, &clip.file_name));
+        let (size_bytes, file_name) = (clip.size_bytes, clip.file_name.clone());
         let writing = blocking(move || {
             let (draft, file) = Draft::create(&folder, &name).map_err(ClipError::Folder)?;
             let mut hash = Context::new(&SHA256);
@@ -95,10 +94,10 @@ impl ClipWork {
             if stop.is_cancelled() {
                 return Err(ClipError::Cut(CutError::Cancelled));
             }
-            let file_name = draft.publish(final_name).map_err(ClipError::Folder)?;
+            draft.put_in_place(&file_name).map_err(ClipError::Folder)?;
             let digest = hash.finish();
             let sha256 = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
-            Ok((file_name, sha256.collect()))
+            Ok(sha256.collect())
         });
         tokio::pin!(writing);
         loop {

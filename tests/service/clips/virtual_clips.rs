@@ -294,7 +294,7 @@ async fn footage_that_needs_ffmpeg_is_the_error_of_the_job_where_only_its_files_
     let error = job.error.as_ref().expect("an error");
     assert_eq!(notice_reason(error), "ENGINE_UNSUITABLE");
     assert_eq!(error.code, Code::FailedPrecondition as i32);
-    assert!(error.message.contains("mpeg4"), "{}", error.message);
+    assert!(error.message.contains("MPEG-4 part 2"), "{}", error.message);
     server.stop_with(&site, &[]);
 }
 
