@@ -296,19 +296,18 @@ fn large() -> Recipe {
     }
 }
 
-/// What of a picture is bright text on a dark box, in the corner where the time stands.
-fn corner(picture: &[u8]) -> Vec<bool> {
-    let rows = picture.chunks_exact(LARGE.0).take(34);
-    rows.flat_map(|row| {
-        row[LARGE.0 * 6 / 10..]
-            .iter()
-            .map(|brightness| *brightness > 150)
-    })
-    .collect()
+/// Twice as large, so that digits are told apart for sure.
+const DOUBLE: (usize, usize) = (1280, 720);
+
+/// The corner of a picture where the time stands, bright on a dark box.
+fn corner(picture: &[u8]) -> Vec<u8> {
+    let rows = picture.chunks_exact(DOUBLE.0).take(68);
+    rows.flat_map(|row| row[DOUBLE.0 * 6 / 10..].to_vec())
+        .collect()
 }
 
 /// The same corner with a text that the test writes by itself.
-fn corner_with(folder: &Path, text: &str) -> Vec<bool> {
+fn corner_with(folder: &Path, text: &str) -> Vec<u8> {
     let style = "DejaVu Sans Mono,13,&H00FFFFFF,&H00FFFFFF,&H40000000,&H40000000,0,0,0,0,100,100,0,0,3,2,0,9,6,6,6,1";
     let script = format!(
         "[Script Info]\nScriptType: v4.00+\nPlayResX: 640\nPlayResY: 360\nWrapStyle: 2\nScaledBorderAndShadow: yes\n\
@@ -322,19 +321,22 @@ fn corner_with(folder: &Path, text: &str) -> Vec<bool> {
     std::fs::write(&path, script).unwrap();
     let drawn = format!("subtitles={},format=gray", path.display());
     let mut command = ffmpeg();
-    command.args(["-f", "lavfi", "-i", "color=black:size=640x360:rate=25"]);
+    command.args(["-f", "lavfi", "-i", "color=black:size=1280x720:rate=25"]);
     command.args(["-frames:v", "1", "-vf", &drawn, "-f", "rawvideo", "-"]);
     corner(&run(&mut command))
 }
 
-/// In how many pixels of the inner part two corners differ when one is shifted by up to two pixels, of which one is none.
-fn differing(one: &[bool], other: &[bool], dx: usize, dy: usize) -> usize {
-    let width = LARGE.0 - LARGE.0 * 6 / 10;
+/// How much the inner parts of two corners differ when one is shifted by up to two pixels, of which one is none.
+fn differing(one: &[u8], other: &[u8], dx: usize, dy: usize) -> u64 {
+    let width = DOUBLE.0 - DOUBLE.0 * 6 / 10;
     let height = one.len() / width;
     (1..height - 1)
         .flat_map(|y| (1..width - 1).map(move |x| (x, y)))
-        .filter(|(x, y)| one[y * width + x] != other[(y + dy - 1) * width + x + dx - 1])
-        .count()
+        .map(|(x, y)| {
+            let found = other[(y + dy - 1) * width + x + dx - 1];
+            u64::from(one[y * width + x].abs_diff(found))
+        })
+        .sum()
 }
 
 #[tokio::test]
@@ -349,6 +351,7 @@ async fn the_time_in_the_picture_is_right_before_and_after_a_gap_in_every_zone()
     let mut clips = Vec::new();
     for (zone, hour, tail) in [("", 15, "UTC"), ("Asia/Kathmandu", 20, "+05:45")] {
         let options = RenderOptions {
+            width: DOUBLE.0 as i32,
             burn_in_time: true,
             time_zone: zone.to_owned(),
             ..fine()
@@ -362,20 +365,20 @@ async fn the_time_in_the_picture_is_right_before_and_after_a_gap_in_every_zone()
                 (40 + second) % 60
             )
         };
-        let known: Vec<Vec<bool>> = (0..30)
+        let known: Vec<Vec<u8>> = (0..30)
             .map(|second| corner_with(folder.path(), &text(second)))
             .collect();
         let (_, clip) = cut(&server, ask_rendered(7_400, 23_000, options)).await;
         assert_eq!(gap_reasons(&clip), [GapReason::NotRecorded]);
         let fetched = fetch(&server, &clip).await;
-        let shown = pictures(&fetched.path(), LARGE, true);
+        let shown = pictures(&fetched.path(), DOUBLE, true);
         let due: Vec<usize> = (185..250).chain(500..575).map(|frame| frame / 25).collect();
         let read: Vec<usize> = shown
             .iter()
             .map(|picture| {
                 let found = corner(picture);
                 // The two may be drawn a pixel apart.
-                let differs = |known: &Vec<bool>| {
+                let differs = |known: &Vec<u8>| {
                     let at = |dx: usize, dy: usize| differing(known, &found, dx, dy);
                     (0..9).map(|shift| at(shift % 3, shift / 3)).min()
                 };
