@@ -193,8 +193,11 @@ def test_a_file_with_another_hash_gets_no_name(footage: Footage, server: Server,
 
 def test_ctrl_c_cancels_the_job(footage: Footage, server: Server) -> None:
     destination_id = slow_destination(footage, server, 1000)
+    # What runs in the background of a shell ignores Ctrl-C, and so do its children.
     program = f"""
+import signal
 from heldar_footage import Footage, proto
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Footage("{server.address}") as footage:
     job = footage.follow(footage.backups.CreateBackup(proto.CreateBackupRequest(destination_id="{destination_id}")))
     print(job.id, flush=True)
