@@ -139,6 +139,8 @@ pub(super) fn pack<S: Sink>(
         is_over.store(packed.is_err(), Ordering::Relaxed);
         (packed, hashing.join())
     });
+    // A sink that takes no more says so in words of its own.
+    go_on(cancel)?;
     packed?;
     let hashed =
         hashed.map_err(|_| ArchiveError::Folder(io::Error::other("a hashing thread ended")))??;
