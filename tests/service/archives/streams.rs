@@ -222,7 +222,11 @@ async fn a_stream_ends_as_unavailable_when_the_server_shuts_down() {
     let mut streaming = stream(&server, everything()).await.unwrap();
     header_of(&mut streaming).await;
     server.signal(Signal::TERM);
-    let mut health = tonic_health::pb::health_client::HealthClient::new(server.channel());
+    // Over a connection of its own: a request that meets a connection just being closed resets it, and with it what was sent
+    // over it and not yet read.
+    let address = format!("http://{}", server.address);
+    let own = tonic::transport::Endpoint::from_shared(address).unwrap();
+    let mut health = tonic_health::pb::health_client::HealthClient::new(own.connect_lazy());
     eventually_draining(&mut health).await;
     let (_, ended) = rest_of(streaming).await;
     let told = ended.unwrap_err();
