@@ -19,7 +19,7 @@ use crate::server::{
 };
 use crate::stand_in::Gate;
 
-/// Packing as much takes some seconds.
+/// Packing as much takes a second on a processor with SHA instructions, some seconds on others.
 const LONG_BYTES: u64 = 1 << 30;
 
 /// A site with one recording that takes long to pack, between two that do not.
