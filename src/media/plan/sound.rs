@@ -32,13 +32,10 @@ pub(super) fn build(
         samples: Vec::new(),
         end: None,
         frame_ticks: 1,
-        unit_bytes: None,
+        unit_bytes: chosen.unit_bytes,
     };
     for (at, span) in spans.iter().enumerate() {
-        let Some(track) = span
-            .track
-            .filter(|track| track.entry.fingerprint == chosen.entry.fingerprint)
-        else {
+        let Some(track) = span.track.filter(|track| kind_of(track) == kind_of(chosen)) else {
             warn_partly(span, warnings);
             continue;
         };
@@ -80,7 +77,7 @@ fn spans<'a>(
             .iter()
             .zip(durations)
             .filter(|(frame, _)| frame.shown)
-            .map(|(frame, sample)| (frame.at, frame.at + i64::from(sample.duration)))
+            .map(|(frame, sample)| (frame.at, frame.at.saturating_add(sample.duration.into())))
             .collect();
         let (Some(begin), Some(end)) = (
             shown.iter().map(|frame| frame.0).min(),
@@ -106,17 +103,25 @@ fn spans<'a>(
 
 /// The sound that most of the clip has.
 fn choose<'a>(spans: &[Span<'a>]) -> Option<&'a Track> {
-    let mut heard: HashMap<Fingerprint, Nanos> = HashMap::new();
+    let mut heard: HashMap<Kind, Nanos> = HashMap::new();
     for span in spans {
         if let Some(track) = span.track {
-            *heard.entry(track.entry.fingerprint).or_default() += span.to - span.from;
+            *heard.entry(kind_of(track)).or_default() += span.to - span.from;
         }
     }
     let most = heard.values().copied().max()?;
     spans
         .iter()
         .filter_map(|span| span.track)
-        .find(|track| heard[&track.entry.fingerprint] == most)
+        .find(|track| heard[&kind_of(track)] == most)
+}
+
+/// What must be equal for the sound of two recordings to be in one clip: also whether it lies in samples or in blocks of
+/// units, and how large a unit is, because a table of sizes has one unit for all.
+type Kind = (Fingerprint, Option<u32>);
+
+fn kind_of(track: &Track) -> Kind {
+    (track.entry.fingerprint, track.unit_bytes)
 }
 
 fn warn_partly(span: &Span<'_>, warnings: &mut Vec<CutWarning>) {
@@ -153,7 +158,6 @@ impl Sound {
         let slack = |joins| if joins { SEAM_SLACK_NS } else { 0 };
         let from = span.from - slack(span.joins_before);
         let to = span.to + slack(joins_next);
-        self.unit_bytes = track.unit_bytes;
         let first_of_clip = self.samples.is_empty();
         let mut before: Option<OutputSample> = None;
         for sample in &track.samples[..track.whole_samples] {
@@ -186,7 +190,10 @@ impl Sound {
             {
                 self.push(before, ticks);
             }
-            if self.end.is_none_or(|end| clip >= end - ticks / 2) {
+            if self
+                .end
+                .is_none_or(|end| clip >= end.saturating_sub(ticks / 2))
+            {
                 self.push(output, ticks);
             }
         }
@@ -195,7 +202,7 @@ impl Sound {
     fn push(&mut self, mut sample: OutputSample, ticks: i64) {
         // A clock that rounds must not open a gap of one tick.
         if let Some(end) = self.end
-            && (sample.pts - end).abs() <= 1
+            && sample.pts.abs_diff(end) <= 1
         {
             sample.pts = end;
         }
@@ -206,7 +213,7 @@ impl Sound {
         {
             return;
         }
-        self.end = Some(sample.pts + ticks);
+        self.end = Some(sample.pts.saturating_add(ticks));
         self.frame_ticks = ticks;
         self.samples.push(sample);
     }
@@ -230,14 +237,14 @@ impl Sound {
             .min(video_length)
             .saturating_sub(silence);
         edits.push(OutputEdit {
-            media_time: Some((-first).max(0)),
+            media_time: Some(first.saturating_neg().max(0)),
             duration: heard.max(1),
         });
-        let mut last_needed = -1;
+        let mut last_needed = -1i64;
         for sample in &mut self.samples {
-            sample.needed_at = sample.pts.max(last_needed + 1).max(0);
+            sample.needed_at = sample.pts.max(last_needed.saturating_add(1)).max(0);
             last_needed = sample.needed_at;
-            sample.dts = sample.pts - first;
+            sample.dts = sample.pts.saturating_sub(first);
             sample.pts = sample.dts;
         }
         Some(OutputTrack {

@@ -11,7 +11,7 @@ use crate::domain::clip::GapMode;
 use crate::media::interleave::sound_of;
 use crate::media::mp4::{EditList, Fingerprint, Sample, SampleEntry, SourceIndex, Track};
 use crate::media::plan::tests::{Made, any_segments, plain, wanted};
-use crate::media::plan::{Footage, OutputTrack, Parameters, Segment, Wanted, plan};
+use crate::media::plan::{Footage, OutputTrack, Parameters, Segment, Wanted, WarningKind, plan};
 
 /// Bytes of the file that holds the samples of all segments; each segment has a million.
 const SOURCE_BYTES: usize = 6_200_000;
@@ -174,6 +174,21 @@ proptest! {
         let media_start = first.map(|sample| sample.offset).min().expect("samples");
         prop_assert_eq!(media_start + plan.expected_bytes, bytes.len() as u64);
     }
+}
+
+#[test]
+fn sound_in_units_and_sound_in_samples_are_not_joined_in_one_clip() {
+    let mut segments = segments(&[plain(0, 10), plain(10, 5)], true);
+    let Footage::Indexed(index) = &mut segments[1].footage else {
+        unreachable!("the segments are made with footage");
+    };
+    let index = Arc::get_mut(index).expect("not shared");
+    index.audio.as_mut().expect("sound").unit_bytes = Some(7);
+    let plan = plan(&segments, &wanted(0, 15_000)).expect("footage");
+    let warned = plan.warnings.iter().map(|warning| warning.kind);
+    assert!(warned.eq([WarningKind::SoundPartlyMissing]));
+    let out = tempfile::tempfile().expect("a temporary file");
+    spliced(&plan, true, &out).expect("a clip with the sound of ten seconds");
 }
 
 #[test]
