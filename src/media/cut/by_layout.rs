@@ -1,7 +1,7 @@
 //! A cut that writes nothing: the header, and where each byte behind it is to be read.
 
 use super::by_copy::ENGINE;
-use super::{Finished, Made, Prepared, label, outcome, overstated};
+use super::{Finished, Made, Prepared, label, outcome, unfit};
 use crate::domain::coverage::GapReason;
 use crate::media::order::{CutError, CutOutcome, EngineChoice};
 use crate::media::plan::{Footage, Wanted};
@@ -27,7 +27,7 @@ impl Prepared {
     pub fn lay_out(&mut self, wanted: &Wanted, title: &str) -> Result<LaidOut, CutError> {
         loop {
             let (plan, obstacle) = self.plan_for(EngineChoice::Native, wanted, true)?;
-            if let Some(segment) = overstated(self, &plan) {
+            if let Some(segment) = unfit(self, &plan) {
                 self.segments[segment].footage = Footage::Unusable(GapReason::FileDamaged);
                 continue;
             }

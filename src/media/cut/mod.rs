@@ -22,7 +22,8 @@ use super::movie::Label;
 use super::open::{Engine, OpenError, OpenFootage, open_footage};
 use super::order::{CutError, CutOrder, CutOutcome, CutProgress, EngineChoice, Source};
 use super::plan::{
-    CutWarning, Footage, Parameters, Plan, PlanError, Segment, Wanted, WarningKind, plan,
+    CutWarning, Footage, OutputTrack, Parameters, Plan, PlanError, Segment, Wanted, WarningKind,
+    plan,
 };
 use super::suitable;
 use crate::domain::catalog::{AudioFormat, VideoFormat};
@@ -169,7 +170,7 @@ pub async fn cut(
             deadline: order.deadline,
             is_durable: order.is_durable,
         };
-        let made = if let Some(segment) = overstated(&prepared, &plan) {
+        let made = if let Some(segment) = unfit(&prepared, &plan) {
             Err(Failure::BrokenSource { segment })
         } else {
             match (order.engine, &obstacle) {
@@ -311,29 +312,50 @@ impl Attempt<'_> {
     }
 }
 
-/// A segment of which more would be copied than its file has: its tables name the same bytes again and again, and a
-/// small file could fill the disk.
+/// A segment of which no clip can be made, whatever its tables say.
+fn unfit(prepared: &Prepared, plan: &Plan) -> Option<usize> {
+    let (piece, why) = overstated(prepared, plan)
+        .map(|piece| (piece, "it names bytes of its file twice"))
+        .or_else(|| out_of_time(plan).map(|piece| (piece, "its pictures lie too far apart")))?;
+    let segment = plan.pieces[piece].segment;
+    let name = &prepared.segments[segment].name;
+    tracing::warn!(source = name, why, "a source is left out of a clip");
+    Some(segment)
+}
+
+fn tracks_of(plan: &Plan) -> impl Iterator<Item = &OutputTrack> {
+    std::iter::once(&plan.video).chain(&plan.sound)
+}
+
+/// A piece of which more would be copied than its file has: its tables name the same bytes again and again, and a small
+/// file could fill the disk.
 fn overstated(prepared: &Prepared, plan: &Plan) -> Option<usize> {
     let mut wanted_bytes = vec![0u64; plan.pieces.len()];
-    let tracks = [Some(&plan.video), plan.sound.as_ref()];
-    for sample in tracks
-        .into_iter()
-        .flatten()
-        .flat_map(|track| &track.samples)
-    {
+    for sample in tracks_of(plan).flat_map(|track| &track.samples) {
         wanted_bytes[sample.piece as usize] += u64::from(sample.size);
     }
     let opened = prepared.opened_of(plan);
-    let mut pieces = opened.zip(wanted_bytes).zip(&plan.pieces);
-    let ((_, wanted_bytes), piece) =
-        pieces.find(|((opened, wanted_bytes), _)| *wanted_bytes > opened.index.size_bytes)?;
-    let name = &prepared.segments[piece.segment].name;
-    tracing::warn!(
-        source = name,
-        wanted_bytes,
-        "a source names bytes of its file twice"
-    );
-    Some(piece.segment)
+    opened
+        .zip(wanted_bytes)
+        .position(|(opened, wanted_bytes)| wanted_bytes > opened.index.size_bytes)
+}
+
+/// A piece with a sample that lasts, or is shown after it was decoded, longer than readers take.
+fn out_of_time(plan: &Plan) -> Option<usize> {
+    const LONGEST_TICKS: i64 = i32::MAX as i64;
+    tracks_of(plan).find_map(|track| {
+        let next = track.samples.iter().skip(1).map(|next| next.dts);
+        let last = track.samples.last().map(|last| {
+            let length = i64::from(track.last_duration);
+            last.dts.saturating_add(length)
+        });
+        let mut until = track.samples.iter().zip(next.chain(last));
+        let (sample, _) = until.find(|(sample, next)| {
+            next.saturating_sub(sample.dts) > LONGEST_TICKS
+                || sample.pts.saturating_sub(sample.dts) > LONGEST_TICKS
+        })?;
+        Some(sample.piece as usize)
+    })
 }
 
 /// What the clip says of itself inside its file.
@@ -446,17 +468,18 @@ fn outcome(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::mp4::SourceIndex;
     use crate::media::plan::tests::{plain, wanted};
 
-    /// The segment of which more is planned than its file has, when the second of two files has so many bytes.
-    fn overstated_in(size_bytes: u64) -> Option<usize> {
+    /// Two segments of ten seconds, the index of the second changed.
+    fn unfit_of(change: impl FnOnce(&mut SourceIndex)) -> Option<usize> {
         let mut segments: Vec<Segment> = (0..2)
             .map(|number| plain(number * 10, 10).segment(number as usize))
             .collect();
         let Footage::Indexed(index) = &mut segments[1].footage else {
             unreachable!("the segments are made with footage");
         };
-        Arc::get_mut(index).expect("not shared").size_bytes = size_bytes;
+        change(Arc::get_mut(index).expect("not shared"));
         let opened = segments
             .iter()
             .map(|segment| match &segment.footage {
@@ -470,13 +493,22 @@ mod tests {
             .collect();
         let prepared = Prepared { segments, opened };
         let plan = prepared.plan(&wanted(0, 20_000));
-        overstated(&prepared, &plan.expect("footage"))
+        unfit(&prepared, &plan.expect("footage"))
     }
 
     #[test]
     fn a_source_whose_tables_name_more_bytes_than_it_has_is_found_out() {
         // 250 frames of 100 bytes.
-        assert_eq!(overstated_in(25_000), None);
-        assert_eq!(overstated_in(24_999), Some(1));
+        assert_eq!(unfit_of(|index| index.size_bytes = 25_000), None);
+        assert_eq!(unfit_of(|index| index.size_bytes = 24_999), Some(1));
+    }
+
+    #[test]
+    fn a_source_with_a_picture_that_no_header_can_place_is_found_out() {
+        // A picture that is needed to decode the next one is itself shown in days, or in years: found by fuzzing.
+        for (offset, found) in [(1_000_000, None), (i32::MAX, Some(1))] {
+            let moved = unfit_of(|index| index.video.samples[100].composition_offset = offset);
+            assert_eq!(moved, found, "{offset} ticks");
+        }
     }
 }

@@ -310,13 +310,18 @@ fn delta(nanos: Nanos) -> TimeDelta {
 /// `value` units of `1 / from` s in units of `1 / to` s, to the nearest.
 fn rescale(value: i64, from: u32, to: u32) -> i64 {
     let scaled = i128::from(value) * i128::from(to) + i128::from(from / 2);
-    i64::try_from(scaled.div_euclid(i128::from(from))).unwrap_or(i64::MAX)
+    saturated(scaled.div_euclid(i128::from(from)))
 }
 
 /// Nanoseconds in ticks of `1 / timescale` s, to the nearest.
 fn nanos_to_ticks(nanos: Nanos, timescale: u32) -> i64 {
     let scaled = nanos * Nanos::from(timescale) + 500_000_000;
-    i64::try_from(scaled.div_euclid(1_000_000_000)).unwrap_or(i64::MAX)
+    saturated(scaled.div_euclid(1_000_000_000))
+}
+
+/// What lies beyond 64 bits is no time of a clip; a segment that has one turns out to be unfit.
+fn saturated(ticks: i128) -> i64 {
+    ticks.clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }
 
 /// Ticks of `1 / timescale` s in nanoseconds, to the nearest.

@@ -87,7 +87,7 @@ impl FrameTimes {
             timescale: track.timescale,
             lead_ns: -to_nanos(lead),
             end_ns: to_nanos(end),
-            frame_ns: to_nanos(end - lead) / count as Nanos,
+            frame_ns: to_nanos(end.saturating_sub(lead)) / count as Nanos,
             visible_count: count as u64,
             promised_end_ns: to_nanos(end_of(&track.samples)?),
             zero_ns: to_nanos(zero),

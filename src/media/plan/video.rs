@@ -116,8 +116,8 @@ pub(super) fn build(
         .map(|(at, (clip, media))| {
             let until = stretches.get(at + 1).map_or(length, |next| next.0);
             OutputEdit {
-                media_time: Some(media - media_start),
-                duration: u64::try_from(until - clip).unwrap_or(0),
+                media_time: Some(media.saturating_sub(media_start)),
+                duration: u64::try_from(until.saturating_sub(*clip)).unwrap_or(0),
             }
         })
         .collect();
@@ -126,7 +126,7 @@ pub(super) fn build(
     let mut entries = entries.0.into_iter();
     Some(Video {
         frame_count: laid.iter().filter(|laid| laid.shown).count() as u64,
-        hidden_lead_ns: ticks_to_nanos(-hidden, timescale),
+        hidden_lead_ns: ticks_to_nanos(hidden.saturating_neg(), timescale),
         length,
         track: OutputTrack {
             timescale,
@@ -198,7 +198,11 @@ impl Layout {
             .min();
         let anchor_at = anchor.unwrap_or(0);
         let anchor_clip = clip_time(piece.start_ns + ticks_to_nanos(anchor_at, times.timescale));
-        let clip_at = |ticks: i64| anchor_clip + to_clock(ticks) - to_clock(anchor_at);
+        // A file may place a picture anywhere, also where no clip can show it.
+        let clip_at = |ticks: i64| {
+            let distance = to_clock(ticks).saturating_sub(to_clock(anchor_at));
+            anchor_clip.saturating_add(distance)
+        };
         let earliest = piece
             .frames
             .iter()
@@ -207,12 +211,14 @@ impl Layout {
             .unwrap_or(anchor_clip);
         let hides_lead = earliest < anchor_clip || anchor.is_none();
         if !self.stretches.is_empty() && !self.leads_in && (hides_lead || self.hides_tail) {
-            let free = self.media_end.unwrap_or(0).max(anchor_clip + self.shift);
-            self.shift = free - earliest;
+            let anchor_media = anchor_clip.saturating_add(self.shift);
+            let free = self.media_end.unwrap_or(0).max(anchor_media);
+            self.shift = free.saturating_sub(earliest);
             self.leads_in = true;
         }
         if anchor.is_some() && (self.stretches.is_empty() || self.leads_in) {
-            self.stretches.push((anchor_clip, anchor_clip + self.shift));
+            self.stretches
+                .push((anchor_clip, anchor_clip.saturating_add(self.shift)));
             self.leads_in = false;
         }
         let mut last_shown = i64::MIN;
@@ -227,8 +233,9 @@ impl Layout {
             *last = (*last).max(clip);
             let duration = to_clock(i64::from(sample.duration)).max(1);
             self.last_duration = u32::try_from(duration).unwrap_or(u32::MAX);
-            let media = clip + self.shift;
-            self.media_end = Some(self.media_end.unwrap_or(i64::MIN).max(media + duration));
+            let media = clip.saturating_add(self.shift);
+            let end = media.saturating_add(duration);
+            self.media_end = Some(self.media_end.unwrap_or(i64::MIN).max(end));
             self.laid.push(Laid {
                 clip,
                 media,
@@ -257,18 +264,20 @@ fn assign_times(samples: &mut [OutputSample], laid: &[Laid]) -> i64 {
     let mut rising: Vec<i64> = laid.iter().map(|laid| laid.media).collect();
     rising.sort_unstable();
     for at in 1..rising.len() {
-        rising[at] = rising[at].max(rising[at - 1] + 1);
+        rising[at] = rising[at].max(rising[at - 1].saturating_add(1));
     }
     let delay = rising
         .iter()
         .zip(laid)
-        .map(|(dts, laid)| dts - laid.media)
+        .map(|(dts, laid)| dts.saturating_sub(laid.media))
         .max()
         .unwrap_or(0);
-    let start = rising.first().copied().unwrap_or(0) - delay;
+    let start = rising
+        .first()
+        .map_or(0, |first| first.saturating_sub(delay));
     for ((sample, dts), laid) in samples.iter_mut().zip(&rising).zip(laid) {
-        sample.dts = dts - delay - start;
-        sample.pts = laid.media - start;
+        sample.dts = dts.saturating_sub(delay).saturating_sub(start);
+        sample.pts = laid.media.saturating_sub(start);
     }
     start
 }
