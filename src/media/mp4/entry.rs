@@ -85,7 +85,7 @@ impl SampleEntry {
             sample_rate_hz: 0,
             channels: 0,
             nal_length_bytes: config.nal_length_bytes,
-            bytes: entry.whole.to_vec(),
+            bytes: with_narrow_size(entry),
             quicktime_sound: false,
         })
     }
@@ -126,10 +126,20 @@ impl SampleEntry {
             sample_rate_hz,
             channels,
             nal_length_bytes: None,
-            bytes: entry.whole.to_vec(),
+            bytes: with_narrow_size(entry),
             quicktime_sound: version != 0,
         })
     }
+}
+
+/// The whole box with a size of 32 bits: of those who copy it, none looks for a wider one.
+fn with_narrow_size(entry: Child<'_>) -> Vec<u8> {
+    const NARROW_HEADER_BYTES: usize = 8;
+    if entry.whole.len() - entry.payload.len() == NARROW_HEADER_BYTES {
+        return entry.whole.to_vec();
+    }
+    let size = (entry.payload.len() + NARROW_HEADER_BYTES) as u32;
+    [&size.to_be_bytes(), &entry.kind[..], entry.payload].concat()
 }
 
 struct VideoConfig {

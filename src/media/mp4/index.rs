@@ -135,6 +135,9 @@ pub struct SourceIndex {
 /// More sample entries than any recorder writes; what needs further ones is not shown.
 const MOST_ENTRIES: usize = 1_000;
 
+/// More tracks of video and sound than any recorder writes; each is looked for in every fragment.
+const MOST_TRACKS: usize = 64;
+
 /// How many samples a file may describe: each costs memory here, so each must be justified by bytes there.
 pub(super) struct SampleBudget {
     left: u64,
@@ -236,7 +239,12 @@ impl Movie {
         for child in moov.children() {
             let child = child?;
             match &child.kind {
-                b"trak" => movie.tracks.extend(read_track(child, timescale, budget)?),
+                b"trak" => {
+                    movie.tracks.extend(read_track(child, timescale, budget)?);
+                    if movie.tracks.len() > MOST_TRACKS {
+                        return Err(malformed(moov.kind, "has too many tracks"));
+                    }
+                }
                 b"mvex" => {
                     movie.expects_fragments = true;
                     for inner in child.children() {
@@ -286,6 +294,10 @@ impl Movie {
             let track = &mut target.track;
             if has_fragments {
                 track.edits.open_end();
+            }
+            // What fragments add comes in samples of any size, not in blocks of units.
+            if !filled.samples.is_empty() {
+                track.unit_bytes = None;
             }
             track.samples.extend(filled.samples);
             // What cannot be told how to decode ends the track. Sound has one sample entry here.

@@ -185,6 +185,54 @@ fn a_fragmented_file_is_indexed() {
     );
 }
 
+/// The track of a file.
+fn track_in(bytes: &[u8]) -> Vec<u8> {
+    let kind = bytes.windows(4).position(|kind| kind == b"trak");
+    let at = kind.expect("a track") - 4;
+    let size = u32::from_be_bytes(*bytes[at..].first_chunk().expect("a size"));
+    bytes[at..at + size as usize].to_vec()
+}
+
+#[test]
+fn sound_of_one_sample_size_whose_samples_come_in_fragments_is_not_taken_for_blocks() {
+    let mut sound = track_in(
+        &Shape {
+            stsz: vec![0, 8, 0],
+            ..Shape::fragmented(&SOUND_RUN)
+        }
+        .bytes(),
+    );
+    for (from, to) in [(b"vide", b"soun"), (&[0, 0, 0, 1], &[0, 0, 0, 2])] {
+        // The first number 1 is the id of the track.
+        let at = sound.windows(4).position(|word| word == from);
+        sound[at.expect("it is there")..][..4].copy_from_slice(to);
+    }
+    let run = words(&[0x201, 4, 108, 10, 10, 10, 10]);
+    let header = boxed(b"tfhd", &[&words(&[0x02_0000, 2])]);
+    let track = boxed(b"traf", &[&header, &boxed(b"trun", &[&run])]);
+    let fragment = boxed(b"moof", &[&boxed(b"mfhd", &[&words(&[0, 1])]), &track]);
+    let shape = Shape {
+        user_data: sound,
+        fragments: [fragment, boxed(b"mdat", &[&[0; 40]])].concat(),
+        ..Shape::default()
+    };
+    let index = read(&shape.bytes()).expect("a sound file");
+    let sound = index.audio.as_ref().expect("sound");
+    assert_eq!((sound.samples.len(), sound.unit_bytes), (4, None));
+    assert_eq!(SourceIndex::decode(&index.encode()), Ok(index));
+}
+
+#[test]
+fn more_tracks_than_any_recorder_writes_are_refused() {
+    let with_more = |count| Shape {
+        user_data: track_in(&Shape::default().bytes()).repeat(count),
+        ..Shape::default()
+    };
+    assert!(read(&with_more(63).bytes()).is_ok());
+    let refused = read(&with_more(64).bytes());
+    assert!(matches!(refused, Err(ReadError::Malformed(_))));
+}
+
 #[test]
 fn the_time_that_mediamtx_writes_is_found() {
     let ntp_ns: i64 = 1_750_000_000_123_456_789;
