@@ -652,4 +652,5 @@ impl Lines {
 }
 
 #[cfg(test)]
+#[path = "process/tests.rs"]
 mod tests;
