@@ -1,8 +1,10 @@
 //! Clips from end to end: real recordings, a real server, and the file that comes back compared frame by frame.
 
+mod beyond_4_gib;
 mod engines;
 mod files;
 mod frames;
+mod holes;
 mod indexes;
 mod players;
 mod records;
