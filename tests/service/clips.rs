@@ -6,6 +6,7 @@ mod files;
 mod frames;
 mod holes;
 mod indexes;
+mod materializing;
 mod players;
 mod records;
 mod render;
