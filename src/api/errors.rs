@@ -172,6 +172,11 @@ impl From<ClipError> for ApiError {
                 subject: "hold_sources".to_owned(),
                 message,
             },
+            ClipError::Machine(_) => Self::Exhausted {
+                reason: ErrorReason::TooManyWatchers,
+                subject: "open files",
+                message,
+            },
             ClipError::Cut(_) | ClipError::Folder(_) => Self::Internal {
                 cause: format!("{message}: {error:?}"),
             },

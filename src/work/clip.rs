@@ -94,6 +94,12 @@ pub enum ClipError {
     /// The footage could not be opened.
     #[error(transparent)]
     Cut(#[from] CutError),
+    /// This machine can open no more files at present. Nothing is said of a recording for that reason.
+    #[error(
+        "the server cannot open as many files as the clip needs; try again later, or raise its limit (`ulimit -n`, \
+         LimitNOFILE of systemd)"
+    )]
+    Machine(#[source] io::Error),
     /// The clips folder cannot be used.
     #[error("the clips folder cannot be used")]
     Folder(#[source] io::Error),
@@ -318,12 +324,14 @@ impl ClipWork {
         let roots = Roots::read(&self.store).await?;
         let segments = segments.to_vec();
         let opened = blocking(move || {
-            Ok(segments
+            segments
                 .into_iter()
                 .map(|segment| {
                     let end_time = segment.file.end_time();
-                    let file = roots.open(&segment.file.source_id, &segment.file.path);
-                    media::Source {
+                    let file = roots
+                        .look_for(&segment.file.source_id, &segment.file.path)
+                        .map_err(ClipError::Machine)?;
+                    Ok(media::Source {
                         id: segment.id,
                         name: segment.file.path,
                         start: segment.file.start_time,
@@ -331,9 +339,9 @@ impl ClipWork {
                         expected_end: Some(end_time),
                         file: file.map(Arc::new),
                         index: None,
-                    }
+                    })
                 })
-                .collect::<Vec<_>>())
+                .collect::<Result<Vec<_>, ClipError>>()
         });
         let mut sources = opened.await?;
         indexes::attach(&self.store, &mut sources).await?;
@@ -620,6 +628,8 @@ fn work_error(error: ClipError) -> WorkError {
             tracing::error!(error = %message, cause = ?error, "a clip cannot be made");
             WorkError::Failed(Notice::new(Reason::Internal, message))
         }
-        ClipError::Store(_) => WorkError::Retry(Notice::new(Reason::Internal, message)),
+        ClipError::Store(_) | ClipError::Machine(_) => {
+            WorkError::Retry(Notice::new(Reason::Internal, message))
+        }
     }
 }

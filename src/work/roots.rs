@@ -26,13 +26,7 @@ impl Roots {
         ))
     }
 
-    /// Opens a recorded file, or says what that makes of its time.
-    pub(super) fn open(&self, source_id: &str, path: &str) -> Result<File, GapReason> {
-        self.look_for(source_id, path)
-            .unwrap_or(Err(GapReason::FileDamaged))
-    }
-
-    /// The same, where what is said of a recording has to be true of the recording.
+    /// Opens a recorded file, or says what that makes of its time. What is said of a recording is true of the recording.
     ///
     /// # Errors
     /// When this machine can open no more files at present.
@@ -60,7 +54,7 @@ impl Roots {
 }
 
 /// Whether a file could not be opened for want of descriptors or of memory, whatever file it is.
-fn is_of_the_machine(error: &io::Error) -> bool {
+pub(super) fn is_of_the_machine(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)

@@ -2,6 +2,7 @@
 
 mod beyond_4_gib;
 mod engines;
+mod few_descriptors;
 mod files;
 mod frames;
 mod holes;

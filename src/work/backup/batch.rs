@@ -100,7 +100,8 @@ fn open(
 ) -> Result<Outgoing, (BackupFaultKind, String)> {
     let unreadable = |what: &str| (BackupFaultKind::SourceUnreadable, what.to_owned());
     let file = roots
-        .open(&segment.source_id, &segment.path)
+        .look_for(&segment.source_id, &segment.path)
+        .map_err(|_| unreadable("the server can open no more files at present"))?
         .map_err(|reason| match reason {
             GapReason::FileMissing => (
                 BackupFaultKind::SourceMissing,

@@ -50,11 +50,14 @@ impl ClipWork {
         let roots = Roots::read(&self.store).await?;
         let clips = self.settings.folder.clone();
         blocking(move || {
-            let files = segments
-                .iter()
-                .filter_map(|segment| roots.open(&segment.file.source_id, &segment.file.path).ok());
             // All of them lie below the same few roots; the job looks at each.
-            files.take(1).try_for_each(|file| may_hold(&clips, &file))
+            for Segment { file, .. } in &segments {
+                let found = roots.look_for(&file.source_id, &file.path);
+                if let Ok(file) = found.map_err(ClipError::Machine)? {
+                    return may_hold(&clips, &file);
+                }
+            }
+            Ok(())
         })
         .await
     }

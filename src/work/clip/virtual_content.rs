@@ -21,7 +21,7 @@ use crate::domain::clip_recipe::{ClipRecipe, FileVersion, Found, RecipeSource};
 use crate::domain::coverage::GapReason;
 use crate::media::{self, CutError};
 use crate::work::indexes;
-use crate::work::roots::Roots;
+use crate::work::roots::{Roots, is_of_the_machine};
 use crate::work::source_file::open_beneath;
 
 /// What a clip's bytes are read from.
@@ -229,7 +229,7 @@ impl Finder {
         };
         let file = opened.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => gone(source, "is gone"),
-            _ if is_shortage(&error) => ClipError::Folder(error),
+            _ if is_of_the_machine(&error) => ClipError::Machine(error),
             _ => gone(source, "cannot be opened any more"),
         })?;
         if is_as_known(source, &file).map_err(ClipError::Folder)? {
@@ -238,15 +238,6 @@ impl Finder {
             Err(gone(source, "was changed"))
         }
     }
-}
-
-/// Whether this process or the system has no descriptor left: no fault of the file.
-fn is_shortage(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)
-    )
 }
 
 fn is_as_known(source: &RecipeSource, file: &File) -> io::Result<bool> {

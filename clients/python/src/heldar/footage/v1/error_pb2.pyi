@@ -89,7 +89,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DISK_FULL: _ErrorReason.ValueType  # 71
     """RESOURCE_EXHAUSTED. Not enough free disk."""
     ERROR_REASON_TOO_MANY_WATCHERS: _ErrorReason.ValueType  # 72
-    """RESOURCE_EXHAUSTED. Too many open watches, or too many archives that are being streamed."""
+    """RESOURCE_EXHAUSTED. Too many open watches, too many archives that are being streamed, or more recordings than the server
+    may have open.
+    """
     ERROR_REASON_OFFSET_PAST_END: _ErrorReason.ValueType  # 80
     """OUT_OF_RANGE. The offset lies past the end of the file."""
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 90
@@ -217,7 +219,9 @@ ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 70
 ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 71
 """RESOURCE_EXHAUSTED. Not enough free disk."""
 ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 72
-"""RESOURCE_EXHAUSTED. Too many open watches, or too many archives that are being streamed."""
+"""RESOURCE_EXHAUSTED. Too many open watches, too many archives that are being streamed, or more recordings than the server
+may have open.
+"""
 ERROR_REASON_OFFSET_PAST_END: ErrorReason.ValueType  # 80
 """OUT_OF_RANGE. The offset lies past the end of the file."""
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 90

@@ -234,7 +234,8 @@ export enum ErrorReason {
   DISK_FULL = 71,
 
   /**
-   * RESOURCE_EXHAUSTED. Too many open watches, or too many archives that are being streamed.
+   * RESOURCE_EXHAUSTED. Too many open watches, too many archives that are being streamed, or more recordings than the server
+   * may have open.
    *
    * @generated from enum value: ERROR_REASON_TOO_MANY_WATCHERS = 72;
    */
