@@ -28,6 +28,6 @@ pub use ffmpeg::Format;
 pub use mp4::ReadError;
 pub use open::{CUT_PREFIX, Engine, OpenError, OpenFootage, open_footage, sweep_scratch};
 pub use order::{CutError, CutOrder, CutOutcome, CutProgress, EngineChoice, Source};
-pub use render::{RenderOrder, RenderProgress, picture_size, render};
+pub use render::{Part, RenderOrder, RenderProgress, needed_parts, picture_size, render};
 pub use suitable::{container_obstacle, picture_obstacle, sound_obstacle};
 pub use virtual_file::{Layout, UnreadableSource};

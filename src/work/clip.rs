@@ -166,16 +166,23 @@ impl ClipWork {
         render: Option<&RenderOptions>,
     ) -> Result<(), ClipError> {
         let segments = self.footage(camera_id, window).await?;
-        self.admit_engine(engine, &segments).await?;
+        self.admit_engine(engine, &segments, render).await?;
         self.check_room(bytes_needed(&segments, window, render))
     }
 
-    /// Refuses an engine that is known not to suit these segments, or to need an ffmpeg that is not there.
+    /// Refuses an engine that is known not to suit these segments, or to need an ffmpeg that is not there or cannot do it.
     async fn admit_engine(
         &self,
         engine: ClipEngine,
         segments: &[Segment],
+        render: Option<&RenderOptions>,
     ) -> Result<(), ClipError> {
+        if let Some(options) = render {
+            let has_sound = |segment: &Segment| segment.file.facts.audio.is_some();
+            let parts = media::needed_parts(options, segments.iter().any(has_sound));
+            self.ffmpeg.version().await?;
+            self.ffmpeg.check_parts(&parts).await?;
+        }
         match (engine, engine::known_obstacle(segments)) {
             (ClipEngine::Auto | ClipEngine::Native, None) => Ok(()),
             (ClipEngine::Native, Some(reason)) => Err(CutError::Unsuitable { reason }.into()),
@@ -196,7 +203,7 @@ impl ClipWork {
         render: Option<&RenderOptions>,
     ) -> Result<Preview, ClipError> {
         let touching = self.footage(camera_id, window).await?;
-        self.admit_engine(engine, &touching).await?;
+        self.admit_engine(engine, &touching, render).await?;
         let around = self.around(camera_id, window).await?;
         let sources = self.open_sources(&around).await?;
         let prepared = Prepared::open(&self.engine, sources, &CancellationToken::new()).await?;
@@ -370,7 +377,7 @@ impl ClipWork {
             .footage(&spec.camera_id, window)
             .await
             .map_err(work_error)?;
-        self.admit_engine(spec.engine, &touching)
+        self.admit_engine(spec.engine, &touching, spec.render.as_ref())
             .await
             .map_err(work_error)?;
         self.check_room(bytes_needed(&touching, window, spec.render.as_ref()))

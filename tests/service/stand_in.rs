@@ -14,11 +14,11 @@ pub fn installed() -> PathBuf {
         .expect("ffmpeg is installed")
 }
 
-/// Writes a shell script that says ffmpeg's version when asked, and otherwise runs `body`, where `$output` is the
+/// Writes a shell script that says of itself what ffmpeg says, and otherwise runs `body`, where `$output` is the
 /// file to be written and `$ffmpeg` the true program; makes it the site's ffmpeg.
 pub fn script(site: &mut Site, name: &str, body: &str) {
     let text = format!(
-        "#!/bin/sh\nffmpeg='{}'\ncase \" $* \" in *' -version '*) exec \"$ffmpeg\" \"$@\";; esac\n\
+        "#!/bin/sh\nffmpeg='{}'\ncase \" $* \" in *' -version '*|*' -encoders '*|*' -filters '*) exec \"$ffmpeg\" \"$@\";; esac\n\
          for output in \"$@\"; do :; done\noutput=\"${{output#file:}}\"\n{body}\n",
         installed().display()
     );

@@ -18,6 +18,9 @@ pub(super) struct Encoding<'a> {
     pub(super) options: &'a RenderOptions,
     /// Ticks a second of the footage.
     pub(super) timescale: u32,
+    /// Size of the picture, whatever sizes the footage has.
+    pub(super) width: u32,
+    pub(super) height: u32,
     /// Frames of the footage.
     pub(super) frame_count: u64,
     /// Length of the footage in seconds.
@@ -97,13 +100,8 @@ impl Encoding<'_> {
             let (now, last) = (slot("t"), slot("prev_selected_t"));
             filters.push(format!("select='isnan(prev_selected_t)+gt({now},{last})'").into());
         }
-        filters.push(match (options.width, options.height) {
-            (Some(width), Some(height)) => format!("scale={width}:{height}").into(),
-            (Some(width), None) => format!("scale={width}:-2").into(),
-            (None, Some(height)) => format!("scale=-2:{height}").into(),
-            // The chroma of 4:2:0 needs even sides.
-            (None, None) => "scale='trunc(iw/2)*2':'trunc(ih/2)*2'".into(),
-        });
+        // In numbers: an encoder cannot change its size where that of the footage changes.
+        filters.push(format!("scale={}:{}", self.width, self.height).into());
         let speed_milli = options.speed_milli;
         match self.script {
             Some(script) => {
@@ -122,7 +120,51 @@ impl Encoding<'_> {
     }
 }
 
-/// The size of the picture, from that of the footage as it is shown.
+/// Something that an ffmpeg may have been built without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// An encoder.
+    Encoder(&'static str),
+    /// A filter.
+    Filter(&'static str),
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Encoder(name) => write!(formatter, "encoder {name}"),
+            Self::Filter(name) => write!(formatter, "filter {name}"),
+        }
+    }
+}
+
+/// What ffmpeg needs to encode footage, with its sound or without.
+pub fn needed_parts(options: &RenderOptions, with_sound: bool) -> Vec<Part> {
+    let mut parts = vec![
+        Part::Encoder("libx264"),
+        Part::Filter("settb"),
+        Part::Filter("scale"),
+    ];
+    if with_sound && options.has_sound() {
+        parts.extend([
+            Part::Encoder("aac"),
+            Part::Filter("aresample"),
+            Part::Filter("atrim"),
+        ]);
+    }
+    if options.burn_in_camera_name || options.burn_in_time {
+        parts.extend([Part::Filter("ass"), Part::Filter("setpts")]);
+    }
+    if options.speed_milli != 1000 {
+        parts.push(Part::Filter("setpts"));
+    }
+    if options.speed_milli > 1000 {
+        parts.push(Part::Filter("select"));
+    }
+    parts
+}
+
+/// The size of the picture, from that of the footage as it is shown. The chroma of 4:2:0 needs even sides.
 pub fn picture_size(options: &RenderOptions, width: u32, height: u32) -> (u32, u32) {
     let (width, height) = (width.max(2), height.max(2));
     let even = |side: u64| {
@@ -165,6 +207,8 @@ mod tests {
         let encoding = Encoding {
             options,
             timescale: 12_800,
+            width: 64,
+            height: 48,
             frame_count: 250,
             length_s: 10.0,
             sound_channels: None,
@@ -178,7 +222,7 @@ mod tests {
     fn a_path_cannot_end_its_option_or_its_filter() {
         assert_eq!(
             filters(&RenderOptions::default(), Some("/it's [a],b;c:d\\e")),
-            "settb=1/12800,scale='trunc(iw/2)*2':'trunc(ih/2)*2',setpts=PTS*1000,\
+            "settb=1/12800,scale=64:48,setpts=PTS*1000,\
              ass=filename=/it\\\\\\'s \\[a\\]\\,b\\;c\\\\:d\\\\\\\\e,setpts=PTS*1000/(1000*1000)"
         );
     }
@@ -187,13 +231,12 @@ mod tests {
     fn a_faster_clip_keeps_one_frame_of_each_slot() {
         let options = RenderOptions {
             speed_milli: 4000,
-            width: Some(64),
             ..RenderOptions::default()
         };
         assert_eq!(
             filters(&options, None),
             "settb=1/90000,select='isnan(prev_selected_t)+gt(floor(t*6.250000000+0.001),\
-             floor(prev_selected_t*6.250000000+0.001))',scale=64:-2,setpts=PTS*1000/4000"
+             floor(prev_selected_t*6.250000000+0.001))',scale=64:48,setpts=PTS*1000/4000"
         );
     }
 

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::burn_in::BurnIn;
 use self::encoder::Encoding;
-pub use self::encoder::picture_size;
+pub use self::encoder::{Part, needed_parts, picture_size};
 use super::cut::{cut, process_error, write_error};
 use super::ffmpeg::{Format, Progress};
 use super::finish::hash;
@@ -129,6 +129,8 @@ pub async fn render(
     let arguments = Encoding {
         options,
         timescale: index.video.timescale,
+        width,
+        height,
         frame_count: footage.video.frame_count,
         length_s: length.as_seconds_f64(),
         sound_channels: sound.map(|sound| sound.channels),

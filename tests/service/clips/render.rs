@@ -6,7 +6,7 @@ use heldar_footage::proto::{ClipEngine, RenderOptions};
 
 use super::*;
 use crate::footage::{Recording, ffmpeg, run};
-use crate::stand_in::script;
+use crate::stand_in::{installed, script, write_program};
 
 /// Pictures are compared at this size: so small that only what they show counts, not how it was encoded.
 const COMPARED: (usize, usize) = (96, 54);
@@ -519,6 +519,86 @@ async fn what_goes_wrong_with_the_encoder_is_told_by_its_reason_and_leaves_nothi
             "{error:?}"
         );
         server.stop_with(&site, &[]);
+    }
+}
+
+#[tokio::test]
+async fn a_gap_that_is_kept_is_time_of_a_rendered_clip_too() {
+    let recording = thirty_seconds().record();
+    let known = recorded(&recording);
+    let site = unfollowed();
+    let paths = lay(&site, CAMERA, &recording);
+    std::fs::remove_file(&paths[1]).unwrap();
+    import(&site, &[]);
+    let server = site.start().await;
+    let request = proto::CreateClipRequest {
+        gap_mode: proto::GapMode::Keep.into(),
+        ..ask_rendered(7_400, 23_200, fine())
+    };
+    let (_, clip) = cut(&server, request).await;
+    assert_eq!(clip.gap_mode(), proto::GapMode::Keep);
+    assert_eq!(delta(clip.duration.as_ref()), ms(15_800));
+    assert_eq!(delta(clip.covered.as_ref()), ms(5_800));
+    assert_eq!(gap_reasons(&clip), [GapReason::NotRecorded]);
+    assert_eq!(delta(clip.gaps[0].clip_offset.as_ref()), ms(2_600));
+    let fetched = fetch(&server, &clip).await;
+    let path = fetched.path();
+    check_decodes(&path);
+    // Frames 185 to 249 and 500 to 579 of the recording, each at its distance from the begin of the window.
+    let due: Vec<usize> = (185..250).chain(500..580).collect();
+    for honours_edit_lists in [true, false] {
+        let shown = pictures(&path, COMPARED, honours_edit_lists);
+        assert_eq!(numbers(&shown, &known), due);
+    }
+    let times: Vec<i64> = due.iter().map(|frame| *frame as i64 * 40 - 7_400).collect();
+    assert_eq!(begins_ms(&path), times);
+    server.stop_with(&site, &[&clip]);
+}
+
+#[tokio::test]
+async fn an_ffmpeg_that_lacks_what_a_rendered_clip_needs_is_refused_before_there_is_a_job() {
+    let recording = thirty_seconds().record();
+    for (lacks, part) in [("libx264", "encoder libx264"), ("ass", "filter ass")] {
+        let mut site = Site::new();
+        let ffmpeg = installed();
+        let text = format!(
+            "#!/bin/sh\ncase \" $* \" in *' -encoders '*|*' -filters '*) '{0}' \"$@\" | grep -v ' {lacks} ';; \
+             *) exec '{0}' \"$@\";; esac\n",
+            ffmpeg.display()
+        );
+        let path = site.path("small-ffmpeg");
+        write_program(&path, &text);
+        site.set("HELDAR_FFMPEG_BIN", path.to_str().unwrap());
+        lay(&site, CAMERA, &recording);
+        site.import();
+        let server = site.start().await;
+        let options = RenderOptions {
+            burn_in_time: true,
+            ..Default::default()
+        };
+        for validate_only in [true, false] {
+            let request = proto::CreateClipRequest {
+                validate_only,
+                ..ask_rendered(0, 4_000, options.clone())
+            };
+            let refused = server.clips().create_clip(request).await.unwrap_err();
+            assert_eq!(
+                (refused.code(), reason(&refused).as_str()),
+                (Code::FailedPrecondition, "FFMPEG_UNAVAILABLE")
+            );
+            assert!(refused.message().contains(part), "{}", refused.message());
+        }
+        // All else goes on, also what is rendered without it.
+        let (_, copied) = cut(&server, ask(CAMERA, 0, 4_000)).await;
+        let mut kept = vec![copied];
+        if lacks == "ass" {
+            kept.push(
+                cut(&server, ask_rendered(0, 4_000, RenderOptions::default()))
+                    .await
+                    .1,
+            );
+        }
+        server.stop_with(&site, &kept.iter().collect::<Vec<_>>());
     }
 }
 

@@ -61,7 +61,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_JOB_STATE: _ErrorReason.ValueType  # 50
     """FAILED_PRECONDITION. The job has ended, or is in a state that does not allow this."""
     ERROR_REASON_FFMPEG_UNAVAILABLE: _ErrorReason.ValueType  # 51
-    """FAILED_PRECONDITION. ffmpeg is not installed, or does not start."""
+    """FAILED_PRECONDITION. ffmpeg is not installed, does not start, or lacks an encoder or a filter that the clip needs; the
+    message says which.
+    """
     ERROR_REASON_RCLONE_UNAVAILABLE: _ErrorReason.ValueType  # 52
     """FAILED_PRECONDITION. rclone is not installed, or is too old."""
     ERROR_REASON_CAMERA_IN_USE: _ErrorReason.ValueType  # 53
@@ -191,7 +193,9 @@ ERROR_REASON_ID_TAKEN: ErrorReason.ValueType  # 40
 ERROR_REASON_JOB_STATE: ErrorReason.ValueType  # 50
 """FAILED_PRECONDITION. The job has ended, or is in a state that does not allow this."""
 ERROR_REASON_FFMPEG_UNAVAILABLE: ErrorReason.ValueType  # 51
-"""FAILED_PRECONDITION. ffmpeg is not installed, or does not start."""
+"""FAILED_PRECONDITION. ffmpeg is not installed, does not start, or lacks an encoder or a filter that the clip needs; the
+message says which.
+"""
 ERROR_REASON_RCLONE_UNAVAILABLE: ErrorReason.ValueType  # 52
 """FAILED_PRECONDITION. rclone is not installed, or is too old."""
 ERROR_REASON_CAMERA_IN_USE: ErrorReason.ValueType  # 53

@@ -148,7 +148,8 @@ export enum ErrorReason {
   JOB_STATE = 50,
 
   /**
-   * FAILED_PRECONDITION. ffmpeg is not installed, or does not start.
+   * FAILED_PRECONDITION. ffmpeg is not installed, does not start, or lacks an encoder or a filter that the clip needs; the
+   * message says which.
    *
    * @generated from enum value: ERROR_REASON_FFMPEG_UNAVAILABLE = 51;
    */
