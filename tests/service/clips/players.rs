@@ -189,7 +189,7 @@ async fn a_page_in_chromium_plays_a_clip_and_shows_the_right_picture_wherever_it
                 .iter()
                 .map(|frame| (*frame as f64 + 0.5) / 25.0)
                 .collect();
-            let seen = visit(&pages, &origin, &url, &seeks).await;
+            let seen = visit(&pages, &origin, &url, &seeks).await.unwrap();
             let length = shown_frames as f64 / 25.0;
             assert!(
                 (seen.duration_s - length).abs() < 0.05,
@@ -225,6 +225,72 @@ async fn a_page_in_chromium_plays_a_clip_and_shows_the_right_picture_wherever_it
     }
 }
 
+#[tokio::test]
+async fn chromium_ends_where_the_picture_size_changes_and_a_rendered_clip_plays_across_it() {
+    let recordings = [
+        thirty_seconds().record(),
+        Recipe {
+            size: "160x90",
+            ..thirty_seconds()
+        }
+        .record(),
+    ];
+    let pages = TcpListener::bind("127.0.0.1:0").unwrap();
+    let origin = format!("http://{}", pages.local_addr().unwrap());
+    let site = Site::new().with("HELDAR_CORS_ORIGINS", &origin);
+    for (at, recording) in [0, 1, 0].into_iter().enumerate() {
+        let segment = &recordings[recording].segments[at];
+        let name = heldar_name(CAMERA, epoch() + segment.start);
+        place(&site, &name, &segment.path);
+    }
+    site.import();
+    let server = site.start().await;
+    pages.set_nonblocking(true).unwrap();
+    let pages = tokio::net::TcpListener::from_std(pages).unwrap();
+    let window = || ask(CAMERA, 8_440, 22_000);
+
+    // The contract says so of CLIP_ENGINE_NATIVE. When this fails, browsers have learned it, and the contract may tell.
+    let (_, native) = cut(&server, window()).await;
+    assert_eq!(native.engine_used(), ClipEngine::Native);
+    let url = format!("http://{}{}", server.address, native.url);
+    let failed = visit(&pages, &origin, &url, &[]).await.err();
+    let failed = failed.expect("Chromium knows one sample entry");
+    assert!(failed.contains("PIPELINE_ERROR_DECODE"), "{failed}");
+
+    let request = proto::CreateClipRequest {
+        engine: ClipEngine::Render.into(),
+        render: Some(proto::RenderOptions {
+            crf: 4,
+            ..Default::default()
+        }),
+        ..window()
+    };
+    let (job, rendered) = cut(&server, request).await;
+    assert_eq!((job.warnings.len(), rendered.gaps.len()), (0, 0));
+    let video = rendered.video.as_ref().unwrap();
+    assert_eq!(
+        (video.width, video.height, video.frame_count),
+        (192, 108, 339)
+    );
+    let url = format!("http://{}{}", server.address, rendered.url);
+    // Frames of the clip in each of its three parts: it begins with the 212th of the recordings.
+    let wanted = [3, 20, 60, 200, 286, 291, 330];
+    let seeks: Vec<f64> = wanted
+        .iter()
+        .map(|frame| (*frame as f64 + 0.5) / 25.0)
+        .collect();
+    let seen = visit(&pages, &origin, &url, &seeks).await.unwrap();
+    let last = seen.played[seen.played.len() - 1];
+    assert!(last > 13.0, "played to {last}");
+    let pictures = [pictures_of(&recordings[0]), pictures_of(&recordings[1])];
+    for (picture, wanted) in seen.pictures.iter().zip(wanted) {
+        let frame = wanted + 211;
+        let of = usize::from((250..500).contains(&frame));
+        assert_eq!(nearest(picture, &pictures[of]), frame, "frame {wanted}");
+    }
+    server.stop_with(&site, &[&native, &rendered]);
+}
+
 /// What the page saw.
 struct Seen {
     duration_s: f64,
@@ -234,16 +300,18 @@ struct Seen {
     pictures: Vec<Vec<u8>>,
 }
 
-/// Opens the page in Chromium and waits for what it reports.
+/// Opens the page in Chromium and waits for what it reports; or for why it cannot play the clip.
 async fn visit(
     pages: &tokio::net::TcpListener,
     origin: &str,
     clip_url: &str,
     seeks: &[f64],
-) -> Seen {
+) -> Result<Seen, String> {
     let page = include_str!("browser/player.html")
         .replace("CLIP_URL", &format!("{clip_url:?}"))
-        .replace("SEEKS", &format!("{seeks:?}"));
+        .replace("SEEKS", &format!("{seeks:?}"))
+        .replace("WIDTH", &SIDES.0.to_string())
+        .replace("HEIGHT", &SIDES.1.to_string());
     let profile = tempfile::tempdir().unwrap();
     let browser = Browser::open(origin, profile.path());
     let reported = tokio::time::timeout(std::time::Duration::from_secs(180), async {
@@ -258,20 +326,21 @@ async fn visit(
             stream.write_all(head.as_bytes()).await.unwrap();
             stream.write_all(answer.as_bytes()).await.unwrap();
             if path == "/failed" {
-                panic!("the page: {}", String::from_utf8_lossy(&body));
+                return Err(String::from_utf8_lossy(&body).into_owned());
             }
             if path == "/seen" {
-                return body;
+                return Ok(body);
             }
         }
     })
     .await
     .expect("the page reports");
     drop(browser);
+    let reported = reported?;
     // A line of JSON, then the pictures one after another.
     let end = reported.iter().position(|byte| *byte == b'\n').unwrap();
     let told: serde_json::Value = serde_json::from_slice(&reported[..end]).unwrap();
-    Seen {
+    Ok(Seen {
         duration_s: told["duration"].as_f64().unwrap(),
         played: told["played"]
             .as_array()
@@ -283,7 +352,7 @@ async fn visit(
             .chunks(SIDES.0 * SIDES.1 * 4)
             .map(<[u8]>::to_vec)
             .collect(),
-    }
+    })
 }
 
 async fn read_request(stream: &mut tokio::net::TcpStream) -> (String, Vec<u8>) {
@@ -360,6 +429,7 @@ fn pictures_of(recording: &Recording) -> Vec<Vec<u8>> {
         .args(["-f", "concat", "-safe", "0", "-i"])
         .arg(list.path())
         .args(["-map", "0:v:0", "-vsync", "passthrough"])
+        .args(["-vf", &format!("scale={}:{}", SIDES.0, SIDES.1)])
         .args(["-f", "rawvideo", "-pix_fmt", "rgba", "-"]));
     let pictures: Vec<Vec<u8>> = bytes
         .chunks_exact(SIDES.0 * SIDES.1 * 4)
