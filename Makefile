@@ -1,12 +1,13 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test soak bench tools
+.PHONY: help demo demo-stop test soak fuzz bench tools
 
 # The pinned tools win over what the machine has, in every target and in the tests they run.
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 demo_needs := compiler ffmpeg rclone grpcurl
-test_needs := $(demo_needs) players clients archive-tools backup-servers postgresql rust-lints buf cargo-deny
+fuzz_needs := compiler fuzzer
+test_needs := $(demo_needs) $(fuzz_needs) players clients archive-tools backup-servers postgresql rust-lints buf cargo-deny
 bench_needs := compiler ffmpeg rclone backup-servers postgresql
 
 help: ## List the targets
@@ -27,6 +28,10 @@ soak: ## Install what is missing, kill the server 500 times on SQLite and 200 ti
 	@.ci/install.sh $(demo_needs) postgresql
 	HELDAR_TEST_KILLS=500 cargo test --locked --test service kills:: -- --nocapture
 	HELDAR_TEST_KILLS=200 HELDAR_TEST_POSTGRES=1 cargo test --locked --test service kills:: -- --nocapture
+
+fuzz: ## Install what is missing, try hostile recordings on the parser and the cut for SECONDS each (60)
+	@.ci/install.sh $(fuzz_needs)
+	@.ci/fuzz.sh $(SECONDS)
 
 bench: ## Install what is missing, run the benchmarks
 	@.ci/install.sh $(bench_needs)

