@@ -3,23 +3,22 @@
 //! It is written twice in the life of a clip: in front of the stream that ffmpeg reads, with the times in
 //! which the samples are needed, and into the finished file, with the times and edits of the plan.
 
+mod label;
+mod tables;
+
 use std::num::{NonZeroU16, NonZeroU32};
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use shiguredo_mp4::boxes::{
-    Co64Box, CttsBox, CttsEntry, DinfBox, EdtsBox, ElstBox, ElstEntry, HdlrBox, MdhdBox, MdiaBox,
-    MediaHeader, MinfBox, MoovBox, MvhdBox, SampleEntry, SmhdBox, StblBox, StcoBox, StscBox,
-    StscEntry, StsdBox, StssBox, StszBox, SttsBox, SttsEntry, TkhdBox, TrakBox, UnknownBox,
-    VmhdBox,
+    DinfBox, EdtsBox, ElstBox, ElstEntry, HdlrBox, MdhdBox, MdiaBox, MediaHeader, MinfBox, MoovBox,
+    MvhdBox, SampleEntry, SmhdBox, StblBox, StscBox, StsdBox, StssBox, StszBox, SttsBox, TkhdBox,
+    TrakBox, UnknownBox, VmhdBox,
 };
-use shiguredo_mp4::{
-    BoxSize, BoxType, Either, Encode, FixedPointNumber, LanguageCode, Mp4FileTime,
-};
+use shiguredo_mp4::{BoxSize, BoxType, Encode, FixedPointNumber, LanguageCode, Mp4FileTime};
 
+pub(crate) use self::label::Label;
+use self::label::{mp4_time, start_box, user_data};
+use self::tables::{Chunks, Deltas, composition_offsets};
 use super::plan::{OutputEdit, OutputSample, OutputTrack};
-
-/// The longest chunk: players read a chunk at a time.
-const LONGEST_CHUNK_BYTES: u64 = 1 << 20;
 
 /// The header could not be encoded: a value does not fit its field.
 #[derive(Debug, thiserror::Error)]
@@ -33,17 +32,6 @@ pub(crate) enum Times {
     Needed,
     /// When each sample is decoded and shown, with edit lists. For the clip.
     Shown,
-}
-
-/// What the header says besides the samples.
-#[derive(Clone, Debug)]
-pub(crate) struct Label {
-    /// Wall-clock time of the first frame shown.
-    pub(crate) start: DateTime<Utc>,
-    /// A name for people.
-    pub(crate) title: String,
-    /// What the clip was made from.
-    pub(crate) comment: String,
 }
 
 /// A track and where its samples are in the file, in the order of its samples.
@@ -268,154 +256,6 @@ impl Movie {
     }
 }
 
-/// Time from each sample to the next, in runs.
-struct Deltas {
-    entries: Vec<SttsEntry>,
-    total: u64,
-}
-
-impl Deltas {
-    fn of(track: &OutputTrack, time_of: impl Fn(&OutputSample) -> i64) -> Result<Self, MovieError> {
-        let mut deltas = Self {
-            entries: Vec::new(),
-            total: 0,
-        };
-        for (at, sample) in track.samples.iter().enumerate() {
-            let next = track.samples.get(at + 1).map(&time_of);
-            let until_next = match next {
-                Some(next) => next - time_of(sample),
-                None => i64::from(track.last_duration),
-            };
-            let until_next = u32::try_from(until_next)
-                .map_err(|_| MovieError("a sample lasts too long".to_owned()))?;
-            match track.unit_bytes {
-                // The last unit of a block takes up what is missing before the next.
-                Some(unit_bytes) => {
-                    let units = (sample.size / unit_bytes.max(1)).max(1);
-                    let usual = track.timescale / track.entry.sample_rate_hz.max(1);
-                    let each = (until_next / units).min(usual);
-                    deltas.push(units - 1, each);
-                    deltas.push(1, until_next - each * (units - 1));
-                }
-                None => deltas.push(1, until_next),
-            }
-        }
-        Ok(deltas)
-    }
-
-    /// One tick for each unit.
-    fn steady(track: &OutputTrack) -> Self {
-        let mut deltas = Self {
-            entries: Vec::new(),
-            total: 0,
-        };
-        let unit_bytes = track.unit_bytes.unwrap_or(1).max(1);
-        for sample in &track.samples {
-            deltas.push(sample.size / unit_bytes, 1);
-        }
-        deltas
-    }
-
-    fn push(&mut self, count: u32, delta: u32) {
-        self.total += u64::from(count) * u64::from(delta);
-        match self.entries.last_mut() {
-            _ if count == 0 => {}
-            Some(last) if last.sample_delta == delta => last.sample_count += count,
-            _ => self.entries.push(SttsEntry {
-                sample_count: count,
-                sample_delta: delta,
-            }),
-        }
-    }
-}
-
-fn composition_offsets(samples: &[OutputSample]) -> Result<Option<CttsBox>, MovieError> {
-    let mut entries: Vec<CttsEntry> = Vec::new();
-    for sample in samples {
-        let sample_offset = sample.pts - sample.dts;
-        if sample_offset < 0 || sample_offset > i64::from(u32::MAX) {
-            return Err(MovieError("a sample is reordered too far".to_owned()));
-        }
-        match entries.last_mut() {
-            Some(last) if last.sample_offset == sample_offset => last.sample_count += 1,
-            _ => entries.push(CttsEntry {
-                sample_count: 1,
-                sample_offset,
-            }),
-        }
-    }
-    let reordered = entries.iter().any(|entry| entry.sample_offset != 0);
-    Ok(reordered.then_some(CttsBox {
-        version: 0,
-        entries,
-    }))
-}
-
-/// Samples that follow one another in the file, grouped.
-struct Chunks {
-    runs: Vec<StscEntry>,
-    positions: Either<StcoBox, Co64Box>,
-    samples: u32,
-}
-
-impl Chunks {
-    fn of(track: &OutputTrack, positions: &[u64]) -> Self {
-        let mut starts: Vec<u64> = Vec::new();
-        // Samples, and the sample entry that they need.
-        let mut counts: Vec<(u32, u16)> = Vec::new();
-        let mut end = 0u64;
-        let mut samples = 0;
-        for (sample, position) in track.samples.iter().zip(positions) {
-            let size = u64::from(sample.size);
-            let units = track.unit_bytes.map_or(1, |unit| sample.size / unit.max(1));
-            samples += units;
-            // ffmpeg cuts chunks of constant sample size into packets; one block each keeps ours whole.
-            let begun = track.unit_bytes.is_none()
-                && starts.last().is_some_and(|start| {
-                    *position == end && position + size - start <= LONGEST_CHUNK_BYTES
-                });
-            match counts.last_mut() {
-                Some((count, entry)) if begun && *entry == sample.entry => *count += units,
-                _ => {
-                    starts.push(*position);
-                    counts.push((units, sample.entry));
-                }
-            }
-            end = position + size;
-        }
-        let mut runs: Vec<StscEntry> = Vec::new();
-        for (number, (count, entry)) in (1u32..).zip(counts) {
-            let run = StscEntry {
-                first_chunk: NonZeroU32::MIN.saturating_add(number - 1),
-                sample_per_chunk: count,
-                sample_description_index: NonZeroU32::new(u32::from(entry))
-                    .unwrap_or(NonZeroU32::MIN),
-            };
-            let is_as_before = |last: &StscEntry| {
-                (last.sample_per_chunk, last.sample_description_index)
-                    == (run.sample_per_chunk, run.sample_description_index)
-            };
-            if !runs.last().is_some_and(is_as_before) {
-                runs.push(run);
-            }
-        }
-        let narrow: Option<Vec<u32>> = starts
-            .iter()
-            .map(|start| u32::try_from(*start).ok())
-            .collect();
-        Self {
-            runs,
-            positions: match narrow {
-                Some(chunk_offsets) => Either::A(StcoBox { chunk_offsets }),
-                None => Either::B(Co64Box {
-                    chunk_offsets: starts,
-                }),
-            },
-            samples,
-        }
-    }
-}
-
 fn edit_box(edits: &[OutputEdit]) -> EdtsBox {
     EdtsBox {
         elst_box: Some(ElstBox {
@@ -476,63 +316,6 @@ fn media_header(is_video: bool) -> MediaHeader {
     }
 }
 
-/// `udta` with a metadata list as iTunes writes it and players show it: the absolute start to the
-/// microsecond, a title and a comment.
-fn user_data(label: &Label) -> UnknownBox {
-    let start = label.start.to_rfc3339_opts(SecondsFormat::Micros, true);
-    let mut list = Vec::new();
-    for (kind, text) in [
-        (b"\xa9nam", label.title.as_str()),
-        (b"\xa9day", start.as_str()),
-        (b"\xa9cmt", label.comment.as_str()),
-    ] {
-        // Type 1 is UTF-8; the locale is unset (QuickTime File Format, "Value atom").
-        let mut data = vec![0, 0, 0, 1, 0, 0, 0, 0];
-        data.extend_from_slice(text.as_bytes());
-        list.extend(boxed(kind, &boxed(b"data", &data)));
-    }
-    let mut meta = vec![0; 4];
-    meta.extend(boxed(
-        b"hdlr",
-        b"\0\0\0\0\0\0\0\0mdirappl\0\0\0\0\0\0\0\0\0",
-    ));
-    meta.extend(boxed(b"ilst", &list));
-    let payload = boxed(b"meta", &meta);
-    let kind = BoxType::Normal(*b"udta");
-    UnknownBox {
-        box_type: kind,
-        box_size: BoxSize::with_payload_size(kind, payload.len() as u64),
-        payload,
-    }
-}
-
-/// A `meta` box at the level of the file with the wall-clock time of each track's start (ONVIF Export File Format
-/// Specification, `cstb`: entry count, then track id and units of 100 ns since 1601 in UTC). The start of a track is the
-/// movie's time 0, where the edit list shows its first frame.
-fn start_box(label: &Label, tracks: &[PlacedTrack<'_>]) -> Vec<u8> {
-    let mut starts = Vec::new();
-    starts.extend((tracks.len() as u32).to_be_bytes());
-    for (id, _) in (1u32..).zip(tracks) {
-        starts.extend(id.to_be_bytes());
-        starts.extend(since_1601(label.start).to_be_bytes());
-    }
-    let mut meta = vec![0; 4];
-    // No kind of metadata of its own (ISO/IEC 14496-12 section 8.11.1).
-    meta.extend(boxed(
-        b"hdlr",
-        b"\0\0\0\0\0\0\0\0null\0\0\0\0\0\0\0\0\0\0\0\0\0",
-    ));
-    meta.extend(boxed(b"cstb", &starts));
-    boxed(b"meta", &meta)
-}
-
-/// Units of 100 ns since 1601; 0 for what lies before.
-fn since_1601(time: DateTime<Utc>) -> u64 {
-    const FROM_1601_TO_1970_S: i64 = 11_644_473_600;
-    let since_1970 = time.timestamp_micros().saturating_mul(10);
-    u64::try_from(since_1970.saturating_add(FROM_1601_TO_1970_S * 10_000_000)).unwrap_or(0)
-}
-
 /// A small box. What goes in is text of ours, far below four gigabytes.
 pub(crate) fn boxed(kind: &[u8; 4], payload: &[u8]) -> Vec<u8> {
     let mut whole = Vec::with_capacity(payload.len() + 8);
@@ -545,11 +328,4 @@ pub(crate) fn boxed(kind: &[u8; 4], payload: &[u8]) -> Vec<u8> {
 fn clock_of(timescale: u32) -> Result<NonZeroU32, MovieError> {
     NonZeroU32::new(timescale)
         .ok_or_else(|| MovieError("a clock has zero ticks a second".to_owned()))
-}
-
-/// Seconds since 1904; times before 1970 are written as unset.
-fn mp4_time(time: DateTime<Utc>) -> Mp4FileTime {
-    u64::try_from(time.timestamp()).map_or(Mp4FileTime::default(), |seconds| {
-        Mp4FileTime::from_unix_time(std::time::Duration::from_secs(seconds))
-    })
 }

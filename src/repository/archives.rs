@@ -174,7 +174,7 @@ impl Store {
         if let Some(operator) = &filter.operator {
             query.push(" AND operator = ").push_bind(operator);
         }
-        super::jobs::push_labels(&mut query, &filter.labels);
+        super::job_list::push_labels(&mut query, &filter.labels);
         page.end(&mut query, "create_time_us");
         let mut rows: Vec<ArchiveRow> = query.fetch_all(&mut self.read().await?).await?;
         let next = page.cut(&mut rows, |row| (row.create_time_us, row.id.clone()));

@@ -3,6 +3,7 @@
 //! The database is SQLite, in a file of its own, or PostgreSQL, which several nodes share. Statements have one text for
 //! both wherever the dialects allow; where they do not, both texts stand side by side.
 
+mod admission;
 mod archives;
 mod attempts;
 mod cameras;
@@ -16,6 +17,7 @@ mod evidence;
 mod exports;
 mod indexes;
 mod intake;
+mod job_list;
 mod job_rows;
 mod jobs;
 mod ledger;
@@ -40,6 +42,7 @@ use statement::sql;
 
 use crate::domain::job::LEASE;
 
+pub use admission::InsertedJob;
 pub use archives::{ArchiveFilter, ArchiveTotals};
 pub use attempts::{Fence, Finish};
 pub use cameras::{CameraChange, CameraUpdate, DeletedCamera};
@@ -51,7 +54,8 @@ pub use destinations::{
 pub use error::{OpenError, StoreError};
 pub use evidence::{LockChange, LockSelection};
 pub use indexes::StoredIndex;
-pub use jobs::{CancelledJob, InsertedJob, JobFilter, JobMark};
+pub use job_list::JobFilter;
+pub use jobs::{CancelledJob, JobMark};
 pub use ledger::RemovedObjects;
 pub use nodes::{Hint, Hints};
 pub use objects::{ObjectFilter, ObjectTotals};

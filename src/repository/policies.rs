@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
+use super::admission::{InsertedJob, Queue, write_job};
 use super::database::{Area, Connection};
 use super::error::{inconsistent, stored, to_json, us};
-use super::jobs::{InsertedJob, Queue, write_job};
 use super::policy_rows::{PolicyRow, SELECT, TABLE, details};
 use super::statement::sql;
 use super::{Page, Store, StoreError};

@@ -2,7 +2,10 @@
 //!
 //! Cuts lie in the scratch folder and have no name there as soon as they are whole, so that nothing stays behind.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod orders;
+mod sources;
+
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -12,23 +15,25 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::hold::{AT_THEIR_TURN, Finding, go_on};
+use self::orders::{Order, What};
+pub(super) use self::orders::{clip_windows, is_seam};
+use self::sources::Listed;
+use super::ArchiveError;
+use super::hold::Finding;
 use super::outline::{Part, Role, role_in};
-use super::{ArchiveError, blocking};
-use crate::domain::archive::{ArchiveContent, ArchiveFaultKind, ArchiveSegment};
+use crate::domain::archive::{ArchiveContent, ArchiveSegment};
 use crate::domain::clip::{GapMode, LONGEST_CLIP};
-use crate::domain::coverage::{GAP_TOLERANCE, Gap, GapReason};
+use crate::domain::coverage::GAP_TOLERANCE;
 use crate::domain::time::TimeRange;
 use crate::media::plan::{Parameters, PlanError, Wanted};
 use crate::media::{
     self, CUT_PREFIX, CutError, CutOrder, CutOutcome, Engine, EngineChoice, Prepared, Source,
 };
 use crate::repository::Store;
-use crate::work::clip::LOOK_AROUND;
 use crate::work::indexes;
 use crate::work::roots::Roots;
 
@@ -60,41 +65,8 @@ pub(super) struct Cutter<'a> {
     pub(super) cancel: &'a CancellationToken,
 }
 
-/// Something to be cut.
-#[derive(Clone, Debug)]
-struct Order {
-    part: usize,
-    window: TimeRange,
-    what: What,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum What {
-    /// A recording, and where it is taken to start.
-    Recording {
-        number: usize,
-        start: DateTime<Utc>,
-        start_accuracy: TimeDelta,
-    },
-    /// A clip, and the time of which the clips after it are cut.
-    Clip { then: Option<TimeRange> },
-}
-
 /// Where segments whose names give only the second really start, by id.
 type Starts = HashMap<String, DateTime<Utc>>;
-
-/// A source of a cut. There may be many without a place: they are opened when they are cut.
-struct Listed {
-    source: Source,
-    /// Id of the source whose file is to be opened.
-    to_open: Option<Arc<str>>,
-}
-
-/// Open sources of a cut, with their turn where they needed one.
-struct Opened<'a> {
-    sources: Vec<Source>,
-    _turn: Option<SemaphorePermit<'a>>,
-}
 
 impl Cutter<'_> {
     /// Makes every cut. Segments of which nothing can be shown get a finding, and those that turn out to lie outside of
@@ -280,116 +252,6 @@ impl Cutter<'_> {
         orders
     }
 
-    /// What an order is cut from; `starts` are those of the clip before.
-    async fn wanted(
-        &self,
-        part: &Part,
-        order: &Order,
-        starts: &Starts,
-    ) -> Result<Vec<Listed>, ArchiveError> {
-        let What::Recording {
-            number,
-            start,
-            start_accuracy,
-        } = order.what
-        else {
-            return self.clip_sources(part, order.window, starts).await;
-        };
-        let Some(segment) = part.segments.get(number) else {
-            return Ok(Vec::new());
-        };
-        let mut wanted = wanted(part, number, &segment);
-        wanted.source.start = start;
-        wanted.source.start_accuracy = start_accuracy;
-        wanted.source.expected_end = Some(start + (segment.end_time - segment.start_time));
-        Ok(vec![wanted])
-    }
-
-    /// What a clip of the window is cut from: the segments of the part, and those around it, of which the clip may need
-    /// a key frame, unless only evidence was asked for.
-    async fn clip_sources(
-        &self,
-        part: &Part,
-        window: TimeRange,
-        starts: &Starts,
-    ) -> Result<Vec<Listed>, ArchiveError> {
-        let wider = around(window);
-        let mut sources: Vec<Listed> = part
-            .segments
-            .iter()
-            .enumerate()
-            .filter(|(_, segment)| segment.range().is_some_and(|range| range.overlaps(&wider)))
-            .map(|(number, segment)| wanted(part, number, &segment))
-            .collect();
-        if self.content.trim && !self.content.evidence_only {
-            let own: HashSet<String> = sources
-                .iter()
-                .map(|wanted| wanted.source.id.clone())
-                .collect();
-            for segment in self.store.segments_in(&part.camera_id, wider).await? {
-                if own.contains(&segment.id) {
-                    continue;
-                }
-                sources.push(Listed {
-                    to_open: Some(segment.file.source_id.as_str().into()),
-                    source: Source {
-                        start: segment.file.start_time,
-                        start_accuracy: segment.file.start_accuracy,
-                        expected_end: Some(segment.file.end_time()),
-                        file: Err(GapReason::FileMissing),
-                        index: None,
-                        id: segment.id,
-                        name: segment.file.path,
-                    },
-                });
-            }
-        }
-        for Listed { source, .. } in &mut sources {
-            if let Some(start) = starts.get(&source.id) {
-                source.expected_end = source.expected_end.map(|end| end + (*start - source.start));
-                source.start = *start;
-                source.start_accuracy = TimeDelta::zero();
-            }
-        }
-        sources.sort_by(|one, other| {
-            let key = |wanted: &Listed| (wanted.source.start, wanted.source.id.clone());
-            key(one).cmp(&key(other))
-        });
-        Ok(sources)
-    }
-
-    /// Opens what is not open yet, when it is its turn.
-    async fn open(&self, mut wanted: Vec<Listed>) -> Result<Opened<'_>, ArchiveError> {
-        let to_open = wanted.iter().filter(|wanted| wanted.to_open.is_some());
-        let count = to_open.count().min(AT_THEIR_TURN) as u32;
-        let mut turn = None;
-        if count > 0 {
-            tokio::select! {
-                // The semaphore is never closed.
-                taken = self.turns.acquire_many(count) => turn = taken.ok(),
-                () = self.cancel.cancelled() => return Err(ArchiveError::Cancelled),
-            }
-            let (roots, cancel) = (Arc::clone(self.roots), self.cancel.clone());
-            wanted = blocking(move || {
-                for Listed { source, to_open } in &mut wanted {
-                    go_on(&cancel)?;
-                    if let Some(source_id) = to_open {
-                        let file = roots
-                            .look_for(source_id, &source.name)
-                            .map_err(ArchiveError::Machine)?;
-                        source.file = file.map(Arc::new);
-                    }
-                }
-                Ok(wanted)
-            })
-            .await?;
-        }
-        Ok(Opened {
-            sources: wanted.into_iter().map(|wanted| wanted.source).collect(),
-            _turn: turn,
-        })
-    }
-
     /// Cuts into a file that has no name any more when it is returned. With it comes where the sources start, when a
     /// clip follows that begins with some of them.
     async fn cut(
@@ -432,60 +294,6 @@ impl Cutter<'_> {
     }
 }
 
-impl Order {
-    /// The first clip of a part that has footage and lies in what is `left` of its window.
-    fn next_clip(at: usize, part: &Part, left: TimeRange) -> Option<Self> {
-        let first = part
-            .segments
-            .iter()
-            .filter(|segment| segment.range().is_some_and(|range| range.overlaps(&left)))
-            .map(|segment| segment.start_time.max(left.start()))
-            .min()?;
-        let window = clip_at(part.clip?, first);
-        Some(Self {
-            part: at,
-            window,
-            what: What::Clip {
-                then: TimeRange::new(window.end(), left.end()),
-            },
-        })
-    }
-
-    /// Number of the recording that is cut.
-    fn number(&self) -> Option<usize> {
-        match self.what {
-            What::Recording { number, .. } => Some(number),
-            What::Clip { .. } => None,
-        }
-    }
-
-    /// Whether another clip follows.
-    fn is_followed(&self) -> bool {
-        matches!(self.what, What::Clip { then: Some(_) })
-    }
-
-    /// One file has one set of parameters; what the others cover becomes clips of its own. Each of these windows is
-    /// shorter than this one, so there is an end to them.
-    fn others(&self, outcome: &CutOutcome) -> Vec<Self> {
-        let is_other = |gap: &&Gap| {
-            self.number().is_none()
-                && gap.reason == GapReason::CodecChange
-                && gap.range.duration() > GAP_TOLERANCE
-                && gap.range != self.window
-        };
-        outcome
-            .gaps
-            .iter()
-            .filter(is_other)
-            .map(|gap| Self {
-                part: self.part,
-                window: gap.range,
-                what: What::Clip { then: None },
-            })
-            .collect()
-    }
-}
-
 /// The footage of a window, without its gaps, in files that play everywhere: each has one set of codec parameters.
 fn closed_up(window: TimeRange) -> Wanted {
     Wanted {
@@ -493,76 +301,6 @@ fn closed_up(window: TimeRange) -> Wanted {
         gap_tolerance: GAP_TOLERANCE,
         gap_mode: GapMode::Close,
         parameters: Parameters::One,
-    }
-}
-
-/// The windows of the clips of a part that have footage, as far as is known before they are cut.
-pub(super) fn clip_windows(part: &Part) -> Vec<TimeRange> {
-    let Some(clip) = part.clip else {
-        return Vec::new();
-    };
-    let mut windows: Vec<TimeRange> = Vec::new();
-    for (number, segment) in part.segments.iter().enumerate() {
-        let shown = segment.range().filter(|_| part.held.has(number));
-        let Some(mut left) = shown.and_then(|range| range.intersect(&clip)) else {
-            continue;
-        };
-        loop {
-            let window = clip_at(clip, left.start());
-            windows.push(window);
-            match TimeRange::new(window.end(), left.end()) {
-                Some(rest) => left = rest,
-                None => break,
-            }
-        }
-        windows.dedup();
-    }
-    windows.sort_by_key(TimeRange::start);
-    windows.dedup();
-    windows
-}
-
-/// The window of the clip that shows an instant of `whole`. Clips are as long as CreateClip makes them at most, counted
-/// from the start of the whole, because the samples of all of a clip are in memory while it is cut.
-fn clip_at(whole: TimeRange, at: DateTime<Utc>) -> TimeRange {
-    let us = |duration: TimeDelta| duration.num_microseconds().unwrap_or(i64::MAX);
-    let before_us = us(at - whole.start()) / us(LONGEST_CLIP) * us(LONGEST_CLIP);
-    let start = whole.start() + TimeDelta::microseconds(before_us);
-    let end = whole.end().min(start + LONGEST_CLIP);
-    TimeRange::new(start, end).unwrap_or(whole)
-}
-
-/// Whether one clip of a part ends at this instant and the next begins.
-pub(super) fn is_seam(part: &Part, at: DateTime<Utc>) -> bool {
-    part.clip
-        .is_some_and(|clip| at > clip.start() && at < clip.end() && clip_at(clip, at).start() == at)
-}
-
-/// A segment of a part as a source. What cannot be read is a gap.
-fn wanted(part: &Part, number: usize, segment: &ArchiveSegment) -> Listed {
-    let mut to_open = None;
-    let file = if !part.held.has(number) {
-        Err(match part.findings[number] {
-            Some(finding) if finding.kind() != ArchiveFaultKind::Missing => GapReason::FileDamaged,
-            _ => GapReason::FileMissing,
-        })
-    } else if let Some(file) = part.held.shared(number) {
-        Ok(file)
-    } else {
-        to_open = Some(Arc::clone(&segment.source_id));
-        Err(GapReason::FileMissing)
-    };
-    Listed {
-        source: Source {
-            id: segment.id.clone(),
-            name: segment.path.to_string(),
-            start: segment.start_time,
-            start_accuracy: segment.start_accuracy,
-            expected_end: Some(segment.end_time),
-            file,
-            index: None,
-        },
-        to_open,
     }
 }
 
@@ -589,11 +327,6 @@ impl Progress<'_> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A window, and as much on both sides as a clip of it looks at.
-fn around(window: TimeRange) -> TimeRange {
-    TimeRange::new(window.start() - LOOK_AROUND, window.end() + LOOK_AROUND).unwrap_or(window)
 }
 
 /// Opens a file and takes its name away.

@@ -1,28 +1,26 @@
 //! Packing the contents of an archive into a sink, and saying what was packed.
 
+mod about;
+mod cut_sources;
+
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use self::about::seal_zip;
+pub(super) use self::about::{entry_count, size};
+use self::cut_sources::{ToHash, hash_cut_sources};
 use super::ArchiveError;
-use super::contents::{Broken, Camera, Contents, FootageEntry, From};
+use super::contents::{Broken, Contents, FootageEntry, From};
 use super::cuts::Cut;
-use super::hold::{Finding, Held, Look, Looks, go_on, has_changed};
+use super::hold::{Finding, Held, go_on, has_changed};
 use crate::domain::archive::ArchiveSegment;
-use crate::domain::series::Series;
-use crate::packing::{
-    ALLOWED_SIGNERS, Added, EntryHead, Hashing512, MANIFEST, Manifest, ManifestCamera, ManifestCut,
-    ManifestSource, PackError, Packed, Packer, README, SIGNATURE_NAME, SUMS_NAME, Sha256,
-    SigningKey, Sink, Stop, ZipSize, readme, sha256, sums_line, sums_line_bytes,
-};
+use crate::packing::{Added, EntryHead, PackError, Packed, Packer, SigningKey, Sink, Stop};
 use crate::work::roots::Roots;
-
-/// Entries about the archive itself.
-const OWN_ENTRIES: u64 = 5;
 
 /// How far a pass is.
 #[derive(Clone, Copy, Debug)]
@@ -47,66 +45,6 @@ pub(super) enum OnBroken {
     Note,
     /// End, because the size was promised or every byte was asked for.
     Fail,
-}
-
-/// Entries that the zip will have.
-pub(super) fn entry_count(contents: &Contents) -> u64 {
-    contents.entry_count() as u64 + OWN_ENTRIES
-}
-
-/// The size of the zip, to the byte, if no source breaks.
-pub(super) fn size(
-    contents: &Contents,
-    seal: Seal<'_>,
-    cancel: &CancellationToken,
-) -> Result<u64, ArchiveError> {
-    let nothing = Sha256::default();
-    let mut manifest = Counter { bytes: 0, cancel };
-    let counted = write_manifest(
-        contents,
-        seal,
-        std::iter::repeat(&nothing),
-        std::iter::repeat(&nothing),
-        &mut manifest,
-    );
-    go_on(cancel)?;
-    counted.map_err(ArchiveError::Folder)?;
-    let mut zip = ZipSize::default();
-    let mut sums_bytes = 0;
-    for (_, entry) in contents.entries() {
-        go_on(cancel)?;
-        sums_bytes += sums_line_bytes(&entry.name);
-        let head = EntryHead {
-            name: &entry.name,
-            modified: entry.modified,
-            size_bytes: entry.size_bytes,
-        };
-        zip.add(&head).map_err(ArchiveError::Folder)?;
-    }
-    sums_bytes += [MANIFEST, README, ALLOWED_SIGNERS]
-        .map(sums_line_bytes)
-        .iter()
-        .sum::<u64>();
-    let readme = readme(seal.key.fingerprint());
-    let signers = seal.key.allowed_signers();
-    // A signature is as long whatever was signed.
-    let signature = seal.key.sign(b"").map_err(ArchiveError::Sign)?;
-    let modified = contents.newest();
-    for (name, size_bytes) in [
-        (MANIFEST, manifest.bytes),
-        (README, readme.len() as u64),
-        (ALLOWED_SIGNERS, signers.len() as u64),
-        (SUMS_NAME, sums_bytes),
-        (SIGNATURE_NAME, signature.len() as u64),
-    ] {
-        let head = EntryHead {
-            name,
-            modified,
-            size_bytes,
-        };
-        zip.add(&head).map_err(ArchiveError::Folder)?;
-    }
-    zip.finish().map_err(ArchiveError::Folder)
 }
 
 /// Packs everything into `sink`, until `cancel`. Faults that show while reading are added to those of `contents`.
@@ -172,113 +110,6 @@ fn still_wanted(cancel: &CancellationToken) -> io::Result<()> {
         return Err(io::Error::other("cancelled"));
     }
     Ok(())
-}
-
-/// Recordings of a camera that are only cut from.
-struct ToHash {
-    segments: Arc<Series<ArchiveSegment>>,
-    looks: Arc<Looks>,
-    /// Their numbers, in order, with the files; `None`: it is opened at its turn.
-    files: Vec<(u32, Option<Arc<File>>)>,
-}
-
-/// What became of recordings that are only cut from.
-#[derive(Default)]
-struct Hashed {
-    /// Of those that could be read, in order.
-    digests: Vec<Sha256>,
-    /// Number of the camera, number of the segment, and what is wrong with it.
-    broken: Vec<(usize, usize, Broken)>,
-}
-
-impl ToHash {
-    fn of(camera: &Camera) -> Self {
-        let held = &camera.part.held;
-        let numbers = camera.numbers_of_cut_sources();
-        let files = numbers.filter_map(|number| {
-            let file = held.shared(number);
-            Some((u32::try_from(number).ok()?, file))
-        });
-        Self {
-            segments: Arc::clone(&camera.part.segments),
-            looks: held.looks(),
-            files: files.collect(),
-        }
-    }
-}
-
-fn hash_cut_sources(
-    cameras: Vec<ToHash>,
-    roots: &Roots,
-    on_broken: OnBroken,
-    must_stop: impl Fn() -> bool,
-) -> Result<Hashed, ArchiveError> {
-    let mut hashed = Hashed::default();
-    hashed
-        .digests
-        .reserve_exact(cameras.iter().map(|camera| camera.files.len()).sum());
-    for (at, camera) in cameras.into_iter().enumerate() {
-        let mut files = camera.files.into_iter().peekable();
-        for (number, segment) in camera.segments.iter().enumerate() {
-            let is_next = |(next, _): &(u32, _)| *next as usize == number;
-            let Some((_, file)) = files.next_if(is_next) else {
-                if files.peek().is_none() {
-                    break;
-                }
-                continue;
-            };
-            let look = camera.looks.of(number, &segment);
-            let (digest, finding) = match hash(&segment, file, look, roots, &must_stop)? {
-                Ok(digest) => (Some(digest), None),
-                Err((digest, finding)) => (digest, Some(finding)),
-            };
-            hashed.digests.extend(digest);
-            let Some(finding) = finding else { continue };
-            if on_broken == OnBroken::Fail {
-                return Err(ArchiveError::Incomplete {
-                    kind: finding.kind(),
-                    message: finding.message(&segment, None),
-                });
-            }
-            let size_bytes = digest.and(look).map(|look| look.size_bytes);
-            let broken = Broken {
-                finding,
-                size_bytes,
-            };
-            hashed.broken.push((at, number, broken));
-        }
-    }
-    Ok(hashed)
-}
-
-/// The hash of a recording that is only cut from; or what is wrong with it, and its hash if it has one.
-fn hash(
-    segment: &ArchiveSegment,
-    file: Option<Arc<File>>,
-    look: Option<Look>,
-    roots: &Roots,
-    must_stop: impl Fn() -> bool,
-) -> Result<Result<Sha256, (Option<Sha256>, Finding)>, ArchiveError> {
-    let file = match file {
-        Some(file) => file,
-        None => match roots
-            .look_for(&segment.source_id, &segment.path)
-            .map_err(ArchiveError::Machine)?
-        {
-            Ok(file) => Arc::new(file),
-            Err(_) => return Ok(Err((None, Finding::Gone))),
-        },
-    };
-    let size_bytes = look.map_or(0, |look| look.size_bytes);
-    let digest = match sha256(&file, size_bytes, must_stop) {
-        Ok(Some(digest)) => digest,
-        Ok(None) => return Err(ArchiveError::Cancelled),
-        Err(_) => return Ok(Err((None, Finding::NotToItsEnd))),
-    };
-    if look.is_none_or(|look| has_changed(&file, look)) {
-        return Ok(Err((Some(digest), Finding::ChangedMeanwhile)));
-    }
-    Ok(Ok(digest))
 }
 
 /// Adds every entry of footage, and notes what is left of those that break.
@@ -414,150 +245,6 @@ impl<S: Sink, F: FnMut(Step<'_>) -> Result<(), Stop>> Adding<'_, S, F> {
     }
 }
 
-/// Adds what is said about the footage, and ends the zip.
-fn seal_zip<S: Sink>(
-    contents: &Contents,
-    cut_digests: &[Sha256],
-    seal: Seal<'_>,
-    mut packer: Packer<S>,
-) -> Result<(S, Packed), ArchiveError> {
-    let digests = packer.digests().map_err(ArchiveError::Folder)?;
-    let modified = contents.newest();
-    let head = |name| EntryHead {
-        name,
-        modified,
-        size_bytes: 0,
-    };
-    packer.add_written(&head(MANIFEST), |out| {
-        write_manifest(contents, seal, &digests, cut_digests, out)
-    })?;
-    let readme = readme(seal.key.fingerprint());
-    packer.add_written(&head(README), |out| out.write_all(readme.as_bytes()))?;
-    let signers = seal.key.allowed_signers();
-    packer.add_written(&head(ALLOWED_SIGNERS), |out| {
-        out.write_all(signers.as_bytes())
-    })?;
-
-    let mut about = Vec::new();
-    for name in [MANIFEST, README, ALLOWED_SIGNERS] {
-        let digest = packer.next_digest().map_err(ArchiveError::Folder)?;
-        about.push((digest, name));
-    }
-    let mut signed = Hashing512::default();
-    packer.add_written(&head(SUMS_NAME), |out| {
-        let mut line = String::new();
-        let mut add = |digest: &Sha256, name: &str| {
-            line.clear();
-            sums_line(&mut line, digest, name);
-            signed.update(line.as_bytes());
-            out.write_all(line.as_bytes())
-        };
-        for ((_, entry), digest) in contents.entries().zip(&digests) {
-            add(digest, &entry.name)?;
-        }
-        for (digest, name) in &about {
-            add(digest, name)?;
-        }
-        Ok(())
-    })?;
-    let signature = seal
-        .key
-        .sign_hashed(&signed.finish())
-        .map_err(ArchiveError::Sign)?;
-    packer.add_written(&head(SIGNATURE_NAME), |out| {
-        out.write_all(signature.as_bytes())
-    })?;
-    // They are no part of what the directory is made from.
-    drop(digests);
-    Ok(packer.finish()?)
-}
-
-fn write_manifest<'d>(
-    contents: &Contents,
-    seal: Seal<'_>,
-    digests: impl IntoIterator<Item = &'d Sha256>,
-    cut_digests: impl IntoIterator<Item = &'d Sha256>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let camera_of = |index: usize| &contents.cameras[index].part.camera_id;
-    let cut = contents
-        .cameras
-        .iter()
-        .flat_map(Camera::cut_entries)
-        .map(|(camera_id, name, outcome)| ManifestCut {
-            entry: name,
-            camera_id,
-            delivered: outcome.delivered,
-            size_bytes: outcome.size_bytes,
-            sha256: outcome.sha256,
-            hidden_lead: outcome.hidden_lead,
-            engine: &outcome.engine,
-            segment_ids: &outcome.segment_ids,
-        })
-        .collect();
-    let cameras = contents
-        .cameras
-        .iter()
-        .map(|camera| ManifestCamera {
-            camera_id: &camera.part.camera_id,
-            display_name: &camera.part.display_name,
-            delivered: camera.delivered,
-            covered_us: camera.covered_us,
-            segment_count: camera.segment_count,
-            gaps: &camera.gaps,
-        })
-        .collect();
-    let manifest = Manifest {
-        host: seal.host,
-        content: &contents.content,
-        delivered: contents.delivered,
-        cameras,
-        cut,
-        signing_key: seal.key.fingerprint(),
-    };
-    let whole = contents
-        .entries()
-        .zip(digests)
-        .filter_map(|((camera, entry), digest)| match entry.from {
-            From::Recording(segment) => Some(ManifestSource {
-                camera_id: camera_of(camera),
-                segment: *segment,
-                entry: Some(entry.name),
-                size_bytes: entry.size_bytes,
-                sha256: *digest,
-            }),
-            From::Cut(_) => None,
-        });
-    let cut_from = contents
-        .cut_sources()
-        .zip(cut_digests)
-        .map(|((camera, source), digest)| ManifestSource {
-            camera_id: camera_of(camera),
-            segment: source.segment,
-            entry: None,
-            size_bytes: source.size_bytes,
-            sha256: *digest,
-        });
-    manifest.write(out, contents.faults(), whole.chain(cut_from))
-}
-
-struct Counter<'a> {
-    bytes: u64,
-    cancel: &'a CancellationToken,
-}
-
-impl Write for Counter<'_> {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        still_wanted(self.cancel)?;
-        self.bytes += data.len() as u64;
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl std::convert::From<PackError> for ArchiveError {
     fn from(error: PackError) -> Self {
         match error {
@@ -569,6 +256,9 @@ impl std::convert::From<PackError> for ArchiveError {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use super::about::Counter;
     use super::*;
 
     struct Nowhere;

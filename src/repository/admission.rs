@@ -1,0 +1,289 @@
+//! New jobs: whether there is room for one, whether its request came before and its names are free, and the row.
+
+use chrono::{DateTime, Utc};
+
+use super::database::{Area, Connection};
+use super::error::{count, to_json, us};
+use super::job_rows::{JobRow, columns};
+use super::statement::sql;
+use super::{Store, StoreError, policies};
+use crate::domain::camera::CameraId;
+use crate::domain::job::{Job, JobKind, NewJob, Waiting, turn};
+
+const INSERT: &str = concat!(
+    "INSERT INTO jobs (id, kind, state, priority, camera_id, created_by, labels, retry_of, output_id, request_id, ",
+    "request_digest, spec, max_attempts, create_time_us, update_time_us, policy_id, destination_id, turn, due_time_us) ",
+    "VALUES ($1, $2, 'QUEUED', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15, $16, $17) RETURNING ",
+    columns!()
+);
+const BY_REQUEST: &str = concat!(
+    "SELECT request_digest, ",
+    columns!(),
+    " FROM jobs WHERE request_id = $1"
+);
+const QUEUED: &str = "SELECT COUNT(*) FROM jobs WHERE state = 'QUEUED'";
+const QUEUED_OF_CALLER: &str =
+    "SELECT COUNT(*) FROM jobs WHERE state = 'QUEUED' AND created_by = $1";
+/// The turns that the one of a new job follows.
+const TURNS: &str = "
+    SELECT (SELECT MAX(turn) FROM jobs WHERE kind = $2 AND priority = $3 AND epoch > 0),
+        (SELECT MAX(turn) FROM jobs WHERE created_by = $1 AND kind = $2 AND priority = $3)";
+/// Archives and the jobs of backups take their ids from the same names.
+const OUTPUT_TAKEN: &str = "
+    SELECT EXISTS (SELECT 1 FROM clips WHERE id = $1) OR EXISTS (SELECT 1 FROM archives WHERE id = $1)
+        OR EXISTS (SELECT 1 FROM jobs WHERE id = $1 AND kind = 'BACKUP')
+        OR EXISTS (SELECT 1 FROM jobs WHERE output_id = $1 AND state IN ('QUEUED', 'RUNNING', 'CANCELLING'))";
+const BEING_MADE: &str = "
+    SELECT EXISTS (SELECT 1 FROM jobs WHERE output_id = $1 AND state IN ('QUEUED', 'RUNNING', 'CANCELLING'))";
+const MADE_BEFORE: &str = "
+    SELECT EXISTS (SELECT 1 FROM jobs WHERE output_id = $1 AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED'))";
+const ID_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM jobs WHERE id = $1)";
+const LIVE_RUN: &str = "
+    SELECT id FROM jobs
+    WHERE policy_id = $1 AND policy_id <> '' AND state IN ('QUEUED', 'RUNNING', 'CANCELLING')";
+
+/// How writing a new job ended.
+#[derive(Clone, Debug)]
+pub enum InsertedJob {
+    /// Written.
+    New(Job),
+    /// The same request made this job before.
+    Existing(Job),
+    /// The request id came with another request before.
+    RequestIdReused,
+    /// The id that the output shall have is taken.
+    OutputTaken,
+    /// The id that the job shall have is taken.
+    IdTaken,
+    /// A run of the same policy has not ended yet.
+    PolicyRunning {
+        /// Its job.
+        job_id: String,
+    },
+    /// This many jobs wait already.
+    QueueFull(u64),
+}
+
+#[derive(sqlx::FromRow)]
+struct RequestRow {
+    request_digest: String,
+    #[sqlx(flatten)]
+    job: JobRow,
+}
+
+impl Store {
+    /// Writes a job, unless its request made one before, its id or its output's is taken, its policy runs already, or
+    /// the queue has no room for it (`queue_limit`, see [`Waiting::has_room`]). Its policy, if any, remembers it as its last run.
+    pub async fn insert_job(
+        &self,
+        new: &NewJob,
+        queue_limit: u64,
+        now: DateTime<Utc>,
+    ) -> Result<InsertedJob, StoreError> {
+        let mut transaction = self.write(Area::Admission).await?;
+        let mut queue = Queue::of(&mut transaction, queue_limit).await?;
+        let inserted = write_job(&mut transaction, new, &mut queue, now).await?;
+        if matches!(inserted, InsertedJob::New(_)) {
+            transaction.commit().await?;
+        }
+        Ok(inserted)
+    }
+
+    /// Writes several jobs in one transaction, each as [`Store::insert_job`] would after those before it. When it fails,
+    /// none is written.
+    pub async fn insert_jobs(
+        &self,
+        news: &[NewJob],
+        queue_limit: u64,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<InsertedJob>, StoreError> {
+        let mut transaction = self.write(Area::Admission).await?;
+        let mut queue = Queue::of(&mut transaction, queue_limit).await?;
+        let mut inserted = Vec::with_capacity(news.len());
+        for new in news {
+            inserted.push(write_job(&mut transaction, new, &mut queue, now).await?);
+        }
+        transaction.commit().await?;
+        Ok(inserted)
+    }
+
+    /// The job that a request made before, with the digest of that request.
+    pub async fn job_of_request(
+        &self,
+        request_id: &str,
+    ) -> Result<Option<(String, Job)>, StoreError> {
+        let row: Option<RequestRow> = sql(BY_REQUEST)
+            .bind(request_id)
+            .fetch_optional(&mut self.read().await?)
+            .await?;
+        row.map(|row| Ok((row.request_digest, row.job.try_into()?)))
+            .transpose()
+    }
+
+    /// Whether a clip, an archive or a live job has this id for its output.
+    pub async fn is_output_taken(&self, output_id: &str) -> Result<bool, StoreError> {
+        sql(OUTPUT_TAKEN)
+            .bind(output_id)
+            .fetch_value(&mut self.read().await?)
+            .await
+    }
+
+    /// Whether a job that has not ended has this id for its output.
+    pub async fn is_output_of_live_job(&self, output_id: &str) -> Result<bool, StoreError> {
+        sql(BEING_MADE)
+            .bind(output_id)
+            .fetch_value(&mut self.read().await?)
+            .await
+    }
+
+    /// Whether a job that has ended had this id for its output.
+    pub async fn is_output_of_ended_job(&self, output_id: &str) -> Result<bool, StoreError> {
+        sql(MADE_BEFORE)
+            .bind(output_id)
+            .fetch_value(&mut self.read().await?)
+            .await
+    }
+}
+
+/// How full the queue is, within a transaction.
+pub(super) struct Queue {
+    of_all: u64,
+    limit: u64,
+}
+
+impl Queue {
+    pub(super) async fn of(connection: &mut Connection, limit: u64) -> Result<Self, StoreError> {
+        let queued: i64 = sql(QUEUED).fetch_value(connection).await?;
+        Ok(Self {
+            of_all: count("jobs", "", queued)?,
+            limit,
+        })
+    }
+
+    async fn has_room(
+        &self,
+        connection: &mut Connection,
+        created_by: &str,
+    ) -> Result<bool, StoreError> {
+        let mut waiting = Waiting {
+            of_all: self.of_all,
+            of_caller: 0,
+        };
+        // Only a queue that is nearly full asks whose jobs they are.
+        if self.of_all >= self.limit {
+            let queued: i64 = sql(QUEUED_OF_CALLER)
+                .bind(created_by)
+                .fetch_value(connection)
+                .await?;
+            waiting.of_caller = count("jobs", "", queued)?;
+        }
+        Ok(waiting.has_room(self.limit))
+    }
+}
+
+/// Writes a job within a transaction. One without a new job needs no commit.
+pub(super) async fn write_job(
+    connection: &mut Connection,
+    new: &NewJob,
+    queue: &mut Queue,
+    now: DateTime<Utc>,
+) -> Result<InsertedJob, StoreError> {
+    if let Some(request) = &new.request {
+        let earlier: Option<RequestRow> = sql(BY_REQUEST)
+            .bind(&request.request_id)
+            .fetch_optional(connection)
+            .await?;
+        if let Some(earlier) = earlier {
+            let same = earlier.request_digest == request.digest;
+            return Ok(if same {
+                InsertedJob::Existing(earlier.job.try_into()?)
+            } else {
+                InsertedJob::RequestIdReused
+            });
+        }
+    }
+    let output_id = new.spec.output_id();
+    if !output_id.is_empty()
+        && sql(OUTPUT_TAKEN)
+            .bind(output_id)
+            .fetch_value(connection)
+            .await?
+    {
+        return Ok(InsertedJob::OutputTaken);
+    }
+    if is_id_taken(connection, new).await? {
+        return Ok(InsertedJob::IdTaken);
+    }
+    let policy_id = new.spec.policy_id();
+    if !policy_id.is_empty()
+        && let Some(job_id) = sql(LIVE_RUN)
+            .bind(policy_id)
+            .fetch_optional_value(connection)
+            .await?
+    {
+        return Ok(InsertedJob::PolicyRunning { job_id });
+    }
+    if !queue.has_room(connection, &new.created_by).await? {
+        return Ok(InsertedJob::QueueFull(queue.of_all));
+    }
+    let (last_claimed, last_of_caller): (Option<i64>, Option<i64>) = sql(TURNS)
+        .bind(&new.created_by)
+        .bind(new.spec.kind().as_str())
+        .bind(new.priority)
+        .fetch_one(connection)
+        .await?;
+    let now = connection.present(now).await?;
+    let row: JobRow = sql(INSERT)
+        .bind(&new.id)
+        .bind(new.spec.kind().as_str())
+        .bind(new.priority)
+        .bind(new.spec.camera().map_or("", CameraId::as_str))
+        .bind(&new.created_by)
+        .bind(to_json(&new.labels))
+        .bind(&new.retry_of)
+        .bind(output_id)
+        .bind(
+            new.request
+                .as_ref()
+                .map(|request| request.request_id.clone()),
+        )
+        .bind(
+            new.request
+                .as_ref()
+                .map_or("", |request| request.digest.as_str()),
+        )
+        .bind(to_json(&new.spec))
+        .bind(i64::from(new.max_attempts))
+        .bind(us(now))
+        .bind(policy_id)
+        .bind(new.spec.destination_id())
+        .bind(turn(last_claimed, last_of_caller))
+        // A retry is another run of the same moment, and a person's wish.
+        .bind(
+            new.spec
+                .due_time()
+                .filter(|_| new.retry_of.is_empty())
+                .map(us),
+        )
+        .fetch_one(connection)
+        .await?;
+    queue.of_all += 1;
+    if !policy_id.is_empty() {
+        policies::note_run(connection, policy_id, &new.id, now).await?;
+    }
+    Ok(InsertedJob::New(row.try_into()?))
+}
+
+async fn is_id_taken(connection: &mut Connection, new: &NewJob) -> Result<bool, StoreError> {
+    let taken = if new.spec.kind() == JobKind::Backup {
+        [ID_TAKEN, OUTPUT_TAKEN].as_slice()
+    } else {
+        [ID_TAKEN].as_slice()
+    };
+    for query in taken {
+        if sql(*query).bind(&new.id).fetch_value(connection).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
