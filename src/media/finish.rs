@@ -9,7 +9,7 @@ use std::path::Path;
 use ring::digest::{Context, SHA256};
 
 use super::feed::placed;
-use super::interleave::sound_of;
+use super::interleave::{Places, sound_of};
 use super::movie::{self, Label, MovieError, Times};
 use super::mp4::{ReadError, SourceIndex, Track, top_level};
 use super::plan::{OutputTrack, Plan};
@@ -69,12 +69,11 @@ pub(super) fn check(
     file: &File,
     plan: &Plan,
     with_sound: bool,
-    video: &[u64],
-    sound: &[u64],
+    places: &Places,
 ) -> Result<(), FinishError> {
     let written = SourceIndex::read(file)?;
-    let (video_found, sound_found) = places_of(plan, with_sound, &written)?;
-    if (video_found.as_slice(), sound_found.as_slice()) != (video, sound) {
+    let (video, sound) = places_of(plan, with_sound, &written)?;
+    if video != places.video || sound != places.sound {
         return Err(FinishError::OtherSamples("they lie elsewhere".to_owned()));
     }
     let tracks = [

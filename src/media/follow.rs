@@ -17,7 +17,7 @@ use std::time::Duration;
 use ring::digest::{Context, SHA256};
 
 use super::finish::padded;
-use super::interleave::{by_need, media_bytes, positions};
+use super::interleave::{Places, by_need, media_bytes};
 use super::movie::{self, Label, Times};
 use super::plan::Plan;
 
@@ -225,8 +225,8 @@ fn foresee_head(
     };
     let room = room_bytes + 8;
     let media_start = (type_bytes + room + media_header.len()) as u64;
-    let (video, sound) = positions(by_need(plan, with_sound), media_start);
-    let tracks = super::feed::placed(plan, with_sound, &video, &sound);
+    let places = Places::of(by_need(plan, with_sound), media_start);
+    let tracks = super::feed::placed(plan, with_sound, &places.video, &places.sound);
     let Ok(moov) = movie::encode(&tracks, Times::Shown, Some(label)) else {
         return Ok(None);
     };

@@ -48,7 +48,10 @@ pub(super) fn by_need(plan: &Plan, with_sound: bool) -> impl Iterator<Item = Tur
 pub(super) fn in_runs(plan: &Plan, with_sound: bool) -> impl Iterator<Item = Turn<'_>> {
     let video = TrackTurns::of(&plan.video);
     let sound = sound_of(plan, with_sound).map(TrackTurns::of);
-    merge(video, sound, |video, sound, last| {
+    let furthest = sound
+        .as_ref()
+        .map_or(0, |sound| video.apart(sound, FURTHEST_APART_MS));
+    merge(video, sound, move |video, sound, last| {
         // A run that goes on comes before one that begins, and that before what lies behind it.
         let rank = |turns: &TrackTurns<'_>| {
             let next = turns.next_sample()?;
@@ -57,9 +60,8 @@ pub(super) fn in_runs(plan: &Plan, with_sound: bool) -> impl Iterator<Item = Tur
             });
             Some((next.piece, !runs_on, next.offset))
         };
-        let is_near = |turns: &TrackTurns<'_>, other: &TrackTurns<'_>| {
-            turns.leads(other) <= turns.apart(other, FURTHEST_APART_MS)
-        };
+        let is_near =
+            |turns: &TrackTurns<'_>, other: &TrackTurns<'_>| turns.leads(other) <= furthest;
         match rank(video).cmp(&rank(sound)) {
             Ordering::Less if is_near(video, sound) => true,
             Ordering::Greater if is_near(sound, video) => false,
@@ -93,23 +95,56 @@ fn merge<'a>(
     })
 }
 
-/// Where each sample of the picture and of the sound is when they come in this order and the first lies at
-/// `media_start`.
-pub(super) fn positions<'a>(
-    order: impl Iterator<Item = Turn<'a>>,
-    media_start: u64,
-) -> (Vec<u64>, Vec<u64>) {
-    let mut positions = (Vec::new(), Vec::new());
-    let mut at = media_start;
-    for Turn { is_sound, sample } in order {
-        if is_sound {
-            positions.1.push(at);
-        } else {
-            positions.0.push(at);
+/// Where each sample of a clip is in its file.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    pub(super) video: Vec<u64>,
+    pub(super) sound: Vec<u64>,
+}
+
+impl Places {
+    /// Those of samples which come in this order, one behind the other, when the first lies at `media_start`.
+    pub(super) fn of<'a>(order: impl Iterator<Item = Turn<'a>>, media_start: u64) -> Self {
+        let mut places = Self::default();
+        let mut at = media_start;
+        for Turn { is_sound, sample } in order {
+            if is_sound {
+                places.sound.push(at);
+            } else {
+                places.video.push(at);
+            }
+            at += u64::from(sample.size);
         }
-        at += u64::from(sample.size);
+        places
     }
-    positions
+
+    /// Puts every sample that much further back.
+    pub(super) fn move_back(&mut self, by_bytes: u64) {
+        for place in self.video.iter_mut().chain(&mut self.sound) {
+            *place += by_bytes;
+        }
+    }
+
+    /// The samples of the plan in the order of the file.
+    pub(super) fn in_order<'a>(
+        &'a self,
+        plan: &'a Plan,
+        with_sound: bool,
+    ) -> impl Iterator<Item = Turn<'a>> {
+        let mut video = self.video.iter().zip(&plan.video.samples).peekable();
+        let samples: &[OutputSample] =
+            sound_of(plan, with_sound).map_or(&[], |track| track.samples.as_slice());
+        let mut sound = self.sound.iter().zip(samples).peekable();
+        std::iter::from_fn(move || {
+            let is_sound = match (video.peek(), sound.peek()) {
+                (Some((video, _)), Some((sound, _))) => sound < video,
+                (video, _) => video.is_none(),
+            };
+            let next = if is_sound { &mut sound } else { &mut video };
+            let (_, sample) = next.next()?;
+            Some(Turn { is_sound, sample })
+        })
+    }
 }
 
 /// What is left of a track.

@@ -13,7 +13,9 @@ use shiguredo_mp4::boxes::{
     MvhdBox, SampleEntry, SmhdBox, StblBox, StscBox, StsdBox, StssBox, StszBox, SttsBox, TkhdBox,
     TrakBox, UnknownBox, VmhdBox,
 };
-use shiguredo_mp4::{BoxSize, BoxType, Encode, FixedPointNumber, LanguageCode, Mp4FileTime};
+use shiguredo_mp4::{
+    BoxSize, BoxType, Encode, ErrorKind, FixedPointNumber, LanguageCode, Mp4FileTime,
+};
 
 pub(crate) use self::label::Label;
 use self::label::{mp4_time, start_box, user_data};
@@ -106,11 +108,31 @@ pub(crate) fn encode(
         mvex_box: None,
         unknown_boxes: label.map(user_data).into_iter().collect(),
     };
-    let mut header = moov
-        .encode_to_vec()
-        .map_err(|error| MovieError(error.to_string()))?;
+    let samples = tracks.iter().map(|placed| placed.track.samples.len());
+    let mut header = encoded(&moov, FIRST_ROOM_BYTES + 8 * samples.sum::<usize>())?;
     header.extend(label.into_iter().flat_map(|label| start_box(label, tracks)));
     Ok(header)
+}
+
+/// Room for all of a header but what its samples take.
+const FIRST_ROOM_BYTES: usize = 64 << 10;
+
+/// The box as bytes. `encode_to_vec` does the same, but begins with room for 256 bytes and encodes all anew whenever it
+/// has doubled that, which takes several times as long for the header of an hour.
+fn encoded(moov: &MoovBox, room_bytes: usize) -> Result<Vec<u8>, MovieError> {
+    let mut header = vec![0; room_bytes];
+    loop {
+        match moov.encode(&mut header) {
+            Ok(size_bytes) => {
+                header.truncate(size_bytes);
+                return Ok(header);
+            }
+            Err(error) if error.kind == ErrorKind::InsufficientBuffer => {
+                header.resize(header.len() * 2, 0);
+            }
+            Err(error) => return Err(MovieError(error.to_string())),
+        }
+    }
 }
 
 struct Movie {

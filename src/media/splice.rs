@@ -20,7 +20,7 @@ use rustix::fs::copy_file_range;
 use super::feed::{BrokenSource, data_header, placed};
 use super::ffmpeg::Format;
 use super::finish::{FinishError, check, digest_bytes};
-use super::interleave::{Turn, in_runs, media_bytes, positions};
+use super::interleave::{Places, Turn, in_runs, media_bytes};
 use super::movie::{self, Label, MovieError, Times, boxed};
 use super::plan::Plan;
 use super::suitable::format_of;
@@ -82,7 +82,9 @@ pub(super) fn splice(
         let mut output = Output::new(out, announce, must_stop, on_copied);
         let copied = output
             .put(&head)
-            .and_then(|()| ranges(plan, with_sound).try_for_each(|range| output.copy(range, files)))
+            .and_then(|()| {
+                ranges(plan, with_sound, &places).try_for_each(|range| output.copy(range, files))
+            })
             .and_then(|()| output.finish());
         // The hash ends when nobody can announce anything more.
         drop(output);
@@ -93,8 +95,7 @@ pub(super) fn splice(
             .map_err(SpliceError::Write)?;
         Ok::<_, SpliceError>((size_bytes, sha256))
     })?;
-    let (video, sound) = &places;
-    check(out, plan, with_sound, video, sound).map_err(SpliceError::NotAsPlanned)?;
+    check(out, plan, with_sound, &places).map_err(SpliceError::NotAsPlanned)?;
     Ok(Spliced { size_bytes, sha256 })
 }
 
@@ -114,10 +115,7 @@ fn hash_behind(file: &File, written: &Receiver<u64>) -> io::Result<[u8; 32]> {
     Ok(digest_bytes(hash))
 }
 
-/// Where the samples of the picture and of the sound are in the file.
-pub(super) type Places = (Vec<u64>, Vec<u64>);
-
-/// Everything in front of the media.
+/// Everything in front of the media, and where the samples are behind it.
 pub(super) fn head(
     plan: &Plan,
     with_sound: bool,
@@ -130,12 +128,15 @@ pub(super) fn head(
     };
     let data_header = data_header(media_bytes(plan, with_sound));
     let mut moov_bytes = 0;
+    let mut media_start = 0;
+    let mut places = Places::of(in_runs(plan, with_sound), media_start);
     // The header's length depends on the positions, and they on its length: they may need 64 bits. Its length never
     // shrinks as they grow, so this ends.
     loop {
-        let media_start = file_type.len() + moov_bytes + data_header.len();
-        let places = positions(in_runs(plan, with_sound), media_start as u64);
-        let tracks = placed(plan, with_sound, &places.0, &places.1);
+        let next_start = (file_type.len() + moov_bytes + data_header.len()) as u64;
+        places.move_back(next_start - media_start);
+        media_start = next_start;
+        let tracks = placed(plan, with_sound, &places.video, &places.sound);
         let moov = movie::encode(&tracks, Times::Shown, Some(label))?;
         if moov.len() == moov_bytes {
             return Ok(([file_type, moov, data_header].concat(), places));
@@ -155,8 +156,13 @@ struct Range {
 }
 
 /// The media of the clip, in the order of the file.
-fn ranges(plan: &Plan, with_sound: bool) -> impl Iterator<Item = Range> {
-    let mut turns = in_runs(plan, with_sound)
+fn ranges<'a>(
+    plan: &'a Plan,
+    with_sound: bool,
+    places: &'a Places,
+) -> impl Iterator<Item = Range> + 'a {
+    let mut turns = places
+        .in_order(plan, with_sound)
         .map(|Turn { is_sound, sample }| Range {
             piece: sample.piece,
             offset: sample.offset,

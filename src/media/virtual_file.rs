@@ -10,7 +10,6 @@ use std::os::unix::fs::FileExt;
 use ring::digest::{Context, SHA256};
 
 use super::finish::digest_bytes;
-use super::interleave::in_runs;
 use super::movie::{Label, MovieError};
 use super::plan::Plan;
 use super::splice::head;
@@ -50,12 +49,12 @@ pub struct UnreadableSource {
 
 impl Layout {
     pub(super) fn of(plan: &Plan, with_sound: bool, label: &Label) -> Result<Self, MovieError> {
-        let (head, _) = head(plan, with_sound, label)?;
+        let (head, places) = head(plan, with_sound, label)?;
         let mut extents: Vec<Extent> = Vec::new();
         let mut position = head.len() as u64;
         // Where in which source the bytes would lie that continue the last extent.
         let mut next = None;
-        for turn in in_runs(plan, with_sound) {
+        for turn in places.in_order(plan, with_sound) {
             let sample = turn.sample;
             if next != Some((sample.piece, sample.offset)) {
                 extents.push(Extent {

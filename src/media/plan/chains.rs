@@ -33,7 +33,10 @@ pub(super) fn usable(track: &Track, wanted: &Wanted) -> usize {
         .iter()
         .take_while(|sample| {
             let pair = first.zip(track.entry_of(sample));
-            pair.is_some_and(|(first, entry)| are_together(first, entry, wanted.parameters))
+            // Nearly always it is the very same entry.
+            pair.is_some_and(|(first, entry)| {
+                std::ptr::eq(first, entry) || are_together(first, entry, wanted.parameters)
+            })
         })
         .count()
 }

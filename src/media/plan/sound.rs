@@ -72,17 +72,15 @@ fn spans<'a>(
             continue;
         };
         let durations = index.video.samples[piece.first_sample..].iter();
-        let shown: Vec<(i64, i64)> = piece
+        let shown = piece
             .frames
             .iter()
             .zip(durations)
             .filter(|(frame, _)| frame.shown)
-            .map(|(frame, sample)| (frame.at, frame.at.saturating_add(sample.duration.into())))
-            .collect();
-        let (Some(begin), Some(end)) = (
-            shown.iter().map(|frame| frame.0).min(),
-            shown.iter().map(|frame| frame.1).max(),
-        ) else {
+            .map(|(frame, sample)| (frame.at, frame.at.saturating_add(sample.duration.into())));
+        let Some((begin, end)) =
+            shown.reduce(|known, frame| (known.0.min(frame.0), known.1.max(frame.1)))
+        else {
             continue;
         };
         let wall = piece.start_ns + ticks_to_nanos(begin, times.timescale);

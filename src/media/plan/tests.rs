@@ -331,6 +331,35 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn times_are_scaled_to_the_nearest_as_a_division_of_128_bits_gives_it(
+        value in prop_oneof![any::<i64>(), -100_000_000_000i64..100_000_000_000],
+        from in prop_oneof![1..=u32::MAX, Just(90_000), Just(1), Just(u32::MAX)],
+        to in prop_oneof![1..=u32::MAX, Just(NANOS_A_SECOND), Just(1), Just(u32::MAX)],
+    ) {
+        let exact = (i128::from(value) * i128::from(to) + i128::from(from / 2))
+            .div_euclid(i128::from(from));
+        prop_assert_eq!(scale(value, from, to), exact);
+        prop_assert_eq!(rescale(value, from, to), saturated(exact));
+    }
+
+    #[test]
+    fn the_ticks_of_a_window_are_those_whose_microsecond_lies_in_it(
+        timescale in prop_oneof![1u32..2_000, Just(12_800), Just(90_000), Just(10_000_000)],
+        offset_ns in -10_000_000_000i128..10_000_000_000,
+        off_by in -3i64..=3,
+    ) {
+        let Footage::Indexed(index) = plain(0, 1).segment(1).footage else { unreachable!() };
+        let times = FrameTimes { timescale, ..FrameTimes::of(&index.video).expect("frames") };
+        let first = times.first_tick_at(offset_ns);
+        let tick = first + off_by;
+        prop_assert_eq!(ticks_to_nanos(tick, timescale) >= offset_ns, off_by >= 0);
+    }
+}
+
 pub(in crate::media) fn plain(start_s: i64, length_s: i64) -> Made {
     Made {
         start_ms: start_s * 1000,

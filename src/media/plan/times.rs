@@ -22,7 +22,7 @@ pub(crate) struct FrameTimes {
     pub(super) end_ns: Nanos,
     /// Usual length of a frame.
     pub(super) frame_ns: Nanos,
-    visible_count: u64,
+    pub(super) visible_count: u64,
     /// What the tables promise, also beyond the end of a file cut short.
     pub(super) promised_end_ns: Nanos,
     /// What to take from a time of the file's presentation to count from the segment's start.
@@ -50,33 +50,32 @@ impl FrameTimes {
                 .map(|sample| track.edits.place(sample.pts()))
                 .min()?
         };
-        let shown_at: Vec<i64> = whole
-            .iter()
-            .map(|sample| track.edits.place(sample.pts()).saturating_sub(zero))
-            .collect();
-        let lead = if first_is_shown && first.sync {
-            shown_at.iter().copied().min().unwrap_or(0).min(0)
-        } else {
-            0
+        let place = |sample: &Sample| track.edits.place(sample.pts()).saturating_sub(zero);
+        // `None` where the file's own edit list hides the sample.
+        let end_of = |sample: &Sample, at: i64| {
+            let is_visible = !track.edits.hides_after(sample.pts());
+            is_visible.then(|| at.saturating_add(i64::from(sample.duration)))
         };
-        let visible = |samples: &[Sample]| -> Vec<(i64, i64)> {
-            samples
-                .iter()
-                .filter(|sample| !track.edits.hides_after(sample.pts()))
-                .map(|sample| {
-                    let at = track.edits.place(sample.pts()).saturating_sub(zero);
-                    (at, at.saturating_add(i64::from(sample.duration)))
-                })
-                .collect()
-        };
-        let end_of = |samples: &[Sample]| visible(samples).into_iter().map(|(_, end)| end).max();
-        let hidden_from = whole
+        let mut shown_at = Vec::with_capacity(whole.len());
+        let (mut earliest, mut hidden_from, mut end) = (0, i64::MAX, None);
+        for sample in whole {
+            let at = place(sample);
+            shown_at.push(at);
+            earliest = earliest.min(at);
+            match end_of(sample, at) {
+                Some(ends) => end = end.max(Some(ends)),
+                None => hidden_from = hidden_from.min(at),
+            }
+        }
+        let behind = &track.samples[whole.len()..];
+        let promised_end = behind
             .iter()
-            .filter(|sample| track.edits.hides_after(sample.pts()))
-            .map(|sample| track.edits.place(sample.pts()).saturating_sub(zero))
-            .min()
-            .unwrap_or(i64::MAX);
-        let end = end_of(whole)?;
+            .filter_map(|sample| end_of(sample, place(sample)))
+            .max();
+        let promised_end = promised_end.max(end)?;
+        let end = end?;
+        let is_leading = first_is_shown && first.sync;
+        let lead = if is_leading { earliest } else { 0 };
         let to_nanos = |ticks| ticks_to_nanos(ticks, track.timescale);
         let count = shown_at
             .iter()
@@ -89,7 +88,7 @@ impl FrameTimes {
             end_ns: to_nanos(end),
             frame_ns: to_nanos(end.saturating_sub(lead)) / count as Nanos,
             visible_count: count as u64,
-            promised_end_ns: to_nanos(end_of(&track.samples)?),
+            promised_end_ns: to_nanos(promised_end),
             zero_ns: to_nanos(zero),
             shown_at,
             hidden_from,
@@ -101,7 +100,15 @@ impl FrameTimes {
         ticks_to_nanos(self.shown_at[sample], self.timescale)
     }
 
-    /// The same, for the catalog.
+    /// The first tick that [`Self::at_ns`] would place at `offset_ns` or later.
+    pub(super) fn first_tick_at(&self, offset_ns: Nanos) -> i64 {
+        let timescale = Nanos::from(self.timescale);
+        let wanted = offset_ns * timescale - timescale / 2;
+        let tick = -(-wanted).div_euclid(1_000_000_000);
+        i64::try_from(tick).unwrap_or(if tick < 0 { i64::MIN } else { i64::MAX })
+    }
+
+    /// [`Self::at_ns`] for the catalog.
     pub(crate) fn offset(&self, sample: usize) -> TimeDelta {
         delta(self.at_ns(sample))
     }

@@ -88,10 +88,7 @@ pub(super) fn build(
         };
         first.get_or_insert(&index.video);
         let source = &index.video.samples[piece.first_sample..][..piece.frames.len()];
-        let entries: Vec<u16> = source
-            .iter()
-            .map(|sample| entries.number_of(&index.video, sample))
-            .collect();
+        let entries = entries.numbers_of(&index.video, source);
         layout.add(
             number as u32,
             piece,
@@ -146,6 +143,22 @@ pub(super) fn build(
 struct Entries(Vec<SampleEntry>);
 
 impl Entries {
+    /// The number of the entry of each sample.
+    fn numbers_of(&mut self, track: &Track, samples: &[Sample]) -> Vec<u16> {
+        let mut last: Option<(u32, u16)> = None;
+        samples
+            .iter()
+            .map(|sample| match last {
+                Some((description, number)) if description == sample.description => number,
+                _ => {
+                    let number = self.number_of(track, sample);
+                    last = Some((sample.description, number));
+                    number
+                }
+            })
+            .collect()
+    }
+
     /// The number of the entry with the parameters of that sample, from 1.
     fn number_of(&mut self, track: &Track, sample: &Sample) -> u16 {
         let entry = track.entry_of(sample).unwrap_or(&track.entry);
@@ -262,7 +275,8 @@ impl Layout {
 /// needs: they rise strictly whatever the sources said, and no frame is shown before it is decoded.
 fn assign_times(samples: &mut [OutputSample], laid: &[Laid]) -> i64 {
     let mut rising: Vec<i64> = laid.iter().map(|laid| laid.media).collect();
-    rising.sort_unstable();
+    // Nearly in order, or altogether without reordered frames; a stable sort makes use of that.
+    rising.sort();
     for at in 1..rising.len() {
         rising[at] = rising[at].max(rising[at - 1].saturating_add(1));
     }

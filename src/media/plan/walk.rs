@@ -1,9 +1,11 @@
 //! Which frames are shown, what is missing and why: one walk over the segments with a cursor that never
 //! goes back, so that footage which overlaps is never shown or counted twice.
 
+use std::ops::Range;
+
 use super::{
     CutWarning, Footage, Nanos, Segment, Wanted, WarningKind, chains::Placed, delta, from_nanos,
-    times::FrameTimes, to_micros, to_nanos,
+    ticks_to_nanos, times::FrameTimes, to_micros, to_nanos,
 };
 use crate::domain::clip::GapMode;
 use crate::domain::coverage::{Gap, GapReason};
@@ -161,12 +163,13 @@ impl Walker<'_> {
                 .pieces
                 .last()
                 .is_some_and(|piece| piece.segment + 1 == segment && self.reaches_end(piece));
+        let within = self.ticks_within(times, start);
         let mut decodable = Decodable::of(samples, times, follows_piece);
-        let mut shown = self.choose(times, start, &decodable);
+        let mut shown = choose(times, start, &within, &decodable);
         if before.is_some() && !follows_piece {
             // The frames before the first key frame need the segment before, of which nothing is shown.
             let all = Decodable::of(samples, times, true);
-            let with_lead = self.choose(times, start, &all);
+            let with_lead = choose(times, start, &within, &all);
             if with_lead.count > shown.count && self.lead_in(segment - 1, before) {
                 (decodable, shown) = (all, with_lead);
             }
@@ -217,7 +220,7 @@ impl Walker<'_> {
         let frames = (begin..shown.end)
             .map(|at| Frame {
                 at: times.shown_at[at],
-                shown: self.shows(times, start, &decodable, at),
+                shown: decodable.shows(times, &within, at),
             })
             .collect();
         self.pieces.push(WalkedPiece {
@@ -290,22 +293,14 @@ impl Walker<'_> {
         }
     }
 
-    fn choose(&self, times: &FrameTimes, start: Nanos, decodable: &Decodable) -> Shown {
-        let mut shown = Shown::default();
-        for at in 0..times.shown_at.len() {
-            if !self.shows(times, start, decodable, at) {
-                continue;
-            }
-            let wall = start + times.at_ns(at);
-            shown.count += 1;
-            shown.end = at + 1;
-            if shown.first_ns.is_none_or(|first| wall < first) {
-                shown.first_ns = Some(wall);
-                shown.first_pts = decodable.pts[at];
-            }
-            shown.end_ns = shown.end_ns.max(wall + decodable.durations[at]);
-        }
-        shown
+    /// The ticks of a segment that starts at `start` which lie in what is left of the window: those whose wall-clock
+    /// microsecond does, less the time before the segment's own start, which belongs to it only as leading pictures.
+    fn ticks_within(&self, times: &FrameTimes, start: Nanos) -> Range<i64> {
+        // The first nanosecond that is rounded to the microsecond of `wall`.
+        let first_of = |wall| to_micros(wall) * 1000 - 500;
+        let from = (first_of(self.cursor) - start).max(-times.lead_ns);
+        let until = times.first_tick_at(first_of(self.to) - start);
+        times.first_tick_at(from)..until.min(times.hidden_from)
     }
 
     /// Clip time of a wall-clock time that the clip has reached.
@@ -442,18 +437,18 @@ impl Walker<'_> {
 }
 
 /// What of a segment a decoder can show.
-struct Decodable {
+struct Decodable<'a> {
+    samples: &'a [Sample],
     /// Every frame, because decoding runs on from the segment before.
     from_start: bool,
-    first_key: Option<usize>,
+    /// The first key frame, and its composition time.
+    first_key: Option<(usize, i64)>,
     /// When the first key frame is shown, if frames before it cannot be.
     first_key_ns: Option<Nanos>,
-    pts: Vec<i64>,
-    durations: Vec<Nanos>,
 }
 
-impl Decodable {
-    fn of(samples: &[Sample], times: &FrameTimes, from_start: bool) -> Self {
+impl<'a> Decodable<'a> {
+    fn of(samples: &'a [Sample], times: &FrameTimes, from_start: bool) -> Self {
         let first_key = samples.iter().position(|sample| sample.sync);
         let first_key_ns = match first_key {
             _ if from_start => None,
@@ -462,14 +457,10 @@ impl Decodable {
             None => Some(times.end_ns),
         };
         Self {
+            samples,
             from_start,
-            first_key,
+            first_key: first_key.map(|key| (key, samples[key].pts())),
             first_key_ns,
-            pts: samples.iter().map(Sample::pts).collect(),
-            durations: samples
-                .iter()
-                .map(|sample| super::ticks_to_nanos(i64::from(sample.duration), times.timescale))
-                .collect(),
         }
     }
 
@@ -477,7 +468,12 @@ impl Decodable {
         self.from_start
             || self
                 .first_key
-                .is_some_and(|key| at >= key && self.pts[at] >= self.pts[key])
+                .is_some_and(|(key, key_pts)| at >= key && self.samples[at].pts() >= key_pts)
+    }
+
+    /// Whether a frame is inside what is left of the window, and can be shown.
+    fn shows(&self, times: &FrameTimes, within: &Range<i64>, at: usize) -> bool {
+        within.contains(&times.shown_at[at]) && self.can_show(at)
     }
 }
 
@@ -492,20 +488,32 @@ struct Shown {
     end_ns: Nanos,
 }
 
-impl Walker<'_> {
-    /// Whether a frame is inside what is left of the window, and can be shown.
-    fn shows(&self, times: &FrameTimes, start: Nanos, decodable: &Decodable, at: usize) -> bool {
-        let offset = times.at_ns(at);
-        // Time before the segment's own start belongs to it only as leading pictures.
-        if offset < -times.lead_ns
-            || times.shown_at[at] >= times.hidden_from
-            || !decodable.can_show(at)
-        {
-            return false;
+fn choose(
+    times: &FrameTimes,
+    start: Nanos,
+    within: &Range<i64>,
+    decodable: &Decodable<'_>,
+) -> Shown {
+    let mut shown = Shown::default();
+    let (mut first, mut end) = (None, i64::MIN);
+    for (at, sample) in decodable.samples.iter().enumerate() {
+        if !decodable.shows(times, within, at) {
+            continue;
         }
-        let wall = to_micros(start + offset);
-        wall >= to_micros(self.cursor) && wall < to_micros(self.to)
+        let tick = times.shown_at[at];
+        shown.count += 1;
+        shown.end = at + 1;
+        if first.is_none_or(|first| tick < first) {
+            first = Some(tick);
+            shown.first_pts = sample.pts();
+        }
+        end = end.max(tick.saturating_add(i64::from(sample.duration)));
     }
+    if let Some(first) = first {
+        shown.first_ns = Some(start + ticks_to_nanos(first, times.timescale));
+        shown.end_ns = start + ticks_to_nanos(end, times.timescale);
+    }
+    shown
 }
 
 /// Where decoding must begin for a frame to be right: the last key frame shown no later than it.
