@@ -22,7 +22,7 @@ pub(super) fn settle(
     goes_on: impl FnMut() -> bool,
 ) -> io::Result<Result<(), FileFault>> {
     let file = File::open(part)?;
-    let found = digests(&file, expected.size_bytes, false, goes_on)?;
+    let found = digests(&file, expected.size_bytes, goes_on)?;
     if let Some(fault) = difference(&found, expected) {
         return Ok(Err(fault));
     }

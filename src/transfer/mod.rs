@@ -4,16 +4,19 @@
 //! rclone speaks to. Paths at a place are relative to the destination's path or prefix and always have `/` between
 //! their names.
 //!
-//! `place` is the door; behind it are `local` and `rclone`. `source` hashes, `arrival` is the last step of what is brought
+//! `place` is the door; behind it are `local` and `rclone`. `source` hashes a file and
+//! `side_by_side` several at once, with the MD5s of `md5_lanes`; `arrival` is the last step of what is brought
 //! back, `paths` knows names, `host_keys` asks SSH servers who they are.
 
 mod arrival;
 mod host_keys;
 mod local;
+mod md5_lanes;
 mod network;
 mod paths;
 mod place;
 mod rclone;
+mod side_by_side;
 mod source;
 mod sweep;
 

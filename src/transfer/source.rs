@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use md5::Digest as _;
 use ring::digest::{Context, SHA256};
 
 use super::Sha256;
@@ -16,7 +15,7 @@ pub(super) const CHUNK_BYTES: usize = 256 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Digests {
     pub(super) sha256: Sha256,
-    /// Only where it was asked for.
+    /// Only of files that were hashed side by side.
     pub(super) md5: Option<[u8; 16]>,
     pub(super) size_bytes: u64,
 }
@@ -24,24 +23,19 @@ pub(super) struct Digests {
 /// Hashes bytes as they come.
 pub(super) struct Hasher {
     sha256: Context,
-    md5: Option<md5::Md5>,
     size_bytes: u64,
 }
 
 impl Hasher {
-    pub(super) fn new(with_md5: bool) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             sha256: Context::new(&SHA256),
-            md5: with_md5.then(md5::Md5::new),
             size_bytes: 0,
         }
     }
 
     pub(super) fn add(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
-        if let Some(md5) = &mut self.md5 {
-            md5.update(bytes);
-        }
         self.size_bytes += bytes.len() as u64;
     }
 
@@ -50,7 +44,7 @@ impl Hasher {
         sha256.copy_from_slice(self.sha256.finish().as_ref());
         Digests {
             sha256,
-            md5: self.md5.map(|md5| md5.finalize().into()),
+            md5: None,
             size_bytes: self.size_bytes,
         }
     }
@@ -80,14 +74,13 @@ pub(super) fn read_all(
     Ok(())
 }
 
-/// Hashes a whole file.
+/// Hashes a whole file, with SHA-256 only.
 pub(super) fn digests(
     file: &File,
     size_bytes: u64,
-    with_md5: bool,
     mut goes_on: impl FnMut() -> bool,
 ) -> io::Result<Digests> {
-    let mut hasher = Hasher::new(with_md5);
+    let mut hasher = Hasher::new();
     read_all(file, size_bytes, |bytes| {
         if !goes_on() {
             return Err(io::ErrorKind::Interrupted.into());
@@ -108,12 +101,11 @@ mod tests {
         let path = folder.path().join("a");
         std::fs::write(&path, "abc").unwrap();
         let file = File::open(&path).unwrap();
-        let found = digests(&file, 3, true, || true).unwrap();
+        let found = digests(&file, 3, || true).unwrap();
         assert_eq!(found.size_bytes, 3);
         assert_eq!(found.sha256[..4], [0xba, 0x78, 0x16, 0xbf]);
-        assert_eq!(found.md5.unwrap()[..4], [0x90, 0x01, 0x50, 0x98]);
-        assert_eq!(digests(&file, 2, false, || true).unwrap().size_bytes, 3);
-        assert_eq!(digests(&file, 9, false, || true).unwrap().size_bytes, 3);
-        assert!(digests(&file, 3, false, || false).is_err());
+        assert_eq!(digests(&file, 2, || true).unwrap().size_bytes, 3);
+        assert_eq!(digests(&file, 9, || true).unwrap().size_bytes, 3);
+        assert!(digests(&file, 3, || false).is_err());
     }
 }

@@ -324,6 +324,54 @@ async fn many_small_files_in_many_new_folders_arrive_together() {
         .await;
 }
 
+/// Many files of one folder are looked for by a listing of it, few by asking for each.
+#[tokio::test(flavor = "multi_thread")]
+async fn among_many_new_files_what_stands_there_stays_and_all_else_arrives() {
+    let mut site = Site::with(&[]);
+    let path = |index: u64| format!("cam/2026-11-22/{index:03}.mp4");
+    for index in 0..150 {
+        let length = if index == 2 { 0 } else { 3000 };
+        site.files
+            .insert(path(index), Content(noise(index, length)));
+    }
+    let (ssh, s3) = (OpenSsh::start(), RcloneS3::start("secret"));
+    let in_bucket = s3.files.join("cameras/all");
+    for (settings, at) in [
+        (DestinationSettings::Sftp(ssh.settings()), ssh.files.clone()),
+        (DestinationSettings::S3(s3.settings()), in_bucket),
+    ] {
+        let place = site.place(&settings);
+        let others = [(path(0), 3000), (path(1), 7), (path(2), 1)];
+        std::fs::create_dir_all(at.join("cam/2026-11-22")).unwrap();
+        for (path, length) in &others {
+            std::fs::write(at.join(path), noise(1000, *length)).unwrap();
+        }
+        // One that is there already, as after a run that was killed, and one that the ledger knows.
+        std::fs::write(at.join(path(3)), &site.files[&path(3)][..]).unwrap();
+        std::fs::write(at.join(path(4)), "an earlier state").unwrap();
+        for check in BackupCheck::ALL {
+            let batch = site.outgoing().into_iter().map(|file| Outgoing {
+                replaces: file.path == path(4),
+                ..file
+            });
+            let (batch, cancel) = (batch.collect(), CancellationToken::new());
+            let sent = place.send(batch, &options(check), &cancel, |_| {}).await;
+            for (sent, name) in sent.unwrap().iter().zip(site.files.keys()) {
+                let kind = sent.as_ref().err().map(|fault| fault.kind);
+                let is_taken = others.iter().any(|(path, _)| path == name);
+                let wanted = is_taken.then_some(BackupFaultKind::NameTaken);
+                assert_eq!(kind, wanted, "{name} by {check:?}");
+            }
+            let mut wanted = site.files.clone();
+            for (path, length) in &others {
+                wanted.insert(path.clone(), Content(noise(1000, *length)));
+            }
+            assert!(tree(&at) == wanted, "other files by {check:?}");
+        }
+    }
+    site.check_left();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_file_is_written_over() {
     let mut site = Site::usual();

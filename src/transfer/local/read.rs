@@ -144,7 +144,7 @@ fn check_one(
     }
     // What comes from memory would prove nothing of the disk.
     let _ = fadvise(&file, 0, None, Advice::DontNeed);
-    let mut hasher = Hasher::new(false);
+    let mut hasher = Hasher::new();
     let read = read_all(&file, size_bytes, |bytes| {
         if !shared.goes_on() {
             return Err(io::ErrorKind::Interrupted.into());

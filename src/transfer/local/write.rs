@@ -225,7 +225,7 @@ pub(super) fn copy(
     target: &File,
 ) -> Result<Digests, CopyError> {
     let is_shared = size_bytes > 0 && ioctl_ficlone(target, source).is_ok();
-    let mut hasher = Hasher::new(false);
+    let mut hasher = Hasher::new();
     let mut target_error = None;
     let mut handed_bytes = 0;
     let mut written_bytes = 0;
@@ -284,7 +284,7 @@ fn look(
     if check == BackupCheck::ReadBack {
         // What comes from memory would prove nothing of the disk.
         let _ = fadvise(file, 0, None, Advice::DontNeed);
-        let found = digests(file, size_bytes, false, || shared.goes_on())?;
+        let found = digests(file, size_bytes, || shared.goes_on())?;
         if found.sha256 != wanted.sha256 {
             return Ok(Err(FileFault {
                 found_size_bytes: Some(found.size_bytes),
@@ -361,7 +361,7 @@ impl Part {
         if !metadata.is_file() || metadata.len() != wanted.size_bytes {
             return Ok(false);
         }
-        Ok(digests(&file, metadata.len(), false, goes_on)?.sha256 == wanted.sha256)
+        Ok(digests(&file, metadata.len(), goes_on)?.sha256 == wanted.sha256)
     }
 }
 

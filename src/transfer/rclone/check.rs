@@ -46,6 +46,9 @@ pub(super) struct Stat {
     md5: Option<[u8; 16]>,
 }
 
+/// What a place says of files, by their paths. What is not there is not in it.
+pub(super) type Reported = HashMap<String, Stat>;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Item {
@@ -110,15 +113,42 @@ impl Remote {
     pub(super) async fn compare(
         &self,
         claims: &[Claim<'_>],
+        comparing: Comparing<'_>,
+        on_bytes: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<Vec<Outcome>, TransferError> {
+        let paths: Vec<&str> = claims.iter().map(|claim| claim.path).collect();
+        let has_md5 = claims.iter().any(|claim| claim.md5.is_some());
+        let reported = self.reported(&paths, has_md5, &comparing).await?;
+        self.compare_reported(claims, reported.as_ref(), comparing, on_bytes)
+            .await
+    }
+
+    /// What the place says of files, where that is worth asking before anything is read back. `has_md5`: whether there is
+    /// an MD5 to compare the place's with.
+    pub(super) async fn reported(
+        &self,
+        paths: &[&str],
+        has_md5: bool,
+        comparing: &Comparing<'_>,
+    ) -> Result<Option<Reported>, TransferError> {
+        let by_md5 = comparing.check == BackupCheck::Hash && has_md5;
+        if comparing.check == BackupCheck::Size || by_md5 {
+            Ok(Some(self.stat(paths, by_md5, comparing).await?))
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// As [`Remote::compare`], with what the place said of the files.
+    pub(super) async fn compare_reported(
+        &self,
+        claims: &[Claim<'_>],
+        reported: Option<&Reported>,
         mut comparing: Comparing<'_>,
         on_bytes: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Vec<Outcome>, TransferError> {
         let mut outcomes: Vec<Option<Outcome>> = vec![None; claims.len()];
-        let by_md5 =
-            comparing.check == BackupCheck::Hash && claims.iter().any(|claim| claim.md5.is_some());
-        if comparing.check == BackupCheck::Size || by_md5 {
-            let paths: Vec<&str> = claims.iter().map(|claim| claim.path).collect();
-            let found = self.stat(&paths, by_md5, &comparing).await?;
+        if let Some(found) = reported {
             for (claim, outcome) in claims.iter().zip(&mut outcomes) {
                 *outcome = compare_stat(claim, found.get(claim.path), comparing.check);
             }
@@ -160,7 +190,7 @@ impl Remote {
         paths: &[&str],
         with_md5: bool,
         comparing: &Comparing<'_>,
-    ) -> Result<HashMap<String, Stat>, TransferError> {
+    ) -> Result<Reported, TransferError> {
         let mut found = HashMap::new();
         for paths in paths.chunks(PATHS_MAX) {
             let workspace = self.workspace()?;
@@ -257,6 +287,11 @@ impl Remote {
             return Ok((hashes, ended));
         }
     }
+}
+
+/// Whether what stands under `paths` is found by listing their folders, rather than by asking for each.
+pub(super) fn is_better_listed(paths: &[&str]) -> bool {
+    folders_to_list(paths).is_some()
 }
 
 /// Filter rules that make rclone list the folders of `paths` and no other; `None` when it is to ask for each path, which

@@ -97,6 +97,14 @@ impl Ended {
             .any(|said| said.message.contains("Content-MD5"))
     }
 
+    /// Paths of files that it began to copy and could not.
+    pub(super) fn broken_off(&self) -> impl Iterator<Item = &str> {
+        self.complaints
+            .iter()
+            .filter(|said| said.message.starts_with("Failed to copy"))
+            .filter_map(|said| said.path.as_deref())
+    }
+
     /// What it said of one file, else of all.
     pub(super) fn of(&self, path: &str) -> Option<&Complaint> {
         let named = self

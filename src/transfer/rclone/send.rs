@@ -1,4 +1,9 @@
 //! Sends a batch: one rclone for all of it, then a look at what arrived, then once more for what did not.
+//!
+//! `copying` moves the bytes and `looking` makes sure of them; here is the order of things, and what ends a batch.
+
+mod copying;
+mod looking;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,20 +12,16 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::source::Digests;
 use super::super::{
-    BatchProgress, BrokenOff, FileFault, OTHERS_FILE, Outgoing, SendOptions, Sha256, Stored,
-    TransferError, paths::is_plain,
+    BatchProgress, BrokenOff, FileFault, Outgoing, SendOptions, Stored, TransferError,
+    paths::is_plain,
 };
 use super::Remote;
-use super::check::{Claim, Comparing};
 use super::classify::Cause;
-use super::command::{Complaint, Ended, Event, Limit, Patience, Run, error_of};
+use super::command::{Complaint, Ended, Limit, Patience, error_of};
 use super::hashing::{Hashing, SourceDigests};
-use super::settings::SINGLE_PART_MAX_BYTES;
 use crate::domain::backup::destination::{DestinationKind, PauseReason};
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
-use crate::process::Heard;
 
 /// How often a file is sent before it counts as failed.
 const ROUNDS: usize = 3;
@@ -28,8 +29,6 @@ const ROUNDS: usize = 3;
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
 /// A destination with less room than a file and this is full.
 const HEADROOM_BYTES: u64 = 1 << 20;
-/// rclone sets times of folders unless it is told not to, which it understands since this version.
-const FOLDER_TIMES_SINCE: (u32, u32) = (1, 66);
 
 type Outcome = Result<Stored, FileFault>;
 
@@ -82,6 +81,7 @@ impl Remote {
             batch: Arc::new(batch),
             progress: BatchProgress::default(),
             arrived: HashSet::new(),
+            begun: HashSet::new(),
             on_progress,
         };
         match sending.run().await {
@@ -146,6 +146,8 @@ struct Sending<'a> {
     progress: BatchProgress,
     /// Paths of which rclone says that they are whole at the other side.
     arrived: HashSet<String>,
+    /// Paths to which rclone began to send, so that what stands there now may be of its making.
+    begun: HashSet<String>,
     on_progress: &'a mut (dyn FnMut(BatchProgress) + Send),
 }
 
@@ -156,11 +158,6 @@ impl Sending<'_> {
             self.outcomes.iter().map(Option::is_none).collect(),
             self.with_md5(),
         ));
-        let strangers = self.strangers().await?;
-        if !strangers.is_empty() {
-            self.hash().await?;
-            self.settle(&strangers).await?;
-        }
         for round in 0..ROUNDS {
             let outstanding = self.outstanding();
             if outstanding.is_empty() {
@@ -178,7 +175,6 @@ impl Sending<'_> {
             }
             self.fail_as_a_whole(&ended, &outstanding, round, nothing_arrived)
                 .await?;
-            self.hash().await?;
             self.look(&self.outstanding(), &ended).await?;
         }
         self.take_back().await;
@@ -195,15 +191,6 @@ impl Sending<'_> {
                 })
             })
             .collect())
-    }
-
-    /// Waits until the hashes of all sources are there.
-    async fn hash(&mut self) -> Result<(), TransferError> {
-        if let Some(hashing) = self.hashing.take() {
-            self.digests = hashing.finish(self.patience, self.cancel).await?;
-            self.take_sources();
-        }
-        Ok(())
     }
 
     /// Looks at what arrived before the batch broke off, where the destination may still answer. This is about sparing the
@@ -224,72 +211,9 @@ impl Sending<'_> {
         if !may_answer || arrived.is_empty() {
             return;
         }
-        let looked = async {
-            self.hash().await?;
-            self.look(&arrived, &Ended::success()).await
-        };
-        if let Err(error) = looked.await {
+        if let Err(error) = self.look(&arrived, &Ended::success()).await {
             tracing::warn!(%error, files = arrived.len(), "files that arrived before a batch broke off are sent again");
         }
-    }
-
-    /// Files under whose path something stands that the ledger does not know: what a run sent that ended before it could
-    /// write it down, or what is somebody else's.
-    async fn strangers(&mut self) -> Result<Vec<usize>, TransferError> {
-        let new: Vec<usize> = self
-            .outstanding()
-            .into_iter()
-            .filter(|index| !self.batch[*index].replaces)
-            .collect();
-        if new.is_empty() {
-            return Ok(new);
-        }
-        let batch = Arc::clone(&self.batch);
-        let paths: Vec<&str> = new
-            .iter()
-            .map(|index| batch[*index].path.as_str())
-            .collect();
-        let comparing = Comparing {
-            check: BackupCheck::Size,
-            transfers: self.options.transfers,
-            limit: &mut self.limit,
-            patience: self.patience,
-            cancel: self.cancel,
-        };
-        let found = self.remote.stat(&paths, false, &comparing).await?;
-        Ok(new
-            .into_iter()
-            .filter(|index| found.contains_key(&batch[*index].path))
-            .collect())
-    }
-
-    /// Takes what stands under the path of a file for it when its bytes are the same, whatever check is wanted of what is
-    /// sent, and leaves it alone when they are not.
-    async fn settle(&mut self, strangers: &[usize]) -> Result<(), TransferError> {
-        let outstanding: Vec<usize> = strangers
-            .iter()
-            .copied()
-            .filter(|index| self.outcomes[*index].is_none())
-            .collect();
-        let check = match self.options.check {
-            BackupCheck::Size => BackupCheck::Hash,
-            check => check,
-        };
-        for (index, sha256, outcome) in self.compare(&outstanding, check).await? {
-            self.outcomes[index] = Some(match outcome {
-                Ok(check) => {
-                    self.arrived.insert(self.batch[index].path.clone());
-                    Ok(Stored { sha256, check })
-                }
-                Err(fault) if fault.kind == BackupFaultKind::ObjectChanged => Err(FileFault {
-                    kind: BackupFaultKind::NameTaken,
-                    message: OTHERS_FILE.to_owned(),
-                    ..fault
-                }),
-                Err(fault) => Err(fault),
-            });
-        }
-        Ok(())
     }
 
     /// MD5s are of use only where the place reports them and the caller wants them compared.
@@ -308,95 +232,6 @@ impl Sending<'_> {
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
             () = self.cancel.cancelled() => Err(TransferError::Cancelled),
-        }
-    }
-
-    /// One rclone for all that get the same lock.
-    async fn copy(&mut self, files: &[usize], round: usize) -> Result<Ended, TransferError> {
-        let prepared = &self.remote.prepared;
-        let (lock, hold) = match self.locks {
-            Locks::AsSet => (prepared.lock.as_slice(), prepared.hold.as_slice()),
-            Locks::Never => (&[][..], &[][..]),
-        };
-        let (held, plain): (Vec<usize>, Vec<usize>) = files
-            .iter()
-            .copied()
-            .partition(|index| !hold.is_empty() && self.batch[*index].is_evidence);
-        let mut ended = Ended::success();
-        for (group, variables) in [(plain, lock.to_vec()), (held, [lock, hold].concat())] {
-            if !group.is_empty() {
-                ended.add(self.copy_group(group, &variables, round).await?);
-            }
-        }
-        Ok(ended)
-    }
-
-    async fn copy_group(
-        &mut self,
-        mut group: Vec<usize>,
-        variables: &[(&'static str, String)],
-        round: usize,
-    ) -> Result<Ended, TransferError> {
-        loop {
-            let workspace = self.remote.workspace()?;
-            let files = || group.iter().map(|index| &self.batch[*index]);
-            let tree = workspace.link(files().map(|file| (file.path.as_str(), &*file.file)))?;
-            let list = workspace.list(files().map(|file| file.path.as_str()))?;
-            let transfers = self.options.transfers.max(1);
-            let mut run = Run::new(self.remote, &workspace, "copy", self.patience)
-                .arguments(["--copy-links", "--no-traverse", "--log-level=INFO"])
-                // The ledger says what is there. When a first try failed, something may stand where the file goes.
-                .arguments([if round == 0 {
-                    "--no-check-dest"
-                } else {
-                    "--ignore-times"
-                }])
-                .arguments([
-                    format!("--transfers={transfers}"),
-                    format!("--checkers={transfers}"),
-                ])
-                .arguments(["--files-from-raw".as_ref(), list.as_os_str()])
-                .arguments([tree.as_os_str(), self.remote.prepared.root.as_ref()])
-                .variables(variables);
-            if self.options.check > BackupCheck::Size {
-                // Every byte is compared below: rclone need not hash what is hashed here already.
-                run = run.arguments(["--ignore-checksum"]);
-                if !self.remote.wants_checksums.load(Ordering::Relaxed) {
-                    run = run.variables(&self.remote.prepared.without_checksums);
-                }
-            }
-            if self.version >= FOLDER_TIMES_SINCE {
-                run = run.arguments(["--no-update-dir-modtime"]);
-            }
-            let before = self.progress.bytes_moved;
-            let (progress, arrived) = (&mut self.progress, &mut self.arrived);
-            let on_progress = &mut self.on_progress;
-            let mut now_arrived = HashSet::new();
-            let ended = run
-                .run_within(&mut self.limit, self.cancel, |event| {
-                    match event {
-                        Event::Copied(path) => {
-                            now_arrived.insert(path.to_owned());
-                            arrived.insert(path.to_owned());
-                            progress.files_done = arrived.len() as u64;
-                        }
-                        Event::Stats { bytes, current } => {
-                            progress.bytes_moved = before + bytes;
-                            progress.current = current.to_vec();
-                        }
-                        Event::Line(_) => return Heard::Nothing,
-                    }
-                    on_progress(progress.clone());
-                    Heard::Nothing
-                })
-                .await?;
-            if !ended.limit_changed {
-                return Ok(ended);
-            }
-            group.retain(|index| !now_arrived.contains(&self.batch[*index].path));
-            if group.is_empty() {
-                return Ok(Ended::success());
-            }
         }
     }
 
@@ -466,88 +301,6 @@ impl Sending<'_> {
         Ok(())
     }
 
-    /// Settles the files whose sources were not what they should be.
-    fn take_sources(&mut self) {
-        for (index, found) in self.digests.iter().enumerate() {
-            let fault = match found {
-                Some(Ok(found)) if found.size_bytes != self.batch[index].size_bytes => FileFault {
-                    found_size_bytes: Some(found.size_bytes),
-                    ..FileFault::new(
-                        BackupFaultKind::SourceUnreadable,
-                        "its size changed while it was sent",
-                    )
-                },
-                Some(Err(message)) => FileFault::new(BackupFaultKind::SourceUnreadable, message),
-                _ => continue,
-            };
-            self.outcomes[index].get_or_insert(Err(fault));
-        }
-    }
-
-    /// Looks whether these files arrived.
-    async fn look(&mut self, files: &[usize], ended: &Ended) -> Result<(), TransferError> {
-        self.progress.current.clear();
-        for (index, sha256, outcome) in self.compare(files, self.options.check).await? {
-            let path = &self.batch[index].path;
-            match outcome {
-                Ok(check) => {
-                    self.arrived.insert(path.clone());
-                    self.outcomes[index] = Some(Ok(Stored { sha256, check }));
-                }
-                Err(fault) => {
-                    self.arrived.remove(path);
-                    self.last[index] = Some(as_sent(&fault, ended.of(path)));
-                }
-            }
-        }
-        self.progress.files_done = self.arrived.len() as u64;
-        (self.on_progress)(self.progress.clone());
-        Ok(())
-    }
-
-    /// Compares what stands under the paths of files with the files, of which the hashes must be known.
-    async fn compare(
-        &mut self,
-        files: &[usize],
-        check: BackupCheck,
-    ) -> Result<Vec<(usize, Sha256, Result<BackupCheck, FileFault>)>, TransferError> {
-        let batch = Arc::clone(&self.batch);
-        let hashed: Vec<(usize, &Digests)> = files
-            .iter()
-            .filter_map(|index| match self.digests.get(*index) {
-                Some(Some(Ok(found))) => Some((*index, found)),
-                _ => None,
-            })
-            .collect();
-        if hashed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let claims: Vec<Claim<'_>> = hashed
-            .iter()
-            .map(|(index, found)| Claim {
-                path: &batch[*index].path,
-                size_bytes: batch[*index].size_bytes,
-                sha256: found.sha256,
-                md5: found
-                    .md5
-                    .filter(|_| batch[*index].size_bytes <= SINGLE_PART_MAX_BYTES),
-            })
-            .collect();
-        let comparing = Comparing {
-            check,
-            transfers: self.options.transfers,
-            limit: &mut self.limit,
-            patience: self.patience,
-            cancel: self.cancel,
-        };
-        let outcomes = self.remote.compare(&claims, comparing, &mut |_| {}).await?;
-        Ok(hashed
-            .into_iter()
-            .zip(outcomes)
-            .map(|((index, found), outcome)| (index, found.sha256, outcome))
-            .collect())
-    }
-
     /// Takes away what stands at the destination and is not what was to be sent. That nothing of it is believed is what
     /// counts; so a failure here is only logged.
     async fn take_back(&mut self) {
@@ -569,21 +322,5 @@ impl Sending<'_> {
         if let Err(error) = self.remote.remove(&wrong, self.cancel).await {
             tracing::warn!(%error, files = wrong.len(), "files that failed their check could not be removed");
         }
-    }
-}
-
-/// A fault of a comparison, in the words of sending.
-fn as_sent(fault: &FileFault, said: Option<&Complaint>) -> FileFault {
-    let (kind, message) = match (fault.kind, said) {
-        (BackupFaultKind::ObjectChanged, _) => {
-            (BackupFaultKind::CheckFailed, fault.message.clone())
-        }
-        (_, Some(said)) => (BackupFaultKind::TransferFailed, said.message.clone()),
-        (_, None) => (BackupFaultKind::TransferFailed, fault.message.clone()),
-    };
-    FileFault {
-        kind,
-        message,
-        ..fault.clone()
     }
 }

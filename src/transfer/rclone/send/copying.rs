@@ -1,0 +1,155 @@
+//! The step that moves bytes: one rclone for all files that are sent in the same way.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::super::super::TransferError;
+use super::super::check::is_better_listed;
+use super::super::command::{Ended, Event, Run};
+use super::{Locks, Sending};
+use crate::domain::backup::object::BackupCheck;
+use crate::process::Heard;
+
+/// rclone sets times of folders unless it is told not to, which it understands since this version.
+const FOLDER_TIMES_SINCE: (u32, u32) = (1, 66);
+
+/// Files that one rclone can send.
+struct Group {
+    files: Vec<usize>,
+    /// Variables of the environment that lock what is sent.
+    variables: Vec<(&'static str, String)>,
+    /// What stands under the paths that they get.
+    there: There,
+}
+
+/// What may stand under a path to which a file is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum There {
+    /// Nothing that the ledger knows, nor a try of this batch. rclone looks, and leaves alone what it finds.
+    Nothing,
+    /// An earlier state of the file, which it replaces.
+    Earlier,
+    /// What a try before this one left.
+    Leftover,
+}
+
+impl Sending<'_> {
+    /// Sends files: one rclone for all that are sent in the same way.
+    pub(super) async fn copy(
+        &mut self,
+        files: &[usize],
+        round: usize,
+    ) -> Result<Ended, TransferError> {
+        let mut ended = Ended::success();
+        for group in self.groups(files, round) {
+            ended.add(self.copy_group(group).await?);
+        }
+        Ok(ended)
+    }
+
+    fn groups(&self, files: &[usize], round: usize) -> Vec<Group> {
+        let prepared = &self.remote.prepared;
+        let (lock, hold) = match self.locks {
+            Locks::AsSet => (prepared.lock.as_slice(), prepared.hold.as_slice()),
+            Locks::Never => (&[][..], &[][..]),
+        };
+        let mut groups: Vec<Group> = Vec::new();
+        for index in files {
+            let file = &self.batch[*index];
+            let there = match round {
+                0 if file.replaces => There::Earlier,
+                _ if file.replaces || self.begun.contains(&file.path) => There::Leftover,
+                _ => There::Nothing,
+            };
+            let mut variables = lock.to_vec();
+            if file.is_evidence {
+                variables.extend_from_slice(hold);
+            }
+            let like_it = groups
+                .iter_mut()
+                .find(|group| group.there == there && group.variables == variables);
+            match like_it {
+                Some(group) => group.files.push(*index),
+                None => groups.push(Group {
+                    files: vec![*index],
+                    variables,
+                    there,
+                }),
+            }
+        }
+        groups
+    }
+
+    async fn copy_group(&mut self, mut group: Group) -> Result<Ended, TransferError> {
+        let batch = Arc::clone(&self.batch);
+        loop {
+            let files = || group.files.iter().map(|index| &batch[*index]);
+            let paths: Vec<&str> = files().map(|file| file.path.as_str()).collect();
+            let workspace = self.remote.workspace()?;
+            let tree = workspace.link(files().map(|file| (file.path.as_str(), &*file.file)))?;
+            let list = workspace.list(paths.iter().copied())?;
+            let transfers = self.options.transfers.max(1);
+            let how: &[&str] = match group.there {
+                There::Nothing if is_better_listed(&paths) => &["--ignore-existing"],
+                There::Nothing => &["--ignore-existing", "--no-traverse"],
+                There::Earlier => &["--no-check-dest", "--no-traverse"],
+                There::Leftover => &["--ignore-times", "--no-traverse"],
+            };
+            let mut run = Run::new(self.remote, &workspace, "copy", self.patience)
+                .arguments(["--copy-links", "--log-level=INFO"])
+                .arguments(how)
+                .arguments([
+                    format!("--transfers={transfers}"),
+                    format!("--checkers={transfers}"),
+                ])
+                .arguments(["--files-from-raw".as_ref(), list.as_os_str()])
+                .arguments([tree.as_os_str(), self.remote.prepared.root.as_ref()])
+                .variables(&group.variables);
+            if self.options.check > BackupCheck::Size {
+                // Every byte is compared below: rclone need not hash what is hashed here already.
+                run = run.arguments(["--ignore-checksum"]);
+                if !self.remote.wants_checksums.load(Ordering::Relaxed) {
+                    run = run.variables(&self.remote.prepared.without_checksums);
+                }
+            }
+            if self.version >= FOLDER_TIMES_SINCE {
+                run = run.arguments(["--no-update-dir-modtime"]);
+            }
+            let before = self.progress.bytes_moved;
+            let (progress, arrived) = (&mut self.progress, &mut self.arrived);
+            let (begun, on_progress) = (&mut self.begun, &mut self.on_progress);
+            let mut now_arrived = HashSet::new();
+            let ended = run
+                .run_within(&mut self.limit, self.cancel, |event| {
+                    match event {
+                        Event::Copied(path) => {
+                            now_arrived.insert(path.to_owned());
+                            arrived.insert(path.to_owned());
+                            begun.insert(path.to_owned());
+                            progress.files_done = arrived.len() as u64;
+                        }
+                        Event::Stats { bytes, current } => {
+                            progress.bytes_moved = before + bytes;
+                            begun.extend(current.iter().cloned());
+                            progress.current = current.to_vec();
+                        }
+                        Event::Line(_) => return Heard::Nothing,
+                    }
+                    on_progress(progress.clone());
+                    Heard::Nothing
+                })
+                .await?;
+            self.begun.extend(ended.broken_off().map(str::to_owned));
+            if !ended.limit_changed {
+                return Ok(ended);
+            }
+            group
+                .files
+                .retain(|index| !now_arrived.contains(&batch[*index].path));
+            if group.files.is_empty() {
+                return Ok(Ended::success());
+            }
+        }
+    }
+}
