@@ -6,7 +6,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 demo_needs := compiler ffmpeg rclone grpcurl
-test_needs := $(demo_needs) players clients archive-tools backup-servers postgresql rust-lints buf cargo-deny
+test_needs := $(demo_needs) players clients archive-tools backup-servers postgresql rust-lints buf protoc-gen-doc cargo-deny
 bench_needs := compiler ffmpeg rclone backup-servers postgresql
 
 help: ## List the targets

@@ -10,6 +10,9 @@ step() {
 
 step cargo fmt --check
 step buf lint proto
+# Renewed with each release: buf build proto --exclude-source-info -o proto/released.binpb
+step buf breaking proto --against proto/released.binpb
+step docs/generate.sh --check
 # The advisory check is left out because its database is not in a registry that every build machine reaches.
 step cargo deny --locked check licenses bans sources
 step cargo clippy --locked --all-targets -- -D warnings
