@@ -8,18 +8,19 @@ Usage: FOOTAGE_BIN=path/to/footage python3 clients/grpcurl/run_page.py [--show] 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 CLIENTS = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(CLIENTS / "conformance"))
+from sample_server import grpcurl, sample_server  # noqa: E402
+
 PAGE = CLIENTS.parent / "docs/grpcurl.md"
 PAGE_ADDRESS = "127.0.0.1:50051"
 PAGE_FOLDER = "/srv/backup"
@@ -103,13 +104,6 @@ def faults_of(line: Line, code: int | None, said: list[str]) -> list[str]:
     return []
 
 
-def grpcurl(address: str, *arguments: str, data: str | None = None) -> str:
-    options = ["-plaintext", *(["-d", data] if data else [])]
-    return subprocess.run(
-        ["grpcurl", *options, address, *arguments], check=True, capture_output=True, text=True, timeout=10
-    ).stdout
-
-
 def methods_of_server(address: str) -> set[str]:
     services = grpcurl(address, "list").split()
     return {
@@ -130,50 +124,24 @@ def faults_of_names(page: str, lines: list[Line], present: set[str]) -> list[str
     ]
 
 
-def wait_for_footage(address: str) -> None:
-    deadline = time.monotonic() + 30
-    ended = json.dumps({"filter": {"kinds": ["JOB_KIND_IMPORT"], "states": ["JOB_STATE_SUCCEEDED"]}})
-    while "jobs" not in json.loads(grpcurl(address, "heldar.footage.v1.JobService/ListJobs", data=ended)):
-        if time.monotonic() > deadline:
-            raise SystemExit("error: the footage was not imported in time")
-        time.sleep(0.05)
-
-
 def main() -> None:
     page = PAGE.read_text()
-    with tempfile.TemporaryDirectory() as scratch:
-        site = Path(scratch) / "site"
-        log = open(Path(scratch) / "log", "w")
-        server = subprocess.Popen([CLIENTS / "conformance/server.sh", site], stdout=subprocess.PIPE, stderr=log, text=True)
-        try:
-            assert server.stdout is not None
-            greeting = server.stdout.readline()
-            if " listening on http://" not in greeting:
-                raise SystemExit(f"error: the server did not start:\n{(Path(scratch) / 'log').read_text()}")
-            address = greeting.rsplit("http://", 1)[1].strip()
-            wait_for_footage(address)
-            present = methods_of_server(address)
-            backup = site / "backups/page"
-            backup.mkdir()
-            lines = lines_of(page)
-            here = [
-                Line(
-                    line.number,
-                    line.command.replace(PAGE_ADDRESS, address).replace(PAGE_FOLDER, str(backup)),
-                    [shown.replace(PAGE_ADDRESS, address).replace(PAGE_FOLDER, str(backup)) for shown in line.shown],
-                )
-                for line in lines
-            ]
-            results = run_in_one_shell(here, Path(scratch))
-        finally:
-            server.terminate()
-            server.wait(timeout=30)
-            log.close()
+    lines = lines_of(page)
+    with sample_server() as server, tempfile.TemporaryDirectory() as folder:
+        present = methods_of_server(server.address)
+        backup = server.site / "backups/page"
+        backup.mkdir()
+
+        def here(text: str) -> str:
+            return text.replace(PAGE_ADDRESS, server.address).replace(PAGE_FOLDER, str(backup))
+
+        lines = [Line(line.number, here(line.command), [here(shown) for shown in line.shown]) for line in lines]
+        results = run_in_one_shell(lines, Path(folder))
     if "--show" in sys.argv:
-        for line, (code, said) in zip(here, results):
+        for line, (code, said) in zip(lines, results):
             print(f"{line.number}: $ {line.command}\n({code})\n" + "\n".join(said))
     faults = faults_of_names(page, lines, present)
-    for line, (code, said) in zip(here, results):
+    for line, (code, said) in zip(lines, results):
         faults += faults_of(line, code, said)
     if faults:
         raise SystemExit("\n\n".join([*faults, f"error: {len(faults)} faults of {PAGE.name}"]))
