@@ -8,7 +8,7 @@ step() {
   "$@"
 }
 
-step cargo fmt --check
+step cargo fmt --all --check
 step buf lint proto
 # Renewed with each release: buf build proto --exclude-source-info -o proto/released.binpb
 step buf breaking proto --against proto/released.binpb
