@@ -294,7 +294,6 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
 mod tests {
     use std::time::Duration;
 
-    use prost::Message as _;
     use tonic::Code;
     use tonic_types::pb;
 

@@ -1,19 +1,16 @@
 //! The helper against a real server: jobs that are followed through broken streams, downloads, cancelling, errors.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the children of tests are not those of the service"
-)]
-
+mod downloads;
+#[path = "../support/mod.rs"]
 mod support;
+mod tls;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use heldar_footage::client::{
-    Code, Error, Failure, Footage, RunningJob, Settings, Tls, progress_line,
-};
+use heldar_footage::client::{Code, Error, Failure, Footage, RunningJob, Settings, progress_line};
 use heldar_footage::proto::{
     Archive, ArchiveSpec, BackupRun, CreateBackupRequest, CreateClipRequest,
     CreateDestinationRequest, Destination, ErrorReason, JobFilter, JobState, ListJobsRequest,
@@ -23,24 +20,17 @@ use heldar_footage::proto::{
 use sha2::{Digest as _, Sha256};
 use support::proxy::CuttingProxy;
 use support::{Server, at};
-use tokio::sync::OnceCell;
-use tokio_rustls::rustls;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::Mutex;
 
 /// The server that most tests share; it ends with the last of them.
-async fn server() -> std::sync::Arc<Server> {
-    static SHARED: OnceCell<std::sync::Mutex<std::sync::Weak<Server>>> = OnceCell::const_new();
-    static STARTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let _one_at_a_time = STARTING.lock().await;
-    let shared = SHARED
-        .get_or_init(async || std::sync::Mutex::default())
-        .await;
-    if let Some(server) = shared.lock().unwrap().upgrade() {
+async fn server() -> Arc<Server> {
+    static SHARED: Mutex<Weak<Server>> = Mutex::const_new(Weak::new());
+    let mut shared = SHARED.lock().await;
+    if let Some(server) = shared.upgrade() {
         return server;
     }
-    let server = std::sync::Arc::new(Server::start(&[]).await);
-    *shared.lock().unwrap() = std::sync::Arc::downgrade(&server);
+    let server = Arc::new(Server::start(&[]).await);
+    *shared = Arc::downgrade(&server);
     server
 }
 
@@ -284,75 +274,6 @@ fn duration<T: TryFrom<Duration, Error: std::fmt::Debug>>(seconds: u64) -> T {
 }
 
 #[tokio::test]
-async fn a_download_that_breaks_goes_on_where_it_stopped() {
-    let server = server().await;
-    let archive = archive_of_all(&server).await;
-    let proxy = CuttingProxy::start(&server.address).await;
-    let through = Footage::connect(&proxy.address).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    proxy.cut_after(usize::try_from(archive.size_bytes).unwrap() / 2);
-    let mut received = Vec::new();
-    let saved = through.download_with(&archive, &folder, |done, _| received.push(done));
-    let path = saved.await.unwrap();
-    assert_eq!(proxy.connections(), 2);
-    assert!(
-        received.is_sorted_by(|before, after| before < after),
-        "nothing came twice"
-    );
-    assert_eq!(sha256_of(&path), archive.sha256);
-}
-
-#[tokio::test]
-async fn a_download_takes_up_what_an_earlier_program_left() {
-    let server = server().await;
-    let footage = server.footage();
-    let archive = archive_of_all(&server).await;
-    let folder = tempfile::tempdir().unwrap();
-    let whole = folder.path().join("whole.zip");
-    footage.download(&archive, &whole).await.unwrap();
-    let bytes = std::fs::read(&whole).unwrap();
-    let again = folder.path().join("again.zip");
-    let part = folder
-        .path()
-        .join(format!(".again.zip.{}.part", &archive.sha256[..16]));
-    std::fs::write(&part, &bytes[..bytes.len() / 2]).unwrap();
-    let mut received = Vec::new();
-    let saved = footage.download_with(&archive, &again, |done, _| received.push(done));
-    saved.await.unwrap();
-    assert!(received[0] >= bytes.len() as u64 / 2);
-    assert_eq!(std::fs::read(&again).unwrap(), bytes);
-    // What does not fit is fetched anew.
-    std::fs::write(&part, vec![b'x'; 1000]).unwrap();
-    footage.download(&archive, &again).await.unwrap();
-    assert_eq!(std::fs::read(&again).unwrap(), bytes);
-    assert!(!part.exists());
-}
-
-#[tokio::test]
-async fn a_file_with_another_hash_gets_no_name() {
-    let server = server().await;
-    let footage = server.footage();
-    let request = CreateClipRequest::of("yard_02", at(1.0), at(3.0));
-    let clip = footage
-        .create_clip(request)
-        .await
-        .unwrap()
-        .result()
-        .await
-        .unwrap();
-    let stored = server.site().join("data/clips").join(&clip.file_name);
-    let mut bytes = std::fs::read(&stored).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&stored, bytes).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let error = footage.download(&clip, &folder).await.unwrap_err();
-    assert_eq!(error.code(), Code::DataLoss);
-    assert!(error.to_string().contains("SHA-256"), "{error}");
-    assert!(names_in(folder.path()).is_empty());
-}
-
-#[tokio::test]
 async fn a_job_that_is_dropped_is_cancelled_only_where_that_was_asked_for() {
     let server = server().await;
     let footage = server.footage();
@@ -452,101 +373,4 @@ async fn a_call_without_an_answer_ends_at_its_deadline() {
     let footage = Footage::connect(settings.timeout(Duration::from_millis(300))).unwrap();
     let error = footage.cameras().try_next().await.unwrap_err();
     assert_eq!(error.code(), Code::DeadlineExceeded);
-}
-
-/// Makes a certificate for `footage.test`, and its key.
-fn certificate(folder: &Path) -> (Vec<u8>, Vec<u8>) {
-    let made = std::process::Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-        ])
-        .args([
-            "-nodes",
-            "-days",
-            "1",
-            "-subj",
-            "/CN=footage.test",
-            "-keyout",
-            "key.pem",
-        ])
-        .args([
-            "-addext",
-            "subjectAltName=DNS:footage.test",
-            "-out",
-            "certificate.pem",
-        ])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    assert!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stderr)
-    );
-    let read = |name| std::fs::read(folder.join(name)).unwrap();
-    (read("certificate.pem"), read("key.pem"))
-}
-
-/// Answers every call over TLS with NOT_FOUND and what it says of who calls.
-async fn tell_the_token(listener: tokio::net::TcpListener, certificate: &[u8], key: &[u8]) {
-    let certificates = vec![CertificateDer::from_pem_slice(certificate).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(key).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider);
-    let config = config.with_safe_default_protocol_versions().unwrap();
-    let config = config.with_no_client_auth();
-    let mut config = config.with_single_cert(certificates, key).unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
-    while let Ok((stream, _)) = listener.accept().await {
-        // A client that does not trust the certificate ends here.
-        let Ok(stream) = acceptor.accept(stream).await else {
-            continue;
-        };
-        let mut connection = h2::server::handshake(stream).await.unwrap();
-        while let Some(Ok((request, mut answer))) = connection.accept().await {
-            let token = request.headers().get("authorization").cloned();
-            let head = http::Response::builder()
-                .header("content-type", "application/grpc")
-                .header("grpc-status", "5")
-                .header("grpc-message", token.unwrap());
-            answer.send_response(head.body(()).unwrap(), true).unwrap();
-        }
-    }
-}
-
-#[tokio::test]
-async fn the_token_goes_with_every_call_and_tls_is_checked() {
-    let folder = tempfile::tempdir().unwrap();
-    let (certificate, key) = certificate(folder.path());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("https://{}", listener.local_addr().unwrap());
-    let trusted = Tls::new()
-        .ca_certificates(&certificate)
-        .server_name("footage.test");
-    tokio::spawn(async move { tell_the_token(listener, &certificate, &key).await });
-
-    let settings = Settings::new(&address)
-        .token("secret")
-        .timeout(Duration::from_secs(5));
-    let footage = Footage::connect(settings.clone().tls(trusted)).unwrap();
-    let error = footage.cameras().try_next().await.unwrap_err();
-    assert_eq!(error.code(), Code::NotFound, "{error}");
-    assert_eq!(error.failure().unwrap().message, "Bearer secret");
-    let watched = footage.jobs().watch_jobs(WatchJobsRequest::default()).await;
-    assert_eq!(watched.unwrap_err().message(), "Bearer secret");
-
-    let footage = Footage::connect(settings.timeout(Duration::from_secs(1))).unwrap();
-    let error = footage.cameras().try_next().await.unwrap_err();
-    assert_ne!(
-        error.code(),
-        Code::NotFound,
-        "a certificate of nobody was trusted"
-    );
 }
