@@ -63,7 +63,8 @@ func openPartFile(path string, what stored) (*partFile, error) {
 		return nil, err
 	}
 	p := &partFile{path: path, part: part, file: file, hash: sha256.New(), sha256: what.GetSha256(), size: what.GetSizeBytes()}
-	p.received, err = io.Copy(p.hash, file)
+	// One byte more than there should be is enough to see that it is too long.
+	p.received, err = io.Copy(p.hash, io.LimitReader(file, p.size+1))
 	if err != nil {
 		return nil, with(err, p.close())
 	}

@@ -98,7 +98,7 @@ func readAddress(address string) (string, bool, error) {
 	if err != nil && scheme == "https" {
 		host, port, err = net.SplitHostPort(target + ":443")
 	}
-	if err != nil || host == "" || port == "" || strings.Contains(port, "/") {
+	if err != nil || host == "" || port == "" || strings.Contains(target, "/") {
 		return "", false, badArgument("address", fmt.Sprintf("%q is not host:port", address))
 	}
 	return net.JoinHostPort(host, port), scheme == "https", nil
