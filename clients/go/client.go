@@ -9,7 +9,7 @@
 //	path, err := client.DownloadClip(ctx, clip, "")
 //
 // A job is followed through broken streams and restarts of the server, a download goes on where it stopped and is checked
-// by its SHA-256, and every error is an [*Error]. The package footagepb has the messages.
+// by its SHA-256, and the error of a call is an [*Error]. The package footagepb has the messages.
 package footage
 
 import (

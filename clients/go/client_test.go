@@ -37,11 +37,11 @@ func at(seconds float64) *timestamppb.Timestamp {
 
 func makeClip(t testing.TB, client *footage.Client, camera string, from, to float64) *footagepb.Clip {
 	t.Helper()
-	job, err := client.CreateClip(t.Context(), &footagepb.CreateClipRequest{CameraId: camera, StartTime: at(from), EndTime: at(to)})
+	job, err := client.CreateClip(soon(t), &footagepb.CreateClipRequest{CameraId: camera, StartTime: at(from), EndTime: at(to)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	clip, err := job.Result(t.Context())
+	clip, err := job.Result(soon(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,11 +57,11 @@ var allFootage struct {
 func archiveOfAll(t testing.TB, client *footage.Client) *footagepb.Archive {
 	t.Helper()
 	allFootage.Do(func() {
-		job, err := client.CreateArchive(t.Context(), &footagepb.CreateArchiveRequest{Spec: &footagepb.ArchiveSpec{}})
+		job, err := client.CreateArchive(soon(t), &footagepb.CreateArchiveRequest{Spec: &footagepb.ArchiveSpec{}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if allFootage.archive, err = job.Result(t.Context()); err != nil {
+		if allFootage.archive, err = job.Result(soon(t)); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -76,7 +76,7 @@ func slowDestination(t testing.TB, client *footage.Client, s *server, bytesPerSe
 		t.Fatal(err)
 	}
 	transfers := int32(1)
-	destination, err := client.Backups.CreateDestination(t.Context(), &footagepb.CreateDestinationRequest{
+	destination, err := client.Backups.CreateDestination(soon(t), &footagepb.CreateDestinationRequest{
 		Destination: &footagepb.Destination{
 			BandwidthLimitBytesPerSecond: bytesPerSecond,
 			Transfers:                    &transfers,
@@ -91,7 +91,7 @@ func slowDestination(t testing.TB, client *footage.Client, s *server, bytesPerSe
 
 func slowJob(t testing.TB, client *footage.Client, s *server, bytesPerSecond int64) *footagepb.Job {
 	t.Helper()
-	job, err := client.Backups.CreateBackup(t.Context(), &footagepb.CreateBackupRequest{
+	job, err := client.Backups.CreateBackup(soon(t), &footagepb.CreateBackupRequest{
 		DestinationId: slowDestination(t, client, s, bytesPerSecond),
 	})
 	if err != nil {
@@ -108,14 +108,14 @@ func sha256Of(t testing.TB, path string) string {
 
 func TestAClipIsMadeFollowedAndSavedWithItsHash(t *testing.T) {
 	client := sharedServer(t).client(t)
-	job, err := client.CreateClip(t.Context(), &footagepb.CreateClipRequest{
+	job, err := client.CreateClip(soon(t), &footagepb.CreateClipRequest{
 		CameraId: "gate_a_01", StartTime: at(3.2), EndTime: at(8.1), Labels: map[string]string{"Straße": "東京"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var revisions []int64
-	clip, err := job.Result(t.Context(), footage.OnProgress(func(state *footagepb.Job) { revisions = append(revisions, state.GetRevision()) }))
+	clip, err := job.Result(soon(t), footage.OnProgress(func(state *footagepb.Job) { revisions = append(revisions, state.GetRevision()) }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestAClipIsMadeFollowedAndSavedWithItsHash(t *testing.T) {
 	}
 	folder := t.TempDir()
 	var received, total int64
-	path, err := client.DownloadClip(t.Context(), clip, folder, footage.OnBytes(func(r, t int64) { received, total = r, t }))
+	path, err := client.DownloadClip(soon(t), clip, folder, footage.OnBytes(func(r, t int64) { received, total = r, t }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,20 +150,20 @@ func TestAClipIsMadeFollowedAndSavedWithItsHash(t *testing.T) {
 
 func TestAnArchiveOfThreeCamerasIsSavedUnderANameOfOnesOwn(t *testing.T) {
 	client := sharedServer(t).client(t)
-	job, err := client.CreateArchive(t.Context(), &footagepb.CreateArchiveRequest{Spec: &footagepb.ArchiveSpec{
+	job, err := client.CreateArchive(soon(t), &footagepb.CreateArchiveRequest{Spec: &footagepb.ArchiveSpec{
 		CameraIds: []string{"gate_a_01", "yard_02", "lobby_03"}, StartTime: at(0), EndTime: at(10), CaseId: "117",
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	archive, err := job.Result(t.Context())
+	archive, err := job.Result(soon(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if archive.GetSpec().GetCaseId() != "117" || len(archive.GetCameras()) != 3 {
 		t.Errorf("the archive is %v", archive)
 	}
-	path, err := client.DownloadArchive(t.Context(), archive, filepath.Join(t.TempDir(), "evidence.zip"))
+	path, err := client.DownloadArchive(soon(t), archive, filepath.Join(t.TempDir(), "evidence.zip"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestAnArchiveOfThreeCamerasIsSavedUnderANameOfOnesOwn(t *testing.T) {
 func TestEveryCameraIsListed(t *testing.T) {
 	client := sharedServer(t).client(t)
 	found := map[string]bool{}
-	for camera, err := range client.Cameras(t.Context()) {
+	for camera, err := range client.Cameras(soon(t)) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -192,7 +192,7 @@ func TestAJobIsFollowedThroughStreamsThatBreak(t *testing.T) {
 	through := newClient(t, proxy.address())
 	job := through.FollowJob(slowJob(t, s.client(t), s, 3_000_000))
 	var revisions []int64
-	for state, err := range job.States(t.Context()) {
+	for state, err := range job.States(soon(t)) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +207,7 @@ func TestAJobIsFollowedThroughStreamsThatBreak(t *testing.T) {
 	if proxy.accepted() != 3 {
 		t.Errorf("%d connections were made", proxy.accepted())
 	}
-	ended, err := job.Result(t.Context())
+	ended, err := job.Result(soon(t))
 	if err != nil || ended.GetBackup().GetFilesSent() != 17 {
 		t.Errorf("the job ended as %v with %v", ended, err)
 	}
@@ -220,7 +220,7 @@ func TestAJobIsFollowedThroughARestartOfTheServer(t *testing.T) {
 	job := client.FollowJob(slowJob(t, client, s, 3_000_000))
 	var restarting sync.WaitGroup
 	restarted := false
-	for state, err := range job.States(t.Context()) {
+	for state, err := range job.States(soon(t)) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -233,7 +233,7 @@ func TestAJobIsFollowedThroughARestartOfTheServer(t *testing.T) {
 		}
 	}
 	restarting.Wait()
-	ended, err := job.Result(t.Context())
+	ended, err := job.Result(soon(t))
 	if err != nil || ended.GetBackup().GetFilesSelected() != 17 || !restarted {
 		t.Errorf("the job ended as %v with %v", ended, err)
 	}
@@ -242,7 +242,7 @@ func TestAJobIsFollowedThroughARestartOfTheServer(t *testing.T) {
 func TestAStreamOfAServerThatShutsDownEndsWithTheTimeToWait(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	stream, err := s.client(t).Jobs.WatchJobs(t.Context(), &footagepb.WatchJobsRequest{})
+	stream, err := s.client(t).Jobs.WatchJobs(soon(t), &footagepb.WatchJobsRequest{})
 	for err == nil {
 		var response *footagepb.WatchJobsResponse
 		if response, err = stream.Recv(); response.GetSnapshotEnd() != nil {
@@ -273,7 +273,7 @@ func TestACallThatBreaksIsRepeatedAndMakesOneJob(t *testing.T) {
 		untilJob(t, client, &footagepb.JobFilter{Labels: labels})
 		proxy.cut()
 	}()
-	job, err := through.Backups.CreateBackup(t.Context(), request)
+	job, err := through.Backups.CreateBackup(soon(t), request)
 	<-cut
 	if err != nil || job.GetState() != footagepb.JobState_JOB_STATE_SUCCEEDED {
 		t.Fatalf("the call ended with %v and %v", job, err)
@@ -281,7 +281,7 @@ func TestACallThatBreaksIsRepeatedAndMakesOneJob(t *testing.T) {
 	if proxy.accepted() != 2 {
 		t.Errorf("%d connections were made", proxy.accepted())
 	}
-	page, err := client.Jobs.ListJobs(t.Context(), &footagepb.ListJobsRequest{Filter: &footagepb.JobFilter{Labels: labels}})
+	page, err := client.Jobs.ListJobs(soon(t), &footagepb.ListJobsRequest{Filter: &footagepb.JobFilter{Labels: labels}})
 	if err != nil || len(page.GetJobs()) != 1 || page.GetJobs()[0].GetId() != job.GetId() {
 		t.Errorf("these jobs were made: %v, %v", page, err)
 	}
@@ -297,7 +297,7 @@ func TestADownloadThatBreaksGoesOnWhereItStopped(t *testing.T) {
 	through := newClient(t, proxy.address())
 	proxy.cutAfter(archive.GetSizeBytes() / 2)
 	var all []int64
-	path, err := through.DownloadArchive(t.Context(), archive, t.TempDir(), footage.OnBytes(func(received, _ int64) { all = append(all, received) }))
+	path, err := through.DownloadArchive(soon(t), archive, t.TempDir(), footage.OnBytes(func(received, _ int64) { all = append(all, received) }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,7 +316,7 @@ func TestADownloadTakesUpWhatAnEarlierProgramLeft(t *testing.T) {
 	client := sharedServer(t).client(t)
 	archive := archiveOfAll(t, client)
 	folder := t.TempDir()
-	path, err := client.DownloadArchive(t.Context(), archive, filepath.Join(folder, "whole.zip"))
+	path, err := client.DownloadArchive(soon(t), archive, filepath.Join(folder, "whole.zip"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +332,7 @@ func TestADownloadTakesUpWhatAnEarlierProgramLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 		first := int64(-1)
-		path, err := client.DownloadArchive(t.Context(), archive, filepath.Join(folder, "again.zip"), footage.OnBytes(func(received, _ int64) {
+		path, err := client.DownloadArchive(soon(t), archive, filepath.Join(folder, "again.zip"), footage.OnBytes(func(received, _ int64) {
 			if first < 0 {
 				first = received
 			}
@@ -356,7 +356,7 @@ func TestTwoDownloadsOfAFileToOnePlaceDoNotSpoilEachOther(t *testing.T) {
 	var downloads sync.WaitGroup
 	for range 4 {
 		downloads.Go(func() {
-			if _, err := client.DownloadArchive(t.Context(), archive, path); err != nil {
+			if _, err := client.DownloadArchive(soon(t), archive, path); err != nil {
 				t.Error(err)
 			}
 		})
@@ -381,7 +381,7 @@ func TestAFileWithAnotherHashGetsNoName(t *testing.T) {
 		t.Fatal(err)
 	}
 	folder := t.TempDir()
-	path, err := client.DownloadClip(t.Context(), clip, folder)
+	path, err := client.DownloadClip(soon(t), clip, folder)
 	if !errors.Is(err, footage.ErrDataLoss) || !strings.Contains(err.Error(), "SHA-256") {
 		t.Errorf("the download ended with %q and %v", path, err)
 	}
@@ -392,18 +392,18 @@ func TestAFileWithAnotherHashGetsNoName(t *testing.T) {
 
 func TestAVirtualClipIsSavedWithItsLength(t *testing.T) {
 	client := sharedServer(t).client(t)
-	job, err := client.CreateClip(t.Context(), &footagepb.CreateClipRequest{
+	job, err := client.CreateClip(soon(t), &footagepb.CreateClipRequest{
 		CameraId: "gate_a_01", StartTime: at(2), EndTime: at(5), Virtual: true,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	clip, err := job.Result(t.Context())
+	clip, err := job.Result(soon(t))
 	if err != nil || clip.GetSha256() != "" {
 		t.Fatalf("the clip is %v, %v", clip, err)
 	}
 	folder := t.TempDir()
-	path, err := client.DownloadClip(t.Context(), clip, folder)
+	path, err := client.DownloadClip(soon(t), clip, folder)
 	if err != nil || int64(len(mustRead(t, path))) != clip.GetSizeBytes() {
 		t.Errorf("the file is wrong: %v", err)
 	}
@@ -441,7 +441,7 @@ func TestCtrlCCancelsTheJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child := exec.CommandContext(t.Context(), program)
+	child := exec.CommandContext(soon(t), program)
 	child.Env = append(os.Environ(), childAddress+"="+s.address, childJob+"="+job.ID())
 	out, err := child.StdoutPipe()
 	if err != nil {
@@ -463,7 +463,7 @@ func TestCtrlCCancelsTheJob(t *testing.T) {
 	if err := child.Wait(); err != nil || !strings.HasPrefix(last, "true ") {
 		t.Errorf("the child ended with %v and said %q", err, last)
 	}
-	_, err = job.Result(t.Context())
+	_, err = job.Result(soon(t))
 	var ended *footage.JobError
 	if !errors.As(err, &ended) || !ended.Cancelled() || ended.Job.GetId() != job.ID() {
 		t.Fatalf("the job ended with %v", err)
@@ -478,7 +478,7 @@ func TestAContextThatEndsLeavesTheJobUnlessAskedTo(t *testing.T) {
 	client := s.client(t)
 	job := client.FollowJob(slowJob(t, client, s, 1000))
 	untilRunning := func(options ...footage.FollowOption) error {
-		ctx, cancel := context.WithCancelCause(t.Context())
+		ctx, cancel := context.WithCancelCause(soon(t))
 		defer cancel(nil)
 		_, err := job.Result(ctx, append(options, footage.OnProgress(func(state *footagepb.Job) {
 			if state.GetState() == footagepb.JobState_JOB_STATE_RUNNING {
@@ -490,7 +490,7 @@ func TestAContextThatEndsLeavesTheJobUnlessAskedTo(t *testing.T) {
 	if err := untilRunning(); !errors.Is(err, errEnough) || !errors.Is(err, context.Canceled) || !errors.Is(err, footage.ErrCancelled) {
 		t.Errorf("following ended with %v", err)
 	}
-	state, err := client.Jobs.GetJob(t.Context(), &footagepb.GetJobRequest{JobId: job.ID()})
+	state, err := client.Jobs.GetJob(soon(t), &footagepb.GetJobRequest{JobId: job.ID()})
 	if err != nil || state.GetState() != footagepb.JobState_JOB_STATE_RUNNING {
 		t.Fatalf("the job is %v, %v", state, err)
 	}
@@ -498,7 +498,7 @@ func TestAContextThatEndsLeavesTheJobUnlessAskedTo(t *testing.T) {
 		t.Errorf("following ended with %v", err)
 	}
 	var ended *footage.JobError
-	if _, err := job.Result(t.Context()); !errors.As(err, &ended) || !ended.Cancelled() {
+	if _, err := job.Result(soon(t)); !errors.As(err, &ended) || !ended.Cancelled() {
 		t.Errorf("the job ended with %v", err)
 	}
 }
@@ -509,20 +509,20 @@ func TestAJobIsCancelledWhenTheLoopIsLeftBecauseTheContextIsDone(t *testing.T) {
 	s := sharedServer(t)
 	client := s.client(t)
 	job := client.FollowJob(slowJob(t, client, s, 1000))
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(soon(t))
 	defer cancel()
 	for range job.States(ctx, footage.CancelWithContext()) {
 		cancel()
 		break
 	}
 	var ended *footage.JobError
-	if _, err := job.Result(t.Context()); !errors.As(err, &ended) || !ended.Cancelled() {
+	if _, err := job.Result(soon(t)); !errors.As(err, &ended) || !ended.Cancelled() {
 		t.Errorf("the job ended with %v", err)
 	}
 }
 
 func TestABadFieldIsNamedWithItsPath(t *testing.T) {
-	_, err := sharedServer(t).client(t).Backups.CreateDestination(t.Context(), &footagepb.CreateDestinationRequest{
+	_, err := sharedServer(t).client(t).Backups.CreateDestination(soon(t), &footagepb.CreateDestinationRequest{
 		Destination: &footagepb.Destination{Settings: &footagepb.Destination_Local{Local: &footagepb.LocalSettings{Path: "/nonexistent/backup"}}},
 	})
 	var failure *footage.Error
@@ -539,24 +539,24 @@ func TestAFailedJobHasCodeReasonAndMetadata(t *testing.T) {
 	s := sharedServer(t)
 	client := s.client(t)
 	id := slowDestination(t, client, s, 3_000_000)
-	destination, err := client.Backups.GetDestination(t.Context(), &footagepb.GetDestinationRequest{DestinationId: id})
+	destination, err := client.Backups.GetDestination(soon(t), &footagepb.GetDestinationRequest{DestinationId: id})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(destination.GetLocal().GetPath()); err != nil {
 		t.Fatal(err)
 	}
-	tested, err := client.Backups.TestDestination(t.Context(), &footagepb.TestDestinationRequest{
+	tested, err := client.Backups.TestDestination(soon(t), &footagepb.TestDestinationRequest{
 		Subject: &footagepb.TestDestinationRequest_DestinationId{DestinationId: id},
 	})
 	if err != nil || footage.ErrorOf(tested.GetError()).Domain != "footage.heldar" {
 		t.Errorf("the test said %v, %v", tested, err)
 	}
-	job, err := client.Backups.CreateBackup(t.Context(), &footagepb.CreateBackupRequest{DestinationId: id})
+	job, err := client.Backups.CreateBackup(soon(t), &footagepb.CreateBackupRequest{DestinationId: id})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = client.FollowJob(job).Result(t.Context())
+	_, err = client.FollowJob(job).Result(soon(t))
 	var ended *footage.JobError
 	if !errors.As(err, &ended) || ended.Cancelled() || ended.Job.GetId() != job.GetId() {
 		t.Fatalf("the job ended with %v", err)

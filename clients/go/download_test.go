@@ -217,7 +217,7 @@ func TestAFaultOfTheDiskIsNotTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	inBubble(t, s, func(t *testing.T, client *footage.Client) {
-		_, err := client.DownloadClip(t.Context(), clipOf(content), folder)
+		_, err := client.DownloadClip(soon(t), clipOf(content), folder)
 		if !errors.Is(err, syscall.ENOSPC) || s.downloads != 1 {
 			t.Errorf("after %d calls: %v", s.downloads, err)
 		}

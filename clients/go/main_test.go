@@ -162,9 +162,7 @@ func untilImported(t testing.TB, client *footage.Client) {
 // untilJob waits for a job, and returns it.
 func untilJob(t testing.TB, client *footage.Client, filter *footagepb.JobFilter) *footagepb.Job {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	stream, err := client.Jobs.WatchJobs(ctx, &footagepb.WatchJobsRequest{Filter: filter})
+	stream, err := client.Jobs.WatchJobs(soon(t), &footagepb.WatchJobsRequest{Filter: filter})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,6 +175,13 @@ func untilJob(t testing.TB, client *footage.Client, filter *footagepb.JobFilter)
 			return response.GetJob()
 		}
 	}
+}
+
+// soon is a context for what takes seconds: what hangs fails, and the servers are stopped all the same.
+func soon(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // clients returns a path beneath the folder of all clients.
