@@ -18,6 +18,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.StringJoiner;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -217,6 +218,8 @@ public class FootageException extends RuntimeException {
 
   @Override
   public String toString() {
-    return "%s: %s (%s)".formatted(getClass().getName(), message, reason.isEmpty() ? code : reason);
+    StringJoiner fields = new StringJoiner(", ", ": ", "").setEmptyValue("");
+    fieldViolations.forEach(violation -> fields.add(violation.field()));
+    return "%s: %s (%s%s)".formatted(getClass().getName(), message, reason.isEmpty() ? code : reason, fields);
   }
 }
