@@ -7,7 +7,7 @@ export FOOTAGE_BIN
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 rm -rf target
-mvn -q -B -ntp install -DskipTests
+mvn -q -B -ntp install -Dmaven.test.skip
 mvn -q -B -ntp -P release -Drepository.url=https://footage.invalid/heldar-footage verify "$@"
 # Maven says nothing of what went well.
 cat target/surefire-reports/*.txt | grep '^Tests run'

@@ -8,7 +8,10 @@ import org.jspecify.annotations.Nullable;
 record Address(String host, int port, @Nullable Boolean tls) {
   private static final int DEFAULT_PORT = 50051;
   private static final Pattern FORM =
-      Pattern.compile("(?:(?<scheme>https?)://)?(?:\\[(?<ipv6>[0-9A-Fa-f:.]+)\\]|(?<name>[^\\s/:@\\[\\]]+))(?::(?<port>\\d{1,5}))?/?");
+      Pattern.compile(
+          "(?:(?<scheme>https?)://)?"
+              + "(?:\\[(?<ipv6>[0-9A-Fa-f:.]+)\\]|(?<name>[^\\s/:@\\[\\]]+))"
+              + "(?::(?<port>\\d{1,5}))?/?");
 
   /** Reads {@code host:port}, {@code http://host:port}, or {@code https://host:port}, which means TLS. */
   static Address parse(String address) {

@@ -20,7 +20,7 @@ import java.util.UUID;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
-/** Makes calls of every shape, with what each needs: a deadline, a request id, repetition where it is safe, typed errors. */
+/** Makes calls of every shape, with a deadline, a request id, repetition where it is safe, and typed errors. */
 final class Calls {
   private static final String REQUEST_ID = "request_id";
 

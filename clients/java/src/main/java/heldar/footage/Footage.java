@@ -72,8 +72,8 @@ public final class Footage implements AutoCloseable {
   }
 
   /**
-   * A client of the server at {@code host:port}, {@code http://host:port}, or {@code https://host:port}, which means TLS
-   * and trusts what Java trusts. The first call connects.
+   * A client of the server at {@code host:port}, {@code http://host:port}, or {@code https://host:port}, which means
+   * TLS and trusts what Java trusts. The first call connects.
    */
   public static Footage connect(String address) {
     return builder(address).connect();
@@ -216,8 +216,8 @@ public final class Footage implements AutoCloseable {
   /**
    * Saves a clip and returns where: at the path, or under its own name in the folder that the path is.
    *
-   * <p>Until it is whole and its SHA-256 is right it has a temporary name. A broken download goes on where it stopped, also
-   * when the program is started again.
+   * <p>Until it is whole and its SHA-256 is right it has a temporary name. A broken download goes on where it stopped,
+   * also when the program is started again.
    *
    * @throws IOException when the file cannot be written
    * @throws DataLossException when what came is not what the clip says

@@ -49,7 +49,9 @@ public final class FootageBuilder {
     return this;
   }
 
-  /** Longest that a call may take, beyond the {@code wait} of its request; 30 s unless set. Streams have no such limit. */
+  /**
+   * Longest that a call may take, beyond the {@code wait} of its request; 30 s unless set. Streams have no such limit.
+   */
   public FootageBuilder timeout(Duration value) {
     timeout = value;
     return this;

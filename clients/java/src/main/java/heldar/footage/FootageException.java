@@ -99,7 +99,8 @@ public class FootageException extends RuntimeException {
   }
 
   /**
-   * What a google.rpc.Status inside an answer means, such as a warning of a job or {@code TestDestinationResponse.error}.
+   * What a google.rpc.Status inside an answer means, such as a warning of a job or {@code
+   * TestDestinationResponse.error}.
    */
   public static FootageException of(com.google.rpc.Status status) {
     return of(code(status), status.getMessage(), unpacked(status), null);
@@ -184,8 +185,8 @@ public class FootageException extends RuntimeException {
   }
 
   /**
-   * Why, for programs: a name of {@link heldar.footage.v1.ErrorReason} without its prefix; empty when something else than
-   * the server failed.
+   * Why, for programs: a name of {@link heldar.footage.v1.ErrorReason} without its prefix; empty when something else
+   * than the server failed.
    */
   public final String getReason() {
     return reason;

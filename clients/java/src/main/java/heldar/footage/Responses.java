@@ -24,7 +24,10 @@ public final class Responses<T> implements Iterable<T>, AutoCloseable {
   private final CancellableContext context;
   private final Iterator<T> messages;
 
-  Responses(Iterator<T> messages, CancellableContext context, Function<StatusRuntimeException, FootageException> failure) {
+  Responses(
+      Iterator<T> messages,
+      CancellableContext context,
+      Function<StatusRuntimeException, FootageException> failure) {
     this.context = context;
     this.messages = new Messages(messages, failure);
     // A loop that was left without closing must not leave a call that nobody reads.

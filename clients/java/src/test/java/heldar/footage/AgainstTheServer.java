@@ -9,7 +9,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.condition.EnabledIfEnvironmentVariable;
 import org.junit.jupiter.api.extension.ExtendWith;
 
-/** Tests against the built server that FOOTAGE_BIN names; without one, as where the client is only installed, they are skipped. */
+/** Tests against the built server that FOOTAGE_BIN names. They are skipped where it names none: a user has only Java. */
 @Target(ElementType.TYPE)
 @Retention(RetentionPolicy.RUNTIME)
 @EnabledIfEnvironmentVariable(named = "FOOTAGE_BIN", matches = ".+", disabledReason = "FOOTAGE_BIN names no server")

@@ -41,7 +41,7 @@ import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
 
-/** The cases that every client must see alike, from clients/conformance/cases.json, by the calls that the helper makes. */
+/** The cases that every client must see alike, of clients/conformance/cases.json, by the calls that the helper makes. */
 @AgainstTheServer
 class ConformanceTest {
   private static final Path TABLE = Path.of("../conformance/cases.json");

@@ -48,7 +48,9 @@ class ConnectingTest {
 
   @ParameterizedTest
   @ValueSource(
-      strings = {"", "ftp://nas", "nas:port", "nas:70000", "http://nas/path", "::1:50051", "https://", "a b:1", "u@nas:1"})
+      strings = {
+        "", "ftp://nas", "nas:port", "nas:70000", "http://nas/path", "::1:50051", "https://", "a b:1", "u@nas:1"
+      })
   void whatIsNoAddressIsRefused(String address) {
     assertThrows(IllegalArgumentException.class, () -> Footage.connect(address));
   }
@@ -99,7 +101,8 @@ class ConnectingTest {
           CatalogService.LIST_CAMERAS,
           (request, answer) ->
               StandIn.send(
-                  answer, ListCamerasResponse.newBuilder().addCameras(Camera.newBuilder().setId("behind_tls")).build()));
+                  answer,
+                  ListCamerasResponse.newBuilder().addCameras(Camera.newBuilder().setId("behind_tls")).build()));
       Server server =
           Grpc.newServerBuilderForPort(
                   0,

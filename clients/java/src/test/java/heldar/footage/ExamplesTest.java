@@ -30,7 +30,8 @@ class ExamplesTest {
   }
 
   private String example(String name, String... arguments) {
-    List<String> command = List.of("java", "-cp", Run.classPath(), EXAMPLES.resolve(name + ".java").toString());
+    List<String> command =
+        List.of("java", Run.QUICK_START, "-cp", Run.classPath(), EXAMPLES.resolve(name + ".java").toString());
     return Run.in(folder, Stream.concat(command.stream(), Stream.of(arguments)).toArray(String[]::new));
   }
 
@@ -71,18 +72,20 @@ class ExamplesTest {
   @Test
   void thePageLeadsFromAnEmptyFolderToAClip() throws IOException {
     String page = Files.readString(PAGE);
-    Files.writeString(folder.resolve("SaveClip.java"), block(page, "java").replace("127.0.0.1:50051", server.address()));
+    String program = block(page, "java").replace("127.0.0.1:50051", server.address());
+    Files.writeString(folder.resolve("SaveClip.java"), program);
     Files.writeString(folder.resolve("pom.xml"), block(page, "xml"));
     List<String> commands = block(page, "console").lines().map(line -> line.replaceFirst("^\\$ ", "")).toList();
     assertEquals(3, commands.size());
     assertEquals(
-        "mvn -q -f " + CHECKOUT + "/clients/java install -DskipTests",
+        "mvn -q -f " + CHECKOUT + "/clients/java install -Dmaven.test.skip",
         commands.get(0).replaceFirst(" +#.*", "").replace("CHECKOUT", CHECKOUT.toString()));
     for (String command : commands.subList(1, commands.size())) {
       Run.in(folder, "bash", "-c", command);
     }
     assertTrue(Files.size(saved(".mp4")) > 0);
-    assertEquals(Files.readString(EXAMPLES.resolve("pom.xml")).replace("footage-examples", "save-clip"), block(page, "xml"));
+    String pomOfExamples = Files.readString(EXAMPLES.resolve("pom.xml"));
+    assertEquals(pomOfExamples.replace("footage-examples", "save-clip"), block(page, "xml"));
   }
 
   /** The first block of a language. */

@@ -236,7 +236,9 @@ class FaultsTest {
   @Test
   void theTokenGoesWithCallsOfEveryShape() {
     server
-        .on(CatalogService.LIST_CAMERAS, (request, answer) -> StandIn.send(answer, ListCamerasResponse.getDefaultInstance()))
+        .on(
+            CatalogService.LIST_CAMERAS,
+            (request, answer) -> StandIn.send(answer, ListCamerasResponse.getDefaultInstance()))
         .on(JobService.WATCH_JOB, (request, answer) -> StandIn.send(answer))
         .onStream(CatalogService.REGISTER_SEGMENTS, answer -> new Counting(answer, Integer.MAX_VALUE));
     try (Footage footage = server.client().token("secret").connect()) {

@@ -248,7 +248,8 @@ class FootageTest {
   }
 
   private Archive archiveOfAll() {
-    return footage.createArchive(CreateArchiveRequest.newBuilder().setSpec(ArchiveSpec.getDefaultInstance()).build()).result();
+    ArchiveSpec everything = ArchiveSpec.getDefaultInstance();
+    return footage.createArchive(CreateArchiveRequest.newBuilder().setSpec(everything).build()).result();
   }
 
   @Test
@@ -304,8 +305,8 @@ class FootageTest {
     // What runs in the background of a shell ignores Ctrl-C, and so do its children.
     Process program =
         new ProcessBuilder(
-                "env", "--default-signal=INT", "java", "-cp", Run.classPath(), FollowedJob.class.getName(),
-                servers.shared().address(), destination)
+                "env", "--default-signal=INT", "java", Run.QUICK_START, "-cp", Run.classPath(),
+                FollowedJob.class.getName(), servers.shared().address(), destination)
             .redirectError(ProcessBuilder.Redirect.INHERIT)
             .start();
     try (BufferedReader said =

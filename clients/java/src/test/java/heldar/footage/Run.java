@@ -9,6 +9,9 @@ import java.util.concurrent.TimeUnit;
 
 /** Programs that a test runs. */
 final class Run {
+  /** Lets a program that runs for a second start sooner. */
+  static final String QUICK_START = "-XX:TieredStopAtLevel=1";
+
   private Run() {}
 
   /** The classes of the client, of its tests and of what they use. */
