@@ -22,6 +22,9 @@ has_server() { has "$1" || [[ -x /usr/sbin/$1 ]]; }
 
 has_gstreamer() { compgen -G "/usr/lib/*/gstreamer-1.0/libgst$1.so" >/dev/null; }
 
+# The client for Java is compiled for Java 17.
+has_java() { has mvn && has javac && [[ $(javac -version 2>&1) =~ ^javac\ ([0-9]+) ]] && ((BASH_REMATCH[1] >= 17)); }
+
 has_python() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
 # A tool counts as installed only by its stamp, which is written last: an interrupted install is made again.
@@ -72,6 +75,7 @@ missing_packages() {
     has_python || printf '%s\n' python3 python3-venv
     has node || echo nodejs
     has npm || echo npm
+    has_java || printf '%s\n' default-jdk-headless maven
   fi
   if [[ $1 == archive-tools ]]; then
     has unzip || echo unzip
