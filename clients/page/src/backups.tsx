@@ -1,7 +1,7 @@
 /** Backups and their health: what somebody has to look at, where footage goes, what goes there and when, the runs. */
 import { useState } from "preact/hooks";
 import { fromStatus } from "@heldar/footage/web";
-import { type Destination, JobKind, type Policy, type TestDestinationResponse } from "@heldar/footage/proto";
+import { BackupAlertKind, type Destination, type Job, JobKind, type Policy, type TestDestinationResponse } from "@heldar/footage/proto";
 import { JobCard, sorted } from "./jobs.js";
 import { useBeat, usePages } from "./lists.js";
 import { Action, Badge, Command, Copy, Empty, ErrorNote, Fact, Time } from "./parts.js";
@@ -10,6 +10,13 @@ import { lengthText, toMs } from "./times.js";
 import { bytes, count, pauseWords } from "./words.js";
 
 const runsShown = 10;
+
+const alertAdvice: Record<BackupAlertKind, string> = {
+  [BackupAlertKind.UNSPECIFIED]: "",
+  [BackupAlertKind.POLICY_OVERDUE]: "The last run below says why. Put that right, then run the policy.",
+  [BackupAlertKind.DESTINATION_PAUSED]: "Put right what the destination says, then test it: a test that passes ends the pause.",
+  [BackupAlertKind.FOOTAGE_AT_RISK]: "Run the policy now, and let it run more often or send more at a time.",
+};
 
 export function Backups() {
   const ended = lastEnded.value;
@@ -29,6 +36,10 @@ export function Backups() {
   };
   const runs = sorted(jobs.value.values()).filter((job) => job.kind === JobKind.BACKUP || job.kind === JobKind.RESTORE);
   const nameOf = (id: string): string => destinations.value?.find((each) => each.id === id)?.displayName || id;
+  const aboutRun = ({ policyId, destinationId }: Job): string => {
+    const policy = policies.value?.find((each) => each.id === policyId)?.displayName || policyId;
+    return [policy, nameOf(destinationId)].filter(Boolean).join(" → ");
+  };
   return (
     <>
       <header class="view-head">
@@ -42,8 +53,8 @@ export function Backups() {
           <p>
             <strong>{alert.message}</strong>
           </p>
-          <p class="quiet">
-            since <Time at={alert.sinceTime} />
+          <p>
+            {alertAdvice[alert.kind]} <span class="quiet">Since <Time at={alert.sinceTime} />.</span>
           </p>
         </div>
       ))}
@@ -75,7 +86,7 @@ export function Backups() {
           <h2 id="runs">Runs</h2>
           <ul class="cards">
             {runs.slice(0, runsShown).map((job) => (
-              <JobCard key={job.id} job={job} />
+              <JobCard key={job.id} job={job} about={aboutRun(job)} />
             ))}
           </ul>
           {runs.length > runsShown && (

@@ -90,9 +90,9 @@ export function StateBadge({ job }: { job: Job }) {
   return <Badge mood={moods[job.state]}>{stateWords[job.state]}</Badge>;
 }
 
-export function JobCard({ job, onPlay }: { job: Job; onPlay?: (clip: Clip) => void }) {
+export function JobCard({ job, about, onPlay }: { job: Job; about?: string; onPlay?: (clip: Clip) => void }) {
   const [error, setError] = useState<unknown>();
-  const label = labelText(job.labels);
+  const label = [about ?? job.destinationId, labelText(job.labels)].filter(Boolean).join(" · ");
   const name = `${kindWords[job.kind]}${job.cameraId ? ` of ${job.cameraId}` : ""}`;
   const of = `${name}, ${job.id}`;
   const isOpen = !hasEnded(job);

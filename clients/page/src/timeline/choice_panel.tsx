@@ -1,6 +1,7 @@
 /** What is chosen, exactly, and what can be made of it. */
 import type { Camera } from "@heldar/footage/proto";
-import { lengthText } from "../times.js";
+import { Window } from "../parts.js";
+import { fromMs, lengthText } from "../times.js";
 import { WindowFields } from "../window_fields.js";
 import { cameraName } from "../words.js";
 import { choice, chosenCameras, cursor, showRecorded, view } from "./state.js";
@@ -26,6 +27,9 @@ export function ChoicePanel(props: { cameras: Camera[]; onClip: () => void; onAr
         <b>{cameras.length > 1 ? `${cameras.length} cameras` : first && cameraName(first)}</b>
         <span>{isEmpty ? "The end must be later than the beginning" : lengthText(chosen.span.to - chosen.span.from)}</span>
       </div>
+      <p class="exact">
+        <Window from={fromMs(chosen.span.from)} to={fromMs(chosen.span.to)} fraction />
+      </p>
       <WindowFields
         span={chosen.span}
         onChange={(span) => {
