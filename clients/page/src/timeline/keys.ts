@@ -2,7 +2,7 @@
 import type { Camera } from "@heldar/footage/proto";
 import { panned, roundLength, zoomed } from "./axis.js";
 import { activeRow, choice, cursor, moveCursor, recordedSpan, showRecorded, view } from "./state.js";
-import { nextEdge, track } from "./tracks.js";
+import { nextEdge } from "./tracks.js";
 
 /** Does what the key says; false when it says nothing here. */
 export function press(event: KeyboardEvent, cameras: readonly Camera[], does: { clip: () => void; archive: () => void }): boolean {
@@ -17,9 +17,8 @@ export function press(event: KeyboardEvent, cameras: readonly Camera[], does: { 
     case "ArrowRight": {
       const direction = event.key === "ArrowRight" ? 1 : -1;
       if (isAway) cursor.value = Math.round(present);
-      const edge = event.ctrlKey && camera ? nextEdge(track(camera.id)?.spans ?? [], present, direction) : undefined;
-      if (event.ctrlKey && edge === undefined) return true;
-      moveCursor(edge ?? stepped(present, roundLength(length / 100), direction), event.shiftKey);
+      if (!event.ctrlKey) moveCursor(stepped(present, roundLength(length / 100), direction), event.shiftKey);
+      else if (camera) void moveToEdge(camera, present, direction, event.shiftKey);
       return true;
     }
     case "ArrowUp":
@@ -70,6 +69,13 @@ export function press(event: KeyboardEvent, cameras: readonly Camera[], does: { 
     default:
       return false;
   }
+}
+
+/** A server that is away is said elsewhere; the cursor stays where it is then. */
+async function moveToEdge(camera: Camera, from: number, direction: 1 | -1, extend: boolean): Promise<void> {
+  const recorded = recordedSpan([camera]);
+  const edge = recorded && (await nextEdge(camera.id, recorded, from, direction).catch(() => undefined));
+  if (edge !== undefined) moveCursor(edge, extend);
 }
 
 /** The next moment that is a multiple of the step. */

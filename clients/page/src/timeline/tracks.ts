@@ -128,8 +128,19 @@ export function at<T extends Stretch>(list: readonly T[], moment: number): T | u
   return found && found.from <= moment ? found : undefined;
 }
 
-/** The next beginning or end of footage after a moment, or before it. */
-export function nextEdge(spans: readonly Stretch[], moment: number, direction: 1 | -1): number | undefined {
-  const edges = spans.flatMap(({ from, to }) => [from, to]);
+/** The next beginning or end of footage after a moment, or before it; the server is asked where it is not known yet. */
+export async function nextEdge(cameraId: string, recorded: Stretch, moment: number, direction: 1 | -1): Promise<number | undefined> {
+  const known = tracks.get(cameraId);
+  const edge = known && edgeBeside(known.spans, known.loaded, moment, direction);
+  if (edge !== undefined) return edge;
+  const asked = direction > 0 ? { from: moment, to: recorded.to + 1 } : { from: recorded.from - 1, to: moment };
+  if (asked.to <= asked.from) return undefined;
+  const window = { cameraId, startTime: fromMs(asked.from), endTime: fromMs(asked.to) };
+  return edgeBeside(stretches(await footage.catalog.getTimeline(window)).spans, asked, moment, direction);
+}
+
+/** Spans are cut to the window that was asked for, and its ends are no ends of footage. */
+function edgeBeside(spans: readonly Stretch[], asked: View, moment: number, direction: 1 | -1): number | undefined {
+  const edges = spans.flatMap(({ from, to }) => [from, to]).filter((edge) => edge > asked.from + 0.5 && edge < asked.to - 0.5);
   return direction > 0 ? edges.find((edge) => edge > moment + 0.5) : edges.findLast((edge) => edge < moment - 0.5);
 }
