@@ -6,6 +6,8 @@ import { activeRow, choice, cursor, hover, view } from "./state.js";
 
 /** A press that moves less than this is a click. */
 const clickPx = 4;
+/** As much room as what is said of the moment beneath the pointer may need. */
+const hoverPx = 240;
 
 type Drag =
   | { kind: "choose"; anchor: number; row: number; startX: number; moved: boolean }
@@ -123,7 +125,7 @@ export function usePointer(tracks: { current: HTMLDivElement | null }): Handlers
       const isOverTrack = place.row !== undefined && (event.target as HTMLElement).tagName === "CANVAS";
       hover.value =
         (isOverTrack || present) && event.pointerType !== "touch"
-          ? { at: place.at, row: place.row ?? activeRow.value, x: event.clientX - box.left, y: event.clientY - box.top }
+          ? { at: place.at, row: place.row ?? activeRow.value, x: event.clientX - box.left, y: event.clientY - box.top, isRight: event.clientX - box.left > box.width - hoverPx }
           : undefined;
     },
     onPointerUp: end,

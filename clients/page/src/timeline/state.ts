@@ -19,8 +19,8 @@ export const cursor = signal<number | undefined>(undefined);
 /** The row that keys work on. */
 export const activeRow = signal(0);
 export const choice = signal<Choice | undefined>(undefined);
-/** Where the pointer is. */
-export const hover = signal<{ at: number; row: number; x: number; y: number } | undefined>(undefined);
+/** Where the pointer is; near the right edge, what is said of it has room on the left. */
+export const hover = signal<{ at: number; row: number; x: number; y: number; isRight: boolean } | undefined>(undefined);
 
 /** Shows at most a day when there is nothing that was shown before. */
 const firstShownMs = 24 * 3600 * 1000;

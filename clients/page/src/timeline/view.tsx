@@ -267,7 +267,7 @@ function HoverNote({ cameras }: { cameras: Camera[] }) {
   const isFine = (shown.to - shown.from) / Math.max(trackWidth.value, 1) < 500;
   void trackVersion.value;
   return (
-    <div class="hover" style={{ left: `${place.x}px`, top: `${place.y}px` }} aria-hidden="true">
+    <div class={place.isRight ? "hover left" : "hover"} style={{ left: `${place.x}px`, top: `${place.y}px` }} aria-hidden="true">
       <b>{localText(place.at, isFine)}</b>
       <span>{utcText(place.at, isFine)}</span>
       {camera && <span>{whatIsAt(camera, place.at)}</span>}
