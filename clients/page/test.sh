@@ -6,5 +6,7 @@ FOOTAGE_BIN=$(realpath "${FOOTAGE_BIN:?names the built server}")
 export FOOTAGE_BIN
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
+# Installs what is missing, too.
+./generate.sh
 npm run --silent check
 npm test --silent
