@@ -113,6 +113,8 @@ print_next_steps() {
   local address=127.0.0.1:$1 grpcurl=.tools/bin/grpcurl window
   window="\"start_time\":\"$(moment 0 000)\",\"end_time\":\"$(moment 240 000)\""
   cat <<EOF
+See what was recorded, drag a clip, play it, in a browser:
+  http://$address/
 List the services, read the comments of one:
   $grpcurl -plaintext $address list
   $grpcurl -plaintext $address describe heldar.footage.v1.ClipService

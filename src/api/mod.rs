@@ -1,4 +1,4 @@
-//! The contract, served: one file per gRPC service, plain HTTP for media. Convert, call, convert; nothing is decided here.
+//! The contract, served: one file per gRPC service, plain HTTP for media, and the page for people. Convert, call, convert; nothing is decided here.
 //!
 //! `status` is the only place that builds a `tonic::Status`; `convert` holds the two-way street between the domain's
 //! types and the messages; `server` puts everything on one port.
@@ -22,6 +22,7 @@ mod read_clip;
 mod server;
 mod status;
 mod update_mask;
+mod web_page;
 
 use std::sync::Arc;
 

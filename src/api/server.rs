@@ -1,4 +1,4 @@
-//! Everything on one port: gRPC, gRPC-Web, reflection, health, and media over HTTP/1.1 and HTTP/2.
+//! Everything on one port: gRPC, gRPC-Web, reflection, health, and media and the page for people over HTTP/1.1 and HTTP/2.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use tracing::info;
 
-use super::{Services, media};
+use super::{Services, media, web_page};
 use crate::domain::backup::alert::PresentAlerts;
 use crate::proto;
 use crate::proto::archive_service_server::ArchiveServiceServer;
@@ -103,11 +103,12 @@ impl Server {
             .add_service(ArchiveServiceServer::new(services.clone()))
             .add_service(BackupServiceServer::new(services.clone()))
             .add_service(JobServiceServer::new(services.clone()));
-        // gRPC-Web refuses every HTTP/1.1 request that is not its own, so media stay outside of its layer.
+        // gRPC-Web refuses every HTTP/1.1 request that is not its own, so media and the page stay outside of its layer.
         let router: Router = grpc
             .into_axum_router()
             .layer(GrpcWebLayer::new())
             .merge(media::routes(services.clone()))
+            .merge(web_page::routes())
             .layer(cross_origin(origins)?);
 
         // Small answers would wait for the acknowledgement of the packet before, 40 ms on Linux.

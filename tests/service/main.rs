@@ -33,3 +33,4 @@ mod small_disk;
 mod stand_in;
 mod systemd;
 mod tools;
+mod web_page;
