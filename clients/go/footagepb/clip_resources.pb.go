@@ -33,8 +33,9 @@ const (
 	ClipEngine_CLIP_ENGINE_AUTO ClipEngine = 1
 	// This service itself, without ffmpeg: MP4 recordings, fragmented or not, whose picture is H.264 or H.265 and whose sound
 	// is AAC, G.711 or absent. The samples are copied as they are. Where codec parameters change inside the window, such as
-	// the size of the picture, each set has a sample entry of its own in the file. G.711 is delivered where the recording is
-	// a QuickTime file that holds it as a stream of equal samples, and makes a QuickTime file.
+	// the size of the picture, each set has a sample entry of its own in the file: ffmpeg and what is built on it play such a
+	// clip, browsers end at the change (seen with Chromium). CLIP_ENGINE_RENDER makes one that they play. G.711 is delivered
+	// where the recording is a QuickTime file that holds it as a stream of equal samples, and makes a QuickTime file.
 	ClipEngine_CLIP_ENGINE_NATIVE ClipEngine = 2
 	// ffmpeg copies the samples. Any codec and container that it knows, but one set of codec parameters: what has others is
 	// a gap with GAP_REASON_CODEC_CHANGE.

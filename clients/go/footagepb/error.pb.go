@@ -65,7 +65,8 @@ const (
 	ErrorReason_ERROR_REASON_ID_TAKEN ErrorReason = 40
 	// FAILED_PRECONDITION. The job has ended, or is in a state that does not allow this.
 	ErrorReason_ERROR_REASON_JOB_STATE ErrorReason = 50
-	// FAILED_PRECONDITION. ffmpeg is not installed, or does not start.
+	// FAILED_PRECONDITION. ffmpeg is not installed, does not start, or lacks an encoder or a filter that the clip needs; the
+	// message says which.
 	ErrorReason_ERROR_REASON_FFMPEG_UNAVAILABLE ErrorReason = 51
 	// FAILED_PRECONDITION. rclone is not installed, or is too old.
 	ErrorReason_ERROR_REASON_RCLONE_UNAVAILABLE ErrorReason = 52
@@ -91,7 +92,8 @@ const (
 	ErrorReason_ERROR_REASON_QUEUE_FULL ErrorReason = 70
 	// RESOURCE_EXHAUSTED. Not enough free disk.
 	ErrorReason_ERROR_REASON_DISK_FULL ErrorReason = 71
-	// RESOURCE_EXHAUSTED. Too many open watches, or too many archives that are being streamed.
+	// RESOURCE_EXHAUSTED. Too many open watches, too many archives that are being streamed, or more recordings than the server
+	// may have open.
 	ErrorReason_ERROR_REASON_TOO_MANY_WATCHERS ErrorReason = 72
 	// OUT_OF_RANGE. The offset lies past the end of the file.
 	ErrorReason_ERROR_REASON_OFFSET_PAST_END ErrorReason = 80
