@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,32 @@ def test_a_download_takes_up_what_an_earlier_program_left(
     part.write_bytes(b"x" * 1000)
     assert footage.download(archive, tmp_path / "again.zip").read_bytes() == whole
     assert not part.exists()
+
+
+def test_a_file_that_is_not_the_one_that_was_asked_for_gets_no_name(
+    archive: proto.Archive, footage: Footage, tmp_path: Path
+) -> None:
+    other = proto.Archive()
+    other.CopyFrom(archive)
+    other.sha256 = "0" * 64
+    with pytest.raises(DataLossError, match="another file"):
+        footage.download(other, tmp_path)
+    assert os.listdir(tmp_path) == []
+    other.CopyFrom(archive)
+    for other.file_name in ("..", "."):
+        with pytest.raises(DataLossError):
+            footage.download(other, tmp_path)
+
+
+def test_downloads_of_one_file_to_one_place_at_the_same_time_do_not_spoil_it(
+    archive: proto.Archive, footage: Footage, tmp_path: Path
+) -> None:
+    place = tmp_path / "same.zip"
+    with ThreadPoolExecutor(4) as threads:
+        paths = list(threads.map(lambda _: footage.download(archive, place), range(4)))
+    assert set(paths) == {place}
+    assert hashlib.sha256(place.read_bytes()).hexdigest() == archive.sha256
+    assert os.listdir(tmp_path) == ["same.zip"]
 
 
 def test_a_file_with_another_hash_gets_no_name(footage: Footage, server: Server, tmp_path: Path) -> None:

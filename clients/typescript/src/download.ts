@@ -1,5 +1,6 @@
 /** A file on its way: kept under a temporary name until it is whole and has the right hash. */
 import { createHash, type Hash, randomBytes } from "node:crypto";
+import { constants } from "node:fs";
 import { type FileHandle, open, rename, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { Code } from "@connectrpc/connect";
@@ -8,7 +9,7 @@ import { DataLossError, type FootageError, fromCall } from "./errors.js";
 import type { Archive } from "./gen/heldar/footage/v1/archive_resources_pb.js";
 import type { Clip } from "./gen/heldar/footage/v1/clip_resources_pb.js";
 import type { FileHeader } from "./gen/heldar/footage/v1/common_pb.js";
-import { Patience } from "./resuming.js";
+import { checkHash, Patience } from "./resuming.js";
 
 /** How to download. */
 export interface DownloadOptions {
@@ -73,8 +74,8 @@ class PartFile {
   private constructor(
     readonly path: string,
     private readonly part: string,
-    private readonly file: FileHandle,
-    what: Clip | Archive,
+    private file: FileHandle,
+    private readonly what: Clip | Archive,
   ) {
     this.sizeBytes = Number(what.sizeBytes);
     this.#sha256 = what.sha256;
@@ -84,18 +85,19 @@ class PartFile {
     // What an earlier program left is taken up only where the hash can tell whether it fits.
     const mark = what.sha256.slice(0, 16) || randomBytes(8).toString("hex");
     const part = join(dirname(path), `.${basename(path)}.${mark}.part`);
-    const opened = new PartFile(path, part, await open(part, "a+"), what);
+    const opened = new PartFile(path, part, await openPart(part), what);
+    if ((await opened.file.stat()).size > opened.sizeBytes) await opened.#restart();
     for await (const chunk of opened.file.createReadStream({ start: 0, autoClose: false })) {
       opened.#hash.update(chunk as Buffer);
       opened.receivedBytes += (chunk as Buffer).length;
     }
     opened.#inherited = opened.receivedBytes > 0;
-    if (opened.receivedBytes > opened.sizeBytes) await opened.#restart();
     return opened;
   }
 
   /** False when the file changed meanwhile and the call has to be made anew, from the start. */
   async begins(header: FileHeader): Promise<boolean> {
+    checkHash(this.what, header);
     const changed = this.#etag !== undefined && header.etag !== this.#etag;
     this.#etag = header.etag;
     this.#sha256 = header.sha256;
@@ -105,7 +107,10 @@ class PartFile {
   }
 
   async write(data: Uint8Array): Promise<void> {
-    await this.file.appendFile(data);
+    for (let written = 0; written < data.length; ) {
+      const { bytesWritten } = await this.file.write(data, written, data.length - written, this.receivedBytes + written);
+      written += bytesWritten;
+    }
     this.#hash.update(data);
     this.receivedBytes += data.length;
   }
@@ -115,16 +120,16 @@ class PartFile {
     const found = this.#hash.copy().digest("hex");
     if (this.receivedBytes === this.sizeBytes && (!this.#sha256 || found === this.#sha256)) {
       await this.file.sync();
-      await this.#shut();
-      await rename(this.part, this.path);
-      return true;
+      if (await this.#name()) return true;
+      await this.#restart();
+      return false;
     }
     if (this.#inherited) {
       await this.#restart();
       return false;
     }
     await this.#shut();
-    await unlink(this.part);
+    await unlink(this.part).catch(() => undefined);
     throw new DataLossError(
       Code.DataLoss,
       `${basename(this.path)}: ${this.receivedBytes} bytes with SHA-256 ${found} came, ` +
@@ -144,12 +149,39 @@ class PartFile {
     await this.file.close();
   }
 
+  /** Gives the file its name; false when another download of it to the same place took it away and began anew. */
+  async #name(): Promise<boolean> {
+    const own = await this.file.stat();
+    const isAt = (path: string) =>
+      stat(path).then(
+        (found) => found.ino === own.ino && found.dev === own.dev,
+        () => false,
+      );
+    await this.#shut();
+    if (await isAt(this.part)) {
+      await rename(this.part, this.path).catch((error: NodeJS.ErrnoException) => {
+        // The other was faster.
+        if (error.code !== "ENOENT") throw error;
+      });
+    }
+    return isAt(this.path);
+  }
+
   async #restart(): Promise<void> {
-    await this.file.truncate(0);
+    // In a new file: another download may be at work in this one.
+    if (this.#isOpen) await this.file.close();
+    await unlink(this.part).catch(() => undefined);
+    this.file = await openPart(this.part);
+    this.#isOpen = true;
     this.#hash = createHash("sha256");
     this.receivedBytes = 0;
     this.#inherited = false;
   }
+}
+
+/** Not for appending: two downloads of one file to one place write the same bytes to the same positions. */
+function openPart(part: string): Promise<FileHandle> {
+  return open(part, constants.O_RDWR | constants.O_CREAT);
 }
 
 async function target(path: string, fileName: string): Promise<string> {
@@ -157,6 +189,11 @@ async function target(path: string, fileName: string): Promise<string> {
     (found) => found.isDirectory(),
     () => false,
   );
+  if (!isFolder) return path;
   // A server's name for a file must not lead out of the folder.
-  return isFolder ? join(path, basename(fileName)) : path;
+  const name = basename(fileName);
+  if (["", ".", ".."].includes(name)) {
+    throw new DataLossError(Code.DataLoss, `the server names a file ${JSON.stringify(fileName)}, which is no name for one`);
+  }
+  return join(path, name);
 }

@@ -1,7 +1,10 @@
 /** What goes on after a failure, without any connection. */
 import type { DescMessage, DescMethod } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
-import { type FootageError, UnavailableError } from "./errors.js";
+import { DataLossError, type FootageError, UnavailableError } from "./errors.js";
+import type { Archive } from "./gen/heldar/footage/v1/archive_resources_pb.js";
+import type { Clip } from "./gen/heldar/footage/v1/clip_resources_pb.js";
+import type { FileHeader } from "./gen/heldar/footage/v1/common_pb.js";
 import { type Job, JobState } from "./gen/heldar/footage/v1/job_pb.js";
 
 const firstPauseMs = 100;
@@ -84,3 +87,13 @@ function randomUuid(): string {
   return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
+
+/** The hash of what was asked for counts, not that of a file which the server has in its place by now. */
+export function checkHash(what: Clip | Archive, header: FileHeader): void {
+  if (what.sha256 && header.sha256 !== what.sha256) {
+    throw new DataLossError(
+      Code.DataLoss,
+      `${what.fileName}: the server has another file under this name, with SHA-256 ${header.sha256}, not ${what.sha256}`,
+    );
+  }
+}

@@ -5,7 +5,7 @@ import { FootageClient } from "./client.js";
 import { DataLossError, type FootageError, fromCall } from "./errors.js";
 import type { Archive } from "./gen/heldar/footage/v1/archive_resources_pb.js";
 import type { Clip } from "./gen/heldar/footage/v1/clip_resources_pb.js";
-import { Patience } from "./resuming.js";
+import { checkHash, Patience } from "./resuming.js";
 import { type CallSettings, tokenInterceptors } from "./services.js";
 
 export * from "./errors.js";
@@ -65,6 +65,7 @@ export class Footage extends FootageClient {
             : this.clips.downloadClip({ clipId: what.id, ...from }, { signal });
         for await (const { content } of messages) {
           if (content.case === "header") {
+            checkHash(what, content.value);
             const changed = etag !== undefined && etag !== content.value.etag;
             ({ sha256, etag } = content.value);
             sizeBytes = Number(content.value.totalSizeBytes);

@@ -172,6 +172,23 @@ test("a download takes up what an earlier program left, and fetches anew what do
   assert(!existsSync(part));
 });
 
+test("a file that is not the one that was asked for gets no name", async () => {
+  const other = { ...archive, sha256: "0".repeat(64) };
+  await assert.rejects(footage.download(other, folder), (error) => error instanceof DataLossError && /another file/.test(error.message));
+  assert.deepEqual(readdirSync(folder), []);
+  for (const fileName of ["..", "."]) {
+    await assert.rejects(footage.download({ ...archive, fileName }, folder), DataLossError);
+  }
+});
+
+test("downloads of one file to one place at the same time do not spoil it", async () => {
+  const place = join(folder, "same.zip");
+  const paths = await Promise.all([1, 2, 3, 4].map(() => footage.download(archive, place)));
+  assert.deepEqual(new Set(paths), new Set([place]));
+  assert.equal(sha256(readFileSync(place)), archive.sha256);
+  assert.deepEqual(readdirSync(folder), ["same.zip"]);
+});
+
 test("a download that is aborted leaves what came for a later one", async () => {
   const controller = new AbortController();
   const onProgress = () => controller.abort(new Error("enough"));

@@ -8,7 +8,7 @@ import random
 import time
 import uuid
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
@@ -124,14 +124,13 @@ class Download:
         mark = self._sha256[:16] or uuid.uuid4().hex[:16]
         self._part = self.path.with_name(f".{self.path.name}.{mark}.part")
         self._hash = hashlib.sha256()
-        self._file = open(self._part, "a+b")
-        self._file.seek(0)
+        self._file = self._open()
+        if os.fstat(self._file.fileno()).st_size > self.size_bytes:
+            self._restart()
         while chunk := self._file.read(1 << 20):
             self._hash.update(chunk)
         self.received_bytes = self._file.tell()
         self._inherited = self.received_bytes > 0
-        if self.received_bytes > self.size_bytes:
-            self._restart()
 
     def request(self) -> DownloadClipRequest | DownloadArchiveRequest:
         """Asks for the bytes that are not there yet."""
@@ -143,6 +142,12 @@ class Download:
         """Takes a message; false when the file changed meanwhile and the call has to be made anew, from the start."""
         if response.HasField("header"):
             header = response.header
+            if self._what.sha256 and header.sha256 != self._what.sha256:
+                raise DataLossError(
+                    grpc.StatusCode.DATA_LOSS,
+                    f"{self.path.name}: the server has another file under this name, with SHA-256 {header.sha256}, "
+                    f"not {self._what.sha256}",
+                )
             changed = self._etag is not None and header.etag != self._etag
             self._etag, self._sha256, self.size_bytes = header.etag, header.sha256, header.total_size_bytes
             if changed:
@@ -168,14 +173,15 @@ class Download:
         os.fsync(self._file.fileno())
         found = self._hash.hexdigest()
         if self.received_bytes == self.size_bytes and (not self._sha256 or found == self._sha256):
-            self._file.close()
-            os.replace(self._part, self.path)
-            return True
+            if self._named():
+                return True
+            self._restart()
+            return False
         if self._inherited:
             self._restart()
             return False
         self._file.close()
-        self._part.unlink()
+        self._part.unlink(missing_ok=True)
         raise DataLossError(
             grpc.StatusCode.DATA_LOSS,
             f"{self.path.name}: {self.received_bytes} bytes with SHA-256 {found} came, "
@@ -189,8 +195,28 @@ class Download:
             if not self._sha256 or self.received_bytes == 0:
                 self._part.unlink(missing_ok=True)
 
+    def _open(self) -> BinaryIO:
+        # Not for appending: two downloads of one file to one place write the same bytes to the same positions.
+        return os.fdopen(os.open(self._part, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b")
+
+    def _named(self) -> bool:
+        """Gives the file its name; false when another download of it to the same place took it away and began anew."""
+        own = os.fstat(self._file.fileno())
+        self._file.close()
+        try:
+            if os.path.samestat(own, os.stat(self._part)):
+                os.replace(self._part, self.path)
+                return True
+        except FileNotFoundError:
+            pass
+        # The other was faster.
+        return self.path.exists() and os.path.samestat(own, os.stat(self.path))
+
     def _restart(self) -> None:
-        self._file.truncate(0)
+        # In a new file: another download may be at work in this one.
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+        self._file = self._open()
         self._hash = hashlib.sha256()
         self.received_bytes = 0
         self._inherited = False
@@ -198,5 +224,10 @@ class Download:
 
 def _target(path: str | os.PathLike[str] | None, file_name: str) -> Path:
     target = Path(path) if path is not None else Path()
+    if not target.is_dir():
+        return target
     # A server's name for a file must not lead out of the folder.
-    return target / Path(file_name).name if target.is_dir() else target
+    name = Path(file_name).name
+    if name in ("", ".", ".."):
+        raise DataLossError(grpc.StatusCode.DATA_LOSS, f"the server names a file {file_name!r}, which is no name for one")
+    return target / name
