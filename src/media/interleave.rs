@@ -96,7 +96,7 @@ fn merge<'a>(
 }
 
 /// Where each sample of a clip is in its file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Places {
     pub(super) video: Vec<u64>,
     pub(super) sound: Vec<u64>,
@@ -104,8 +104,16 @@ pub(super) struct Places {
 
 impl Places {
     /// Those of samples which come in this order, one behind the other, when the first lies at `media_start`.
-    pub(super) fn of<'a>(order: impl Iterator<Item = Turn<'a>>, media_start: u64) -> Self {
-        let mut places = Self::default();
+    pub(super) fn of<'a>(
+        plan: &Plan,
+        order: impl Iterator<Item = Turn<'a>>,
+        media_start: u64,
+    ) -> Self {
+        let sound = plan.sound.as_ref().map_or(0, |track| track.samples.len());
+        let mut places = Self {
+            video: Vec::with_capacity(plan.video.samples.len()),
+            sound: Vec::with_capacity(sound),
+        };
         let mut at = media_start;
         for Turn { is_sound, sample } in order {
             if is_sound {

@@ -129,7 +129,7 @@ pub(super) fn head(
     let data_header = data_header(media_bytes(plan, with_sound));
     let mut moov_bytes = 0;
     let mut media_start = 0;
-    let mut places = Places::of(in_runs(plan, with_sound), media_start);
+    let mut places = Places::of(plan, in_runs(plan, with_sound), media_start);
     // The header's length depends on the positions, and they on its length: they may need 64 bits. Its length never
     // shrinks as they grow, so this ends.
     loop {

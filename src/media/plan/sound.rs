@@ -27,9 +27,10 @@ pub(super) fn build(
 ) -> Option<OutputTrack> {
     let spans = spans(segments, footage, pieces, first_shown);
     let chosen = choose(&spans)?;
+    let most = spans.iter().filter_map(|span| span.track);
     let mut sound = Sound {
         timescale: chosen.timescale,
-        samples: Vec::new(),
+        samples: Vec::with_capacity(most.map(|track| track.whole_samples).sum()),
         end: None,
         frame_ticks: 1,
         unit_bytes: chosen.unit_bytes,

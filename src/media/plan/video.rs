@@ -77,7 +77,13 @@ pub(super) fn build(
 ) -> Option<Video> {
     let Clock(timescale) = clock;
     let length = nanos_to_ticks(clip_end, timescale).max(1);
-    let mut layout = Layout::default();
+    // Room for all of them from the start: memory that grows is copied, and new pages cost more than what is done with them.
+    let count = pieces.iter().map(|piece| piece.frames.len()).sum();
+    let mut layout = Layout {
+        samples: Vec::with_capacity(count),
+        laid: Vec::with_capacity(count),
+        ..Layout::default()
+    };
     let mut entries = Entries::default();
     let mut first = None;
     for (number, piece) in pieces.iter().enumerate() {

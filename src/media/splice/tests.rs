@@ -426,7 +426,7 @@ fn in_fragments(count: i64) -> Plan {
 }
 
 fn count_ranges(plan: &Plan) -> usize {
-    let places = Places::of(in_runs(plan, true), 0);
+    let places = Places::of(plan, in_runs(plan, true), 0);
     ranges(plan, true, &places).count()
 }
 
