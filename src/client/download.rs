@@ -1,10 +1,11 @@
 //! Downloads: kept under a temporary name until the file is whole and has the right hash.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
+use same_file::Handle;
 use sha2::{Digest as _, Sha256};
 use tonic::Code;
 
@@ -185,7 +186,7 @@ fn unsigned(size_bytes: i64) -> u64 {
 
 enum Outcome {
     Saved(PathBuf),
-    /// What an earlier program left was wrong, and all has to come again.
+    /// What an earlier program left was wrong, or another download took the file away, and all has to come again.
     Again(Arriving),
 }
 
@@ -198,6 +199,8 @@ struct Arriving {
     received_bytes: u64,
     size_bytes: u64,
     sha256: String,
+    /// The caller knows the hash, so that of the server cannot take its place.
+    is_known_by_hash: bool,
     etag: Option<String>,
     /// Its beginning comes from an earlier program.
     is_inherited: bool,
@@ -215,12 +218,7 @@ impl Arriving {
         name.push(path.file_name().unwrap_or_default());
         name.push(format!(".{mark}.part"));
         let part = path.with_file_name(name);
-        let opened = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(&part);
-        let file = opened.map_err(|source| of_file(&part, source))?;
+        let file = open_part(&part).map_err(|source| of_file(&part, source))?;
         let mut arriving = Self {
             path,
             part,
@@ -228,6 +226,7 @@ impl Arriving {
             hash: Sha256::new(),
             received_bytes: 0,
             size_bytes,
+            is_known_by_hash: !sha256.is_empty(),
             sha256,
             etag: None,
             is_inherited: false,
@@ -240,6 +239,9 @@ impl Arriving {
     }
 
     fn take_up(&mut self) -> io::Result<()> {
+        if self.file.metadata()?.len() > self.size_bytes {
+            self.begin_again()?;
+        }
         let mut chunk = vec![0; 1 << 20];
         loop {
             let length = self.file.read(&mut chunk)?;
@@ -250,15 +252,16 @@ impl Arriving {
             self.received_bytes += length as u64;
         }
         self.is_inherited = self.received_bytes > 0;
-        if self.received_bytes > self.size_bytes {
-            self.begin_again()?;
-        }
         Ok(())
     }
 
+    /// In a new file: another download may be at work in this one.
     fn begin_again(&mut self) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.seek(SeekFrom::Start(0))?;
+        match std::fs::remove_file(&self.part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.file = open_part(&self.part)?;
         self.hash = Sha256::new();
         self.received_bytes = 0;
         self.is_inherited = false;
@@ -271,6 +274,15 @@ impl Arriving {
 
     /// Takes a header; false when the file changed meanwhile and the call has to be made anew, from the start.
     fn expect(&mut self, header: &FileHeader) -> Result<bool, Error> {
+        if self.is_known_by_hash && header.sha256 != self.sha256 {
+            let message = format!(
+                "{}: the server has another file under this name, with SHA-256 {}, not {}",
+                self.path.display(),
+                header.sha256,
+                self.sha256
+            );
+            return Err(Failure::here(Code::DataLoss, message).into());
+        }
         let has_changed = self.etag.as_ref().is_some_and(|etag| *etag != header.etag);
         self.etag = Some(header.etag.clone());
         self.sha256.clone_from(&header.sha256);
@@ -306,10 +318,13 @@ impl Arriving {
             .collect();
         let is_right = self.sha256.is_empty() || found == self.sha256;
         if is_right && self.received_bytes == self.size_bytes {
-            std::fs::rename(&self.part, &self.path)
-                .map_err(|source| of_file(&self.path, source))?;
-            self.is_finished = true;
-            return Ok(Outcome::Saved(self.path.clone()));
+            if self.name().map_err(|source| of_file(&self.path, source))? {
+                self.is_finished = true;
+                return Ok(Outcome::Saved(self.path.clone()));
+            }
+            self.begin_again()
+                .map_err(|source| of_file(&self.part, source))?;
+            return Ok(Outcome::Again(self));
         }
         if self.is_inherited {
             self.begin_again()
@@ -334,6 +349,20 @@ impl Arriving {
         self.received_bytes = 0;
         Err(failure.into())
     }
+
+    /// Gives the file its name; false when another download of it to the same place took it away and began anew.
+    fn name(&self) -> io::Result<bool> {
+        let own = Handle::from_file(self.file.try_clone()?)?;
+        let is_at = |path: &Path| Handle::from_path(path).is_ok_and(|there| there == own);
+        if is_at(&self.part) {
+            match std::fs::rename(&self.part, &self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        // Or the other was faster.
+        Ok(is_at(&self.path))
+    }
 }
 
 impl Drop for Arriving {
@@ -344,6 +373,13 @@ impl Drop for Arriving {
             let _ = std::fs::remove_file(&self.part);
         }
     }
+}
+
+/// Not for appending: two downloads of one file to one place write the same bytes to the same positions.
+fn open_part(part: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true);
+    options.truncate(false).open(part)
 }
 
 /// A server's name for a file must not lead out of the folder.

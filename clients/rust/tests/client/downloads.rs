@@ -1,7 +1,7 @@
 //! Downloads that break, that go on, and that are not what was promised.
 
 use heldar_footage::client::{Code, Footage};
-use heldar_footage::proto::CreateClipRequest;
+use heldar_footage::proto::{Archive, CreateClipRequest};
 
 use super::support::at;
 use super::support::proxy::CuttingProxy;
@@ -74,4 +74,36 @@ async fn a_file_with_another_hash_gets_no_name() {
     assert_eq!(error.code(), Code::DataLoss);
     assert!(error.to_string().contains("SHA-256"), "{error}");
     assert!(names_in(folder.path()).is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_the_one_that_was_asked_for_gets_no_name() {
+    let server = server().await;
+    let archive = archive_of_all(&server).await;
+    let other = Archive {
+        sha256: "0".repeat(64),
+        ..archive
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let error = server.footage().download(&other, &folder).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.code(), Code::DataLoss);
+    assert!(error.to_string().contains("another file"), "{error}");
+    assert!(names_in(folder.path()).is_empty());
+}
+
+#[tokio::test]
+async fn downloads_of_one_file_to_one_place_at_the_same_time_do_not_spoil_it() {
+    let server = server().await;
+    let footage = server.footage();
+    let archive = archive_of_all(&server).await;
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("same.zip");
+    let download = || footage.download(&archive, &place);
+    let saved = tokio::join!(download(), download(), download(), download());
+    for path in [saved.0, saved.1, saved.2, saved.3] {
+        assert_eq!(path.unwrap(), place);
+    }
+    assert_eq!(sha256_of(&place), archive.sha256);
+    assert_eq!(names_in(folder.path()), ["same.zip"]);
 }
