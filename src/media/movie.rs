@@ -118,7 +118,7 @@ pub(crate) fn encode(
 const FIRST_ROOM_BYTES: usize = 64 << 10;
 
 /// The box as bytes. `encode_to_vec` does the same, but begins with room for 256 bytes and encodes all anew whenever it
-/// has doubled that, which takes several times as long for the header of an hour.
+/// has doubled that, which for the header of an hour is a dozen times.
 fn encoded(moov: &MoovBox, room_bytes: usize) -> Result<Vec<u8>, MovieError> {
     let mut header = vec![0; room_bytes];
     loop {

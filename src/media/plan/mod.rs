@@ -293,7 +293,7 @@ fn to_nanos(time: DateTime<Utc>) -> Nanos {
 
 /// To the nearest microsecond, which is what the catalog and every comparison use.
 fn to_micros(nanos: Nanos) -> Nanos {
-    // Nearly every time fits in 64 bits, which are divided many times faster than 128.
+    // Nearly every time fits in 64 bits, which processors divide by themselves.
     match i64::try_from(nanos + 500) {
         Ok(nanos) => Nanos::from(nanos.div_euclid(1000)),
         Err(_) => (nanos + 500).div_euclid(1000),
@@ -341,8 +341,8 @@ fn ticks_to_nanos(ticks: i64, timescale: u32) -> Nanos {
 
 const NANOS_A_SECOND: u32 = 1_000_000_000;
 
-/// `(value * to + from / 2).div_euclid(from)`, but without a division of 128 bits, which takes longer than all else that is
-/// done with a sample: the whole seconds and the rest are taken apart, and the rest times `to` fits in 64 bits.
+/// `(value * to + from / 2).div_euclid(from)`, but without a division of 128 bits, of which every sample would need several:
+/// the whole seconds and the rest are taken apart, and the rest times `to` fits in 64 bits.
 fn scale(value: i64, from: u32, to: u32) -> i128 {
     let (whole, rest) = (
         value.div_euclid(i64::from(from)),

@@ -77,7 +77,7 @@ pub(super) fn build(
 ) -> Option<Video> {
     let Clock(timescale) = clock;
     let length = nanos_to_ticks(clip_end, timescale).max(1);
-    // Room for all of them from the start: memory that grows is copied, and new pages cost more than what is done with them.
+    // Room for all of them from the start: memory that grows is copied to new pages each time.
     let count = pieces.iter().map(|piece| piece.frames.len()).sum();
     let mut layout = Layout {
         samples: Vec::with_capacity(count),
