@@ -3,7 +3,8 @@
 //! `make bench`.
 //!
 //! Every comparison is made in this one run: read the ratios. `make bench ARGS=quick` makes every measurement once and
-//! sends only some of the files by `copyto`; `ARGS=full` sends all of them.
+//! sends only some of the files by `copyto`; `ARGS=full` sends all of them. The words `ledger`, `sftp`, `S3` and `local`
+//! leave out what they do not name.
 
 #![allow(
     clippy::disallowed_methods,
@@ -65,12 +66,20 @@ fn main() {
         runs: if has("quick") { 1 } else { 3 },
         all_by_copyto: has("full"),
     };
+    let named: Vec<&str> = ["ledger", "sftp", "S3", "local"]
+        .into_iter()
+        .filter(|word| has(word))
+        .collect();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(run(effort));
+    runtime.block_on(run(effort, |what| {
+        named.is_empty() || named.iter().any(|word| what.starts_with(word))
+    }));
 }
 
-async fn run(effort: Effort) {
-    ledger::measure().await;
+async fn run(effort: Effort, is_wanted: impl Fn(&str) -> bool) {
+    if is_wanted("ledger") {
+        ledger::measure().await;
+    }
     let site = site();
     let sets = sets::make(&site.recordings());
     let recordings = site.recordings();
@@ -85,7 +94,7 @@ async fn run(effort: Effort) {
     let (ssh, s3) = (OpenSsh::start(), RcloneS3::start("only-for-this-run"));
     let places = [to_ssh(&ssh, &site), to_s3(&s3), to_folder(&site)];
     for set in &sets {
-        for place in &places {
+        for place in places.iter().filter(|place| is_wanted(place.name)) {
             compare(&server, place, set, effort).await;
         }
     }
