@@ -19,8 +19,9 @@ const UPSERT: &str = "
         remote_path = $6, size_bytes = $7, sha256 = $8, state = $9, check_kind = $10, check_time_us = $11,
         create_time_us = $12, job_id = $13, policy_id = $14, source_modified_us = $15, locked_until_us = $16,
         start_accuracy_us = $17, ledger_path = ''";
-const SIZE: &str =
-    "SELECT size_bytes FROM backup_objects WHERE destination_id = $1 AND segment_id = $2";
+const SIZES: &str = "
+    SELECT segment_id, size_bytes FROM backup_objects
+    WHERE destination_id = $1 AND segment_id IN (SELECT value FROM json_each($2))";
 const COUNT: &str = "
     UPDATE destinations SET object_count = object_count + $2, stored_bytes = stored_bytes + $3,
         longest_object_us = CASE WHEN longest_object_us < $4 THEN $4 ELSE longest_object_us END WHERE id = $1";
@@ -43,9 +44,11 @@ const SET_PRESENT: &str = "
 const SET_LOST: &str = "
     UPDATE backup_objects SET state = $4
     WHERE destination_id = $1 AND segment_id = $2 AND create_time_us = $3";
+/// The ids find the rows; the states say whether each is still as it was read.
 const MARK_WRITTEN: &str = "
-    UPDATE backup_objects SET ledger_path = $5
-    WHERE destination_id = $1 AND segment_id = $2 AND create_time_us = $3 AND start_us = $4";
+    UPDATE backup_objects SET ledger_path = $4
+    WHERE destination_id = $1 AND segment_id IN (SELECT value FROM json_each($2))
+        AND segment_id || ' ' || create_time_us || ' ' || start_us IN (SELECT value FROM json_each($3))";
 /// Only what is still a copy of the file moves with it: the other objects show what they are copies of.
 const MOVE: &str = "
     UPDATE backup_objects SET camera_id = $2, start_us = $3, end_us = $4, start_accuracy_us = $7, ledger_path = ''
@@ -85,22 +88,24 @@ impl Store {
         policy_id: &str,
     ) -> Result<(), StoreError> {
         let mut transaction = self.write(Area::Backups).await?;
-        let mut changes: BTreeMap<&str, Change> = BTreeMap::new();
-        for object in objects {
-            let before: Option<i64> = sql(SIZE)
-                .bind(&object.destination_id)
-                .bind(&object.segment_id)
-                .fetch_optional_value(&mut transaction)
+        for (destination_id, objects) in by_destination(objects) {
+            let rows: Vec<(String, i64)> = sql(SIZES)
+                .bind(destination_id)
+                .bind(segment_ids(&objects))
+                .fetch_all(&mut transaction)
                 .await?;
-            upsert(&mut transaction, object, policy_id).await?;
-            let change = changes.entry(&object.destination_id).or_default();
-            change.objects += i64::from(before.is_none());
-            change.bytes += stored(object.size_bytes) - before.unwrap_or_default();
-            change.longest_us = change
-                .longest_us
-                .max(us(object.window.end()) - us(object.window.start()));
-        }
-        for (destination_id, change) in changes {
+            let mut before: BTreeMap<String, i64> = rows.into_iter().collect();
+            let mut change = Change::default();
+            for object in objects {
+                upsert(&mut transaction, object, policy_id).await?;
+                let size_bytes = stored(object.size_bytes);
+                let earlier = before.insert(object.segment_id.clone(), size_bytes);
+                change.objects += i64::from(earlier.is_none());
+                change.bytes += size_bytes - earlier.unwrap_or_default();
+                change.longest_us = change
+                    .longest_us
+                    .max(us(object.window.end()) - us(object.window.start()));
+            }
             apply(&mut transaction, destination_id, &change).await?;
         }
         transaction.commit().await?;
@@ -182,12 +187,18 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let mut transaction = self.write(Area::Backups).await?;
         let mut marked = 0;
-        for object in objects {
+        for (destination_id, objects) in by_destination(objects) {
+            let states: Vec<String> = objects
+                .iter()
+                .map(|object| {
+                    let (create_us, start_us) = (us(object.create_time), us(object.window.start()));
+                    format!("{} {create_us} {start_us}", object.segment_id)
+                })
+                .collect();
             marked += sql(MARK_WRITTEN)
-                .bind(&object.destination_id)
-                .bind(&object.segment_id)
-                .bind(us(object.create_time))
-                .bind(us(object.window.start()))
+                .bind(destination_id)
+                .bind(segment_ids(&objects))
+                .bind(to_json(&states))
                 .bind(ledger_path)
                 .execute(&mut transaction)
                 .await?;
@@ -195,6 +206,26 @@ impl Store {
         transaction.commit().await?;
         Ok(marked)
     }
+}
+
+fn by_destination(objects: &[BackupObject]) -> BTreeMap<&str, Vec<&BackupObject>> {
+    let mut found: BTreeMap<&str, Vec<&BackupObject>> = BTreeMap::new();
+    for object in objects {
+        found
+            .entry(&object.destination_id)
+            .or_default()
+            .push(object);
+    }
+    found
+}
+
+/// The ids of the segments, as a list in JSON.
+fn segment_ids(objects: &[&BackupObject]) -> String {
+    let ids: Vec<&str> = objects
+        .iter()
+        .map(|object| object.segment_id.as_str())
+        .collect();
+    to_json(&ids)
 }
 
 async fn upsert(
