@@ -10,7 +10,7 @@ use super::super::{Expected, FileFault, Sha256, TransferError};
 use super::Remote;
 use super::classify::Cause;
 use super::command::{Ended, Event, Limit, Patience, Run, error_of};
-use crate::domain::backup::destination::DEFAULT_TRANSFERS;
+use crate::domain::backup::destination::{DEFAULT_TRANSFERS, DestinationKind};
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
 use crate::process::Heard;
 
@@ -197,16 +197,25 @@ impl Remote {
             let wanted: HashSet<&str> = paths.iter().copied().collect();
             let (how, list) = match folders_to_list(paths) {
                 Some(rules) => (
-                    "--include-from",
+                    &["--include-from"][..],
                     workspace.list(rules.iter().map(String::as_str))?,
                 ),
-                None => ("--files-from-raw", workspace.list(paths.iter().copied())?),
+                // For a single file, rclone lists the whole folder of an FTP server that lacks MLST (RFC 3659, section 7).
+                None if self.prepared.kind == DestinationKind::Ftp => (
+                    &["--files-from-raw"][..],
+                    workspace.list(paths.iter().copied())?,
+                ),
+                None => (
+                    &["--no-traverse", "--files-from-raw"][..],
+                    workspace.list(paths.iter().copied())?,
+                ),
             };
             let mut run = Run::new(self, &workspace, "lsjson", comparing.patience)
                 .arguments(["-R", "--files-only", "--no-mimetype", "--no-modtime"])
                 .arguments(["--log-level=NOTICE".to_owned()])
                 .arguments([format!("--checkers={}", comparing.transfers.max(1))])
-                .arguments([how.as_ref(), list.as_os_str()]);
+                .arguments(how)
+                .arguments([list.as_os_str()]);
             if with_md5 {
                 run = run.arguments(["--hash", "--hash-type=md5"]);
             }

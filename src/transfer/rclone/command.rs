@@ -248,7 +248,11 @@ impl<'a> Run<'a> {
             ])
             // rclone's own limit only ends single reads and writes; ours ends everything that stands still.
             .arguments([format!("--timeout={stall_s}s")])
-            .variable("HOME", self.workspace.home());
+            .variable("HOME", self.workspace.home())
+            // Most runs end before their memory is worth collecting. Above the limit it is collected as ever (GOGC and
+            // GOMEMLIMIT of Go's package `runtime`).
+            .variable("GOGC", "400")
+            .variable("GOMEMLIMIT", "128MiB");
         let config = prepared.config.as_deref().unwrap_or(Path::new("/dev/null"));
         job = job.variable("RCLONE_CONFIG", config);
         if let Some(most) = self.file_max_bytes {
