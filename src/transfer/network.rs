@@ -35,8 +35,14 @@ pub fn host_of(settings: &DestinationSettings) -> Result<Option<(String, u16)>, 
             (host, endpoint.port_u16().unwrap_or(port))
         }
     };
-    let host = host.trim_matches(['[', ']']).to_owned();
-    Ok(Some((host, port)))
+    Ok(Some((bare(&host).to_owned(), port)))
+}
+
+/// A host without the brackets that stand around an address of IPv6 where a port follows (RFC 3986, section 3.2.2).
+pub(super) fn bare(host: &str) -> &str {
+    host.strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host)
 }
 
 /// Checks every address that a host has at present.

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
 use heldar_footage::domain::backup::destination::{
     DestinationSettings, FtpTls, LocalSettings, PauseReason, RcloneSettings,
 };
+use heldar_footage::domain::backup::network::AllowedNetworks;
 use heldar_footage::domain::backup::object::{BackupCheck, BackupFaultKind};
-use heldar_footage::transfer::{Outgoing, Place, TransferError};
+use heldar_footage::transfer::{Outgoing, Place, TransferError, check_host, host_keys, host_of};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::servers::{OpenSsh, ProFtpd, RcloneS3, RcloneSftp};
+use crate::servers::{OpenSsh, ProFtpd, RcloneS3, RcloneSftp, has_ipv6};
 use crate::{Content, Site, noise, options, sha256, tree};
 
 /// Sends, checks, lists, brings back and removes. `at`: where the destination keeps its files on this machine.
@@ -61,6 +63,42 @@ async fn there_and_back(site: &Site, place: &Place, at: &Path) {
     assert!(trial.error.is_none(), "{trial:?}");
     assert!(trial.is_listed && trial.is_written && trial.is_read_back && trial.is_deleted);
     assert_eq!(tree(at), BTreeMap::new());
+    site.check_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_may_be_an_address_of_ipv6() {
+    if !has_ipv6() {
+        eprintln!("this machine has no ::1, so that nothing can be tried there");
+        return;
+    }
+    let site = Site::with(&[]);
+    let cancel = CancellationToken::new();
+    let (ssh, ftp, s3) = (
+        OpenSsh::start(),
+        ProFtpd::start("secret", FtpTls::None),
+        RcloneS3::start("only-for-this-run"),
+    );
+    let mut s3_settings = s3.settings();
+    s3_settings.endpoint = format!("http://[::1]:{}", s3.port);
+    let mut all = vec![DestinationSettings::S3(s3_settings)];
+    for host in ["::1", "[::1]", "0:0:0:0:0:0:0:1"] {
+        let (mut ssh, mut ftp) = (ssh.settings(), ftp.settings());
+        host.clone_into(&mut ssh.host);
+        host.clone_into(&mut ftp.host);
+        let keys = host_keys(host, ssh.port, Duration::from_secs(20), &cancel).await;
+        assert_eq!(keys.unwrap().len(), ssh.host_keys.len(), "{host}");
+        all.push(DestinationSettings::Sftp(ssh));
+        all.push(DestinationSettings::Ftp(ftp));
+    }
+    for settings in all {
+        let (host, port) = host_of(&settings).unwrap().unwrap();
+        let loopback = AllowedNetworks::parse("::1/128").unwrap();
+        check_host(&loopback, &host, port).await.unwrap();
+        let trial = site.place(&settings).trial(&cancel).await;
+        assert!(trial.error.is_none(), "{host}: {trial:?}");
+        assert!(trial.is_deleted, "{host}: {trial:?}");
+    }
     site.check_left();
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::super::network::bare;
 use super::super::paths::is_plain;
 use super::super::{Engine, TransferError};
 use super::obscure::obscure;
@@ -134,7 +135,7 @@ fn prepare_sftp(
     to.host.clone_from(&sftp.host);
     to.reports_space = true;
     to.set("RCLONE_CONFIG_DEST_TYPE", "sftp");
-    to.set("RCLONE_CONFIG_DEST_HOST", &sftp.host);
+    to.set("RCLONE_CONFIG_DEST_HOST", before_a_port(&sftp.host));
     to.set("RCLONE_CONFIG_DEST_PORT", sftp.port.to_string());
     to.set("RCLONE_CONFIG_DEST_USER", &sftp.user);
     obscured.extend(to.set_secret("RCLONE_CONFIG_DEST_PASS", &sftp.password)?);
@@ -162,6 +163,14 @@ fn prepare_sftp(
     let lines = keys.iter().map(|key| format!("{host} {key}\n"));
     to.known_hosts = Some(lines.collect());
     Ok(to)
+}
+
+/// A host as it stands before a port: rclone puts a colon and the port right behind it.
+fn before_a_port(host: &str) -> String {
+    match bare(host) {
+        ipv6 if ipv6.contains(':') => format!("[{ipv6}]"),
+        host => host.to_owned(),
+    }
 }
 
 /// The keys as kind and base64, checked so that none can be more than one line of a known_hosts file.
@@ -213,7 +222,7 @@ fn prepare_ftp(ftp: &FtpSettings, obscured: &mut Vec<String>) -> Result<Prepared
     );
     to.host.clone_from(&ftp.host);
     to.set("RCLONE_CONFIG_DEST_TYPE", "ftp");
-    to.set("RCLONE_CONFIG_DEST_HOST", &ftp.host);
+    to.set("RCLONE_CONFIG_DEST_HOST", before_a_port(&ftp.host));
     to.set("RCLONE_CONFIG_DEST_PORT", ftp.port.to_string());
     to.set("RCLONE_CONFIG_DEST_USER", &ftp.user);
     obscured.extend(to.set_secret("RCLONE_CONFIG_DEST_PASS", &ftp.password)?);

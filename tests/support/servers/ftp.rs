@@ -5,7 +5,7 @@ use std::process::Command;
 
 use heldar_footage::domain::backup::destination::{FtpSettings, FtpTls, Secret};
 
-use super::{Running, certificate, free_port, needed, run, text, user};
+use super::{Running, certificate, free_port, has_ipv6, needed, run, text, user};
 
 /// ProFTPD, which knows one user by password. It runs as whoever runs the tests.
 pub struct ProFtpd {
@@ -54,11 +54,16 @@ impl ProFtpd {
         let port = free_port();
         let group = run(Command::new("id").arg("-gn"));
         let config = format!(
-            "ServerType standalone\nServerName test\nPort {port}\nDefaultAddress 127.0.0.1\nUseIPv6 off\nUseReverseDNS off\n\
+            "ServerType standalone\nServerName test\nPort {port}\n{address}\nUseReverseDNS off\n\
              User {user}\nGroup {group}\nRootLogin on\nRequireValidShell off\nAuthOrder mod_auth_file.c\n\
              AuthUserFile {passwd}\nAuthGroupFile {group_file}\nWtmpLog off\nPidFile {pid}\nScoreboardFile {board}\n\
              DelayEngine off\nAllowOverwrite on\nAllowStoreRestart on\nMaxInstances 200\nTransferLog none\n\
              ModulePath /usr/lib/proftpd\n{tls_lines}",
+            address = if has_ipv6() {
+                "DefaultAddress 127.0.0.1 ::1\nUseIPv6 on"
+            } else {
+                "DefaultAddress 127.0.0.1\nUseIPv6 off"
+            },
             user = user(),
             group = group.trim(),
             passwd = at("passwd").display(),

@@ -1,4 +1,4 @@
-//! Real servers to send to and fetch from, each on 127.0.0.1 at a free port, in a folder of its own, stopped by its pid.
+//! Real servers to send to and fetch from, each on the loopback at a free port, in a folder of its own, stopped by its pid.
 
 #![allow(
     clippy::disallowed_methods,
@@ -150,6 +150,11 @@ pub fn kill(pid: u32) {
         .args(["-KILL", &pid.to_string()])
         .stderr(Stdio::null())
         .status();
+}
+
+/// Whether this machine has the address `::1`; the servers then listen there, too.
+pub fn has_ipv6() -> bool {
+    TcpListener::bind("[::1]:0").is_ok()
 }
 
 /// A port that nobody listens on at this moment.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use heldar_footage::domain::backup::destination::{S3Settings, Secret};
 
-use super::{Running, certificate, free_port, needed, text};
+use super::{Running, certificate, free_port, has_ipv6, needed, text};
 
 /// `rclone serve s3`, with one bucket named `bucket`.
 pub struct RcloneS3 {
@@ -46,6 +46,9 @@ impl RcloneS3 {
                 "--dir-cache-time=5ms",
             ])
             .arg(format!("--addr=127.0.0.1:{port}"));
+        if has_ipv6() {
+            command.arg(format!("--addr=[::1]:{port}"));
+        }
         if let Some((key, certificate)) = &tls {
             command.arg("--key").arg(key).arg("--cert").arg(certificate);
         }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use heldar_footage::domain::backup::destination::{HostKeyCheck, Secret, SftpSettings};
 
-use super::{Running, free_port, is_root, needed, run, text, user};
+use super::{Running, free_port, has_ipv6, is_root, needed, run, text, user};
 
 /// Makes a key pair without a passphrase, or with one.
 pub fn key_pair(at: &Path, kind: &str, passphrase: &str) -> String {
@@ -55,13 +55,18 @@ impl OpenSsh {
     fn run(folder: &Path, port: u16) -> Running {
         let at = |name: &str| folder.join(name).display().to_string();
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nHostKey {}\nHostKey {}\nPidFile none\nUsePAM no\n\
+            "Port {port}\nListenAddress 127.0.0.1\n{also}HostKey {}\nHostKey {}\nHostKey {}\nPidFile none\nUsePAM no\n\
              PasswordAuthentication no\nPermitRootLogin yes\nStrictModes no\nAuthorizedKeysFile {}\nMaxStartups 100\n\
              Subsystem sftp internal-sftp\nLogLevel VERBOSE\n",
             at("host_ed25519"),
             at("host_ecdsa"),
             at("host_rsa"),
             at("authorized_keys"),
+            also = if has_ipv6() {
+                "ListenAddress ::1\n"
+            } else {
+                ""
+            },
         );
         std::fs::write(folder.join("sshd_config"), config).unwrap();
         let mut running = Running::start(
