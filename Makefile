@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 demo_needs := compiler ffmpeg rclone grpcurl
 fuzz_needs := compiler fuzzer
-test_needs := $(demo_needs) $(fuzz_needs) players clients archive-tools backup-servers postgresql rust-lints buf protoc-gen-doc cargo-deny
+test_needs := $(demo_needs) $(fuzz_needs) players clients archive-tools backup-servers moto postgresql rust-lints buf protoc-gen-doc cargo-deny
 bench_needs := compiler ffmpeg rclone backup-servers postgresql
 
 help: ## List the targets

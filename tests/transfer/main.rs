@@ -8,6 +8,7 @@
 mod faults;
 mod hostile;
 mod local;
+mod locks;
 mod round_trip;
 mod secrets;
 #[path = "../support/servers/mod.rs"]

@@ -12,6 +12,7 @@
 
 mod contract;
 mod ftp;
+mod moto;
 mod proxy;
 mod s3;
 mod sftp;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 
 pub use contract::{ftp_destination, s3_destination, sftp_destination};
 pub use ftp::ProFtpd;
+pub use moto::Moto;
 pub use proxy::Proxy;
 pub use s3::RcloneS3;
 pub use sftp::{OpenSsh, RcloneSftp};
