@@ -8,6 +8,7 @@ use axum::http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::codec::CompressionEncoding;
+use tonic::server::NamedService as _;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
@@ -87,7 +88,7 @@ impl Server {
         grace: Duration,
     ) -> Result<(), ServeError> {
         let draining = services.jobs.draining();
-        let (health, health_service) = tonic_health::server::health_reporter();
+        let (mut health, health_service) = tonic_health::server::health_reporter();
         mark_serving(&health).await;
         let alerts = services.alerts.clone();
         let backups_health = health.clone();
@@ -121,7 +122,7 @@ impl Server {
             .add_routes(Routes::from(router))
             .serve_with_incoming_shutdown(incoming, async move {
                 drained.cancelled().await;
-                mark_draining(&health).await;
+                mark_draining(&mut health).await;
             });
         tokio::pin!(serving);
         tokio::select! {
@@ -165,25 +166,22 @@ async fn show_backups(health: HealthReporter, mut alerts: watch::Receiver<Presen
     }
 }
 
-async fn mark_draining(health: &HealthReporter) {
-    for name in ["", BACKUPS_HEALTH] {
-        health
-            .set_service_status(name, tonic_health::ServingStatus::NotServing)
-            .await;
+/// Tells whoever watches, and ends what they watch: open streams would hold the stop for as long as the server waits.
+async fn mark_draining(health: &mut HealthReporter) {
+    for name in [
+        "",
+        BACKUPS_HEALTH,
+        CatalogServiceServer::<Services>::NAME,
+        ClipServiceServer::<Services>::NAME,
+        ArchiveServiceServer::<Services>::NAME,
+        BackupServiceServer::<Services>::NAME,
+        JobServiceServer::<Services>::NAME,
+    ] {
+        let not_serving = tonic_health::ServingStatus::NotServing;
+        health.set_service_status(name, not_serving).await;
+        health.clear_service_status(name).await;
+        health.set_service_status(name, not_serving).await;
     }
-    health
-        .set_not_serving::<CatalogServiceServer<Services>>()
-        .await;
-    health
-        .set_not_serving::<ClipServiceServer<Services>>()
-        .await;
-    health
-        .set_not_serving::<ArchiveServiceServer<Services>>()
-        .await;
-    health
-        .set_not_serving::<BackupServiceServer<Services>>()
-        .await;
-    health.set_not_serving::<JobServiceServer<Services>>().await;
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "the tests call a stock tool")]
 
 use std::process::Command;
+use std::time::Duration;
 
 use heldar_footage::proto;
 use prost::Message as _;
@@ -494,7 +495,9 @@ async fn health_is_told_for_each_service_and_ends_when_the_server_drains() {
         changes.message().await.unwrap().unwrap().status(),
         ServingStatus::NotServing
     );
-    drop((changes, client));
+    // Then the watch ends, and does not hold the stop for as long as the server would wait for it.
+    let last = tokio::time::timeout(Duration::from_millis(500), changes.message()).await;
+    assert!(matches!(last, Ok(Ok(None))), "{last:?}");
     assert_eq!(server.wait(), 0);
     site.check_left(&[]);
 }
