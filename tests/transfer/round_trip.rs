@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use heldar_footage::domain::backup::destination::{
@@ -63,6 +64,34 @@ async fn there_and_back(site: &Site, place: &Place, at: &Path) {
     assert!(trial.error.is_none(), "{trial:?}");
     assert!(trial.is_listed && trial.is_written && trial.is_read_back && trial.is_deleted);
     assert_eq!(tree(at), BTreeMap::new());
+    site.check_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "sends a GiB, which takes a minute"]
+async fn an_object_that_s3_gets_in_several_parts_is_believed_only_after_it_was_read_back() {
+    let (site, s3) = (Site::with(&[]), RcloneS3::start("only-for-this-run"));
+    let place = site.place(&DestinationSettings::S3(s3.settings()));
+    let size_bytes = (1 << 30) + 1;
+    let file = tempfile::tempfile_in(site.path("")).unwrap();
+    file.set_len(size_bytes).unwrap();
+    let batch = vec![Outgoing {
+        file: Arc::new(file),
+        path: "gate/large.mp4".to_owned(),
+        size_bytes,
+        is_evidence: false,
+        replaces: false,
+    }];
+    let cancel = CancellationToken::new();
+    let sent = place
+        .send(batch, &options(BackupCheck::Hash), &cancel, |_| {})
+        .await
+        .unwrap();
+    // The ETag of such an object is no MD5 of its bytes.
+    let check = sent[0].as_ref().map(|stored| stored.check);
+    assert_eq!(check, Ok(BackupCheck::ReadBack));
+    let at = s3.files.join("cameras/all/gate/large.mp4");
+    assert_eq!(at.metadata().unwrap().len(), size_bytes);
     site.check_left();
 }
 
