@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A server for the tests of the clients: makes footage in FOLDER unless it is there, then becomes the server, so that
 # the process id of this script is the server's. Its first line on stdout is `footage VERSION listening on URL`. It has
-# a port of its own choice unless HELDAR_LISTEN is set, and no other HELDAR_ setting of the caller but those given.
+# a port of its own choice unless HELDAR_LISTEN is set, and no other HELDAR_ setting of the caller but those given. It dies
+# with the process that started it, however that ends.
 #
 # Usage: FOOTAGE_BIN=path/to/footage clients/conformance/server.sh FOLDER [HELDAR_NAME=VALUE...]
 #
@@ -41,6 +42,10 @@ make_footage() {
 }
 
 main() {
+  # The kernel keeps this mark of the process through every exec. It is made first, since tests are killed also while
+  # footage is made.
+  if [[ $1 != --bound ]]; then exec setpriv --pdeathsig KILL -- "$0" --bound "$@"; fi
+  shift
   local folder listen=${HELDAR_LISTEN:-127.0.0.1:0}
   mkdir -p "$1/backups"
   folder=$(cd "$1" && pwd)
