@@ -2,7 +2,8 @@
 # A server for the tests of the clients: makes footage in FOLDER unless it is there, then becomes the server, so that
 # the process id of this script is the server's. Its first line on stdout is `footage VERSION listening on URL`. It has
 # a port of its own choice unless HELDAR_LISTEN is set, and no other HELDAR_ setting of the caller but those given. It dies
-# with the process that started it, however that ends.
+# with the process that started it, however that ends. With SCRIPTED=1 among the settings it is the scripted server, which
+# says what cases.json has it say; `cargo build --example scripted_server` builds it beside FOOTAGE_BIN.
 #
 # Usage: FOOTAGE_BIN=path/to/footage clients/conformance/server.sh FOLDER [HELDAR_NAME=VALUE...]
 #
@@ -47,6 +48,9 @@ main() {
   if [[ $1 != --bound ]]; then exec setpriv --pdeathsig KILL -- "$0" --bound "$@"; fi
   shift
   local folder listen=${HELDAR_LISTEN:-127.0.0.1:0}
+  if [[ " $* " == *" SCRIPTED=1 "* ]]; then
+    exec "$(dirname "$FOOTAGE_BIN")/examples/scripted_server" "$(dirname "$0")/cases.json" "$listen" </dev/null
+  fi
   mkdir -p "$1/backups"
   folder=$(cd "$1" && pwd)
   shift
