@@ -42,11 +42,17 @@ make_footage() {
   mv "$folder.part" "$folder"
 }
 
+# Has a watcher kill this process, whatever it becomes, when the caller's process is gone; the watcher goes with it. The
+# kernel's own mark for that, PR_SET_PDEATHSIG, is of no use here: it goes by threads, and tests start servers from threads
+# that end. The watcher's parent has one thread that matters, its first.
+die_with_caller() {
+  # shellcheck disable=SC2016
+  setpriv --pdeathsig KILL -- bash -c 'setpriv --pdeathsig KILL -- tail --pid="$0" -s 0.2 -f /dev/null; kill -KILL "$1"' \
+    "$PPID" $$ </dev/null >/dev/null 2>&1 &
+}
+
 main() {
-  # The kernel keeps this mark of the process through every exec. It is made first, since tests are killed also while
-  # footage is made.
-  if [[ $1 != --bound ]]; then exec setpriv --pdeathsig KILL -- "$0" --bound "$@"; fi
-  shift
+  die_with_caller
   local folder listen=${HELDAR_LISTEN:-127.0.0.1:0}
   if [[ " $* " == *" SCRIPTED=1 "* ]]; then
     exec "$(dirname "$FOOTAGE_BIN")/examples/scripted_server" "$(dirname "$0")/cases.json" "$listen" </dev/null
