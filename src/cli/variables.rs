@@ -224,7 +224,7 @@ pub static ALL: [Variable; 40] = [
     variable(
         "HELDAR_SERVER",
         "http://127.0.0.1:50051",
-        "server that clip, jobs, watch, cameras and timeline call",
+        "server that clip, jobs, watch, cameras and timeline call; https:// for one behind a proxy with TLS that this machine trusts",
     ),
 ];
 
