@@ -55,7 +55,13 @@ main() {
   die_with_caller
   local folder listen=${HELDAR_LISTEN:-127.0.0.1:0}
   if [[ " $* " == *" SCRIPTED=1 "* ]]; then
-    exec "$(dirname "$FOOTAGE_BIN")/examples/scripted_server" "$(dirname "$0")/cases.json" "$listen" </dev/null
+    local scripted
+    scripted=$(dirname "$FOOTAGE_BIN")/examples/scripted_server
+    if [[ ! -x $scripted ]]; then
+      echo "error: there is no $scripted; build it with: cargo build --example scripted_server" >&2
+      exit 1
+    fi
+    exec "$scripted" "$(dirname "$0")/cases.json" "$listen" </dev/null
   fi
   mkdir -p "$1/backups"
   folder=$(cd "$1" && pwd)
