@@ -19,7 +19,8 @@ step cargo deny --locked check licenses bans sources
 step cargo deny --locked --manifest-path fuzz/Cargo.toml --config deny.toml check licenses bans sources
 step cargo clippy --locked --all-targets -- -D warnings
 step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
-step cargo build --locked
+# With the scripted server of the tests of the clients.
+step cargo build --locked --bins --example scripted_server
 step .ci/fuzz.sh 40
 step env FOOTAGE_BIN=target/debug/footage clients/test.sh
 # Documentation examples run before the tests, so that the output ends with the summary of real tests.

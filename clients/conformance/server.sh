@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # A server for the tests of the clients: makes footage in FOLDER unless it is there, then becomes the server, so that
 # the process id of this script is the server's. Its first line on stdout is `footage VERSION listening on URL`. It has
-# a port of its own choice unless HELDAR_LISTEN is set, and no other HELDAR_ setting of the caller but those given.
+# a port of its own choice unless HELDAR_LISTEN is set, and no other HELDAR_ setting of the caller but those given. It dies
+# with the process that started it, however that ends. With SCRIPTED=1 among the settings it is the scripted server, which
+# says what cases.json has it say; `cargo build --example scripted_server` builds it beside FOOTAGE_BIN.
 #
 # Usage: FOOTAGE_BIN=path/to/footage clients/conformance/server.sh FOLDER [HELDAR_NAME=VALUE...]
 #
@@ -40,8 +42,27 @@ make_footage() {
   mv "$folder.part" "$folder"
 }
 
+# Has a watcher kill this process, whatever it becomes, when the caller's process is gone; the watcher goes with it. The
+# kernel's own mark for that, PR_SET_PDEATHSIG, is of no use here: it goes by threads, and tests start servers from threads
+# that end. The watcher's parent has one thread that matters, its first.
+die_with_caller() {
+  # shellcheck disable=SC2016
+  setpriv --pdeathsig KILL -- bash -c 'setpriv --pdeathsig KILL -- tail --pid="$0" -s 0.2 -f /dev/null; kill -KILL "$1"' \
+    "$PPID" $$ </dev/null >/dev/null 2>&1 &
+}
+
 main() {
+  die_with_caller
   local folder listen=${HELDAR_LISTEN:-127.0.0.1:0}
+  if [[ " $* " == *" SCRIPTED=1 "* ]]; then
+    local scripted
+    scripted=$(dirname "$FOOTAGE_BIN")/examples/scripted_server
+    if [[ ! -x $scripted ]]; then
+      echo "error: there is no $scripted; build it with: cargo build --example scripted_server" >&2
+      exit 1
+    fi
+    exec "$scripted" "$(dirname "$0")/cases.json" "$listen" </dev/null
+  fi
   mkdir -p "$1/backups"
   folder=$(cd "$1" && pwd)
   shift

@@ -532,6 +532,9 @@ func TestABadFieldIsNamedWithItsPath(t *testing.T) {
 	if len(failure.FieldViolations) != 1 || failure.FieldViolations[0].Field != "destination.local.path" {
 		t.Errorf("the fields are %v", failure.FieldViolations)
 	}
+	if words := failure.Error(); !strings.HasSuffix(words, "(INVALID_FIELD: destination.local.path)") {
+		t.Errorf("the error in words is %q", words)
+	}
 }
 
 func TestAFailedJobHasCodeReasonAndMetadata(t *testing.T) {

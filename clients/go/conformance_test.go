@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"heldar/footage"
+	"heldar/footage/footagepb"
 )
 
 // table is clients/conformance/cases.json: the cases that every client must see alike.
@@ -74,10 +75,10 @@ func TestConformance(t *testing.T) {
 	for _, c := range cases.Cases {
 		t.Run(c.Name, func(t *testing.T) {
 			on := servers[c.Server]
-			conn := on.client(t).Conn()
+			client := on.client(t)
 			saved := map[string]string{"site": on.folder}
 			for _, step := range c.Steps {
-				cases.run(t, conn, fill(step, saved).(map[string]any), saved)
+				cases.run(t, client, fill(step, saved).(map[string]any), saved)
 			}
 		})
 	}
@@ -93,8 +94,12 @@ func TestEveryFamilyHasAKindOfError(t *testing.T) {
 	}
 }
 
-func (c *table) run(t *testing.T, conn grpc.ClientConnInterface, step map[string]any, saved map[string]string) {
+func (c *table) run(t *testing.T, client *footage.Client, step map[string]any, saved map[string]string) {
 	t.Helper()
+	if jobID, follows := step["follow"].(string); follows {
+		c.follow(t, client, jobID, step)
+		return
+	}
 	if path, truncates := step["truncate"].(string); truncates {
 		if err := os.Truncate(path, 1); err != nil {
 			t.Fatal(err)
@@ -108,7 +113,7 @@ func (c *table) run(t *testing.T, conn grpc.ClientConnInterface, step map[string
 	}
 	stream, _ := step["stream"].(map[string]any)
 	leaveAfter, _ := stream["leaveAfter"].(float64)
-	messages, err := call(t, conn, method, requests, int(leaveAfter))
+	messages, err := call(t, client.Conn(), method, requests, int(leaveAfter))
 	if expected, fails := step["error"].(map[string]any); fails {
 		c.checkError(t, expected, err)
 		return
@@ -124,6 +129,40 @@ func (c *table) run(t *testing.T, conn grpc.ClientConnInterface, step map[string
 	names, _ := step["save"].(map[string]any)
 	for name, path := range names {
 		saved[name] = textAt(messages[0], path.(string))
+	}
+}
+
+// follow follows a job by the helper, and holds how it ended.
+func (c *table) follow(t *testing.T, client *footage.Client, jobID string, step map[string]any) {
+	t.Helper()
+	running, err := client.Follow(soon(t), jobID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, err := running.Result(soon(t))
+	var ended *footage.JobError
+	if expected, fails := step["error"].(map[string]any); fails {
+		if !errors.As(err, &ended) || ended.Cancelled() || ended.Job.GetId() != jobID {
+			t.Fatalf("the job ended with %v, not with %v", err, expected)
+		}
+		c.checkError(t, expected, err)
+		return
+	}
+	if _, cancelled := step["cancelled"]; cancelled {
+		if !errors.As(err, &ended) || !ended.Cancelled() || !footage.HasReason(err, footagepb.ErrorReason_ERROR_REASON_CANCELLED) {
+			t.Errorf("the job ended with %v, and was not cancelled", err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	expected, warnings := step["warnings"].([]any), job.GetWarnings()
+	if len(warnings) != len(expected) {
+		t.Fatalf("the warnings are %v, not %v", warnings, expected)
+	}
+	for i, warning := range warnings {
+		c.checkError(t, expected[i].(map[string]any), footage.ErrorOf(warning))
 	}
 }
 

@@ -93,11 +93,18 @@ type Resource struct {
 	Name string
 }
 
-// Error returns the message and the reason.
+// Error returns the message, the reason, and which fields are wrong.
 func (e *Error) Error() string {
 	why := e.Reason
 	if why == "" {
 		why = e.Code.String()
+	}
+	for i, violation := range e.FieldViolations {
+		if i == 0 {
+			why += ": " + violation.Field
+		} else {
+			why += ", " + violation.Field
+		}
 	}
 	if e.Message == "" {
 		return why
@@ -225,7 +232,7 @@ func fromJob(job *footagepb.Job) *JobError {
 func badArgument(field, description string) *Error {
 	return &Error{
 		Code:            codes.InvalidArgument,
-		Message:         fmt.Sprintf("%s: %s", field, description),
+		Message:         description,
 		FieldViolations: []FieldViolation{{field, description}},
 	}
 }

@@ -7,7 +7,7 @@ use heldar_footage::proto::archive_service_client::ArchiveServiceClient;
 use heldar_footage::proto::catalog_service_client::CatalogServiceClient;
 use heldar_footage::proto::clip_service_client::ClipServiceClient;
 use heldar_footage::proto::job_service_client::JobServiceClient;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -23,7 +23,8 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that a call which only asks may take. Streams have no limit.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reads the address of a server; `http://` may be left out.
+/// Reads the address of a server; `http://` may be left out. `https://` means a proxy that speaks TLS, by default on its
+/// own port.
 ///
 /// # Errors
 /// What to write instead.
@@ -37,10 +38,12 @@ pub fn server_url(text: &str) -> Result<String, String> {
         || format!("`{text}` is no address of a server; write, for example, {DEFAULT_SERVER}");
     let uri: axum::http::Uri = url.parse().map_err(|_| wrong())?;
     let is_plain = uri.path() == "/" && uri.query().is_none();
-    if uri.scheme_str() == Some("https") {
-        return Err("https is not supported in this version; write http://".to_owned());
-    }
-    if uri.scheme_str() != Some("http") || uri.port_u16().is_none() || !is_plain {
+    let has_port = match uri.scheme_str() {
+        Some("https") => uri.host().is_some_and(|host| !host.is_empty()),
+        Some("http") => uri.port_u16().is_some(),
+        _ => false,
+    };
+    if !has_port || !is_plain {
         return Err(wrong());
     }
     Ok(url.trim_end_matches('/').to_owned())
@@ -63,12 +66,18 @@ impl Server {
             server: url.to_owned(),
             source: error.into(),
         };
-        let endpoint = Endpoint::from_shared(url.to_owned())
+        let mut endpoint = Endpoint::from_shared(url.to_owned())
             .map_err(unreachable)?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
+        if url.starts_with("https://") {
+            let trusting_the_machine = ClientTlsConfig::new().with_native_roots();
+            endpoint = endpoint
+                .tls_config(trusting_the_machine)
+                .map_err(unreachable)?;
+        }
         let channel = endpoint.connect().await.map_err(unreachable)?;
         Ok(Self {
             url: url.to_owned(),
@@ -203,7 +212,7 @@ mod tests {
     use super::{PATIENCE, Patience, server_url};
 
     #[test]
-    fn an_address_may_lack_its_scheme() {
+    fn an_address_may_lack_its_scheme_and_one_of_https_its_port() {
         assert_eq!(
             server_url("10.0.0.1:50051").unwrap(),
             "http://10.0.0.1:50051"
@@ -212,10 +221,13 @@ mod tests {
             server_url("http://[::1]:50051/").unwrap(),
             "http://[::1]:50051"
         );
+        assert_eq!(server_url("https://nas/").unwrap(), "https://nas");
+        assert_eq!(server_url("https://a:1").unwrap(), "https://a:1");
         for wrong in [
             "",
             "http://",
-            "https://a:1",
+            "https://",
+            "https://a:1/x",
             "ftp://a:1",
             "http://a",
             "http://a:1/x",

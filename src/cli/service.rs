@@ -108,7 +108,11 @@ impl Catalog {
             .await?
             .with_lease(TimeDelta::from_std(settings.lease).unwrap_or(LEASE))
             .with_secret_key(settings.secret_key.clone());
-        let jobs = Jobs::new(store.clone(), JobSettings::default());
+        let limits = JobSettings {
+            queue_limit: settings.job_queue_limit,
+            ..JobSettings::default()
+        };
+        let jobs = Jobs::new(store.clone(), limits);
         let intake = Arc::new(Intake::new(
             store.clone(),
             engine(settings),

@@ -22,6 +22,8 @@ const LONGEST_S: u64 = 86_400;
 /// Thirty days: what a restore of everything may take over a thin line.
 const LONGEST_JOB_S: u64 = 30 * 86_400;
 const MOST_JOBS: u64 = 256;
+/// A waiting job is a row; more than a million of them are a mistake of who sends them.
+const LONGEST_QUEUE: u64 = 1_000_000;
 /// What the database can hold as a size.
 const MOST_BYTES: u64 = i64::MAX as u64;
 /// A verification takes no zip with twice as many records for one of ours.
@@ -61,6 +63,8 @@ pub struct Settings {
     pub rclone_bin: PathBuf,
     /// Jobs that run at the same time, at least 1.
     pub media_job_concurrency: usize,
+    /// Jobs that may wait before more are refused, at least 1.
+    pub job_queue_limit: u64,
     /// How long a clip is kept unless the request says otherwise; `None`: until it is deleted.
     pub clip_retention: Option<Duration>,
     /// How long a clip may take to be cut.
@@ -209,6 +213,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             rclone_bin: self.program("HELDAR_RCLONE_BIN", "rclone"),
             media_job_concurrency: usize::try_from(self.number("HELDAR_MEDIA_JOB_CONCURRENCY", 3, 1..=MOST_JOBS))
                 .unwrap_or(1),
+            job_queue_limit: self.number("HELDAR_JOB_QUEUE_LIMIT", 1000, 1..=LONGEST_QUEUE),
             clip_retention: hours(clip_hours),
             clip_timeout: self.seconds("HELDAR_CLIP_TIMEOUT_S", 180, 5),
             archive_dir: self

@@ -104,6 +104,7 @@ fn every_wrong_variable_is_named_at_once() {
         ("HELDAR_LISTEN", "localhost"),
         ("HELDAR_DATABASE_URL", "mysql://user:secret@host/db"),
         ("HELDAR_MEDIA_JOB_CONCURRENCY", "0"),
+        ("HELDAR_JOB_QUEUE_LIMIT", "0"),
         ("HELDAR_CLIP_RETENTION_HOURS", "-1"),
         ("HELDAR_CLIP_TIMEOUT_S", "4"),
         ("HELDAR_SEGMENT_LENGTH_S", "1.5"),
@@ -142,6 +143,7 @@ fn every_wrong_variable_is_named_at_once() {
             "HELDAR_CLIP_TIMEOUT_S",
             "HELDAR_CORS_ORIGINS",
             "HELDAR_DATABASE_URL",
+            "HELDAR_JOB_QUEUE_LIMIT",
             "HELDAR_JOB_TIMEOUT_S",
             "HELDAR_LISTEN",
             "HELDAR_LOG",
@@ -235,11 +237,13 @@ fn numbers_at_their_bounds_are_taken() {
         ("HELDAR_CLIP_RETENTION_HOURS", "0"),
         ("HELDAR_CLIP_TIMEOUT_S", "5"),
         ("HELDAR_MEDIA_JOB_CONCURRENCY", "1"),
+        ("HELDAR_JOB_QUEUE_LIMIT", "1"),
         ("HELDAR_SHUTDOWN_GRACE_S", "0"),
     ])
     .unwrap();
     assert_eq!(settings.clip_retention, None);
     assert_eq!(settings.clip_timeout, Duration::from_secs(5));
     assert_eq!(settings.media_job_concurrency, 1);
+    assert_eq!(settings.job_queue_limit, 1);
     assert_eq!(settings.shutdown_grace, Duration::ZERO);
 }

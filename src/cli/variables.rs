@@ -36,7 +36,7 @@ const fn secret(name: &'static str, meaning: &'static str) -> Variable {
 }
 
 /// Every variable that this version reads.
-pub static ALL: [Variable; 39] = [
+pub static ALL: [Variable; 40] = [
     variable(
         "HELDAR_LISTEN",
         "127.0.0.1:50051",
@@ -121,6 +121,11 @@ pub static ALL: [Variable; 39] = [
         "HELDAR_MEDIA_JOB_CONCURRENCY",
         "3",
         "jobs that run at the same time (1 to 256)",
+    ),
+    variable(
+        "HELDAR_JOB_QUEUE_LIMIT",
+        "1000",
+        "jobs that may wait; more are refused with QUEUE_FULL, but for a tenth more that is kept for callers of whom none waits",
     ),
     variable(
         "HELDAR_LEASE_S",
@@ -219,7 +224,7 @@ pub static ALL: [Variable; 39] = [
     variable(
         "HELDAR_SERVER",
         "http://127.0.0.1:50051",
-        "server that clip, jobs, watch, cameras and timeline call",
+        "server that clip, jobs, watch, cameras and timeline call; https:// for one behind a proxy with TLS that this machine trusts",
     ),
 ];
 

@@ -247,11 +247,17 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (", self.message)?;
         if self.reason_name.is_empty() {
-            write!(f, "{} ({:?})", self.message, self.code)
+            write!(f, "{:?}", self.code)?;
         } else {
-            write!(f, "{} ({})", self.message, self.reason_name)
+            f.write_str(&self.reason_name)?;
         }
+        for (number, violation) in self.field_violations.iter().enumerate() {
+            let before = if number == 0 { ": " } else { ", " };
+            write!(f, "{before}{}", violation.field)?;
+        }
+        f.write_str(")")
     }
 }
 
@@ -339,6 +345,26 @@ mod tests {
         assert_eq!(failure.details.len(), 3);
         assert_eq!(failure.to_string(), "full (QUEUE_FULL)");
         assert!(failure.passes());
+    }
+
+    #[test]
+    fn an_error_in_words_names_the_fields_that_are_wrong() {
+        let info = pb::ErrorInfo {
+            reason: "INVALID_FIELD".to_owned(),
+            ..Default::default()
+        };
+        let fields = ["camera_id", "wait"].map(|field| pb::bad_request::FieldViolation {
+            field: field.to_owned(),
+            ..Default::default()
+        });
+        let bad = pb::BadRequest {
+            field_violations: fields.into(),
+        };
+        let failure = Failure::from(status(vec![
+            detail("ErrorInfo", &info),
+            detail("BadRequest", &bad),
+        ]));
+        assert_eq!(failure.to_string(), "full (INVALID_FIELD: camera_id, wait)");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use super::error::Error;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of the service, where an address has neither a port nor a scheme that implies one.
+const DEFAULT_PORT: &str = ":50051";
 /// A server that froze is noticed after the interval and the timeout together, so that its streams end.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,6 +28,7 @@ pub struct Settings {
 
 impl Settings {
     /// Settings for a server at `host:port`, `http://host:port`, or `https://host:port`, which means TLS.
+    /// Without a port it is the scheme's, or that of the service where there is no scheme.
     #[must_use]
     pub fn new(address: impl Into<String>) -> Self {
         Self {
@@ -73,14 +76,14 @@ impl Settings {
         self.patience
     }
 
-    /// The connection, which is made with the first call.
-    pub(super) fn channel(&self) -> Result<Channel, Error> {
-        let (scheme, target) = self
-            .address
-            .split_once("://")
-            .unwrap_or(("http", &self.address));
+    /// Where the server is, and whether it speaks TLS.
+    fn endpoint(&self) -> Result<(Endpoint, bool), Error> {
+        let (scheme, target) = match self.address.split_once("://") {
+            Some((scheme, target)) => (scheme, target),
+            None => ("", self.address.as_str()),
+        };
         let is_secure = match scheme {
-            "http" => self.tls.is_some(),
+            "" | "http" => self.tls.is_some(),
             "https" => true,
             _ => {
                 return Err(Error::Settings(format!(
@@ -88,14 +91,29 @@ impl Settings {
                 )));
             }
         };
-        let scheme = if is_secure { "https" } else { "http" };
-        let mut endpoint =
-            Endpoint::from_shared(format!("{scheme}://{}", target.trim_end_matches('/')))
-                .map_err(|error| Error::Settings(format!("{}: {error}", self.address)))?
-                .connect_timeout(CONNECT_TIMEOUT)
-                .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-                .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-                .keep_alive_while_idle(true);
+        let at = |port: &str| {
+            let scheme = if is_secure { "https" } else { "http" };
+            let url = format!("{scheme}://{}{port}", target.trim_end_matches('/'));
+            Endpoint::from_shared(url)
+                .map_err(|error| Error::Settings(format!("{}: {error}", self.address)))
+        };
+        let endpoint = at("")?;
+        let endpoint = if scheme.is_empty() && endpoint.uri().port().is_none() {
+            at(DEFAULT_PORT)?
+        } else {
+            endpoint
+        };
+        Ok((endpoint, is_secure))
+    }
+
+    /// The connection, which is made with the first call.
+    pub(super) fn channel(&self) -> Result<Channel, Error> {
+        let (endpoint, is_secure) = self.endpoint()?;
+        let mut endpoint = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .keep_alive_while_idle(true);
         if is_secure {
             endpoint = endpoint
                 .tls_config(self.tls.clone().unwrap_or_default().config())
@@ -192,7 +210,7 @@ impl Tls {
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, Settings};
+    use super::{Error, Settings, Tls};
 
     #[tokio::test]
     async fn an_address_may_leave_out_its_scheme_and_no_other_than_http_is_taken() {
@@ -208,6 +226,22 @@ mod tests {
             let refused = Settings::new(address).channel();
             assert!(matches!(refused, Err(Error::Settings(_))), "{address}");
         }
+    }
+
+    #[test]
+    fn an_address_without_a_port_means_that_of_the_service_or_of_its_scheme() {
+        for (address, url) in [
+            ("nas", "http://nas:50051/"),
+            ("[::1]", "http://[::1]:50051/"),
+            ("nas:7/", "http://nas:7/"),
+            ("http://nas", "http://nas/"),
+            ("https://nas", "https://nas/"),
+        ] {
+            let (endpoint, _) = Settings::new(address).endpoint().unwrap();
+            assert_eq!(endpoint.uri(), url, "{address}");
+        }
+        let settings = Settings::new("nas").tls(Tls::new());
+        assert_eq!(settings.endpoint().unwrap().0.uri(), "https://nas:50051/");
     }
 
     #[test]

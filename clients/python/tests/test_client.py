@@ -38,6 +38,8 @@ from heldar_footage import (
     progress_line,
     proto,
 )
+from heldar_footage.errors import from_rpc_error
+from heldar_footage.settings import Settings
 from proxy import CuttingProxy
 
 START = datetime(2026, 11, 22, 13, tzinfo=timezone.utc)
@@ -285,6 +287,64 @@ def test_a_call_without_an_answer_ends_at_its_deadline() -> None:
 def test_a_time_without_a_zone_is_refused(footage: Footage) -> None:
     with pytest.raises(ValueError, match="has no time zone"):
         footage.create_clip("gate_a_01", datetime(2026, 11, 22), at(10))
+
+
+def test_an_address_without_a_port_means_that_of_the_service_or_of_its_scheme() -> None:
+    addresses = {
+        "nas": "nas:50051",
+        "nas:7": "nas:7",
+        "[::1]": "[::1]:50051",
+        "[::1]:7": "[::1]:7",
+        "http://nas": "nas:80",
+        "https://nas/": "nas:443",
+        "https://[::1]:7/": "[::1]:7",
+    }
+    assert {address: Settings.of(address, None, None, 1, 1).target for address in addresses} == addresses
+    for address in ("nas:", "http://", "nas/path", "nas:port", "::1"):
+        with pytest.raises(ValueError, match="host:port"):
+            Settings.of(address, None, None, 1, 1)
+
+
+async def test_a_plan_is_no_job_to_follow(footage: Footage, server: Server) -> None:
+    with pytest.raises(ValueError, match=r"clips\.CreateClip"):
+        footage.create_clip("gate_a_01", at(0), at(1), validate_only=True)
+    with pytest.raises(ValueError, match=r"archives\.CreateArchive"):
+        footage.create_archive(validate_only=True)
+    async with AsyncFootage(server.address) as awaited:
+        with pytest.raises(ValueError, match=r"clips\.CreateClip"):
+            await awaited.create_clip("gate_a_01", at(0), at(1), validate_only=True)
+
+
+def test_progress_in_a_state_of_a_newer_server_is_told_without_it() -> None:
+    job = proto.Job(state=99, progress=proto.JobProgress(phase="cutting", fraction=0.44))  # type: ignore[arg-type]
+    assert progress_line(job) == "cutting · 44 %"
+
+
+class Refused(grpc.RpcError):
+    """A failed call with these details, as they came over the wire."""
+
+    def __init__(self, details: bytes) -> None:
+        self._details = details
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.NOT_FOUND
+
+    def details(self) -> str:
+        return "no such camera"
+
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        return (("grpc-status-details-bin", self._details),)
+
+
+def test_details_that_cannot_be_read_do_not_hide_the_error() -> None:
+    error = from_rpc_error(Refused(b"\xff\xff"))
+    assert (type(error), error.message, error.reason, error.details) == (NotFoundError, "no such camera", "", ())
+
+
+def test_an_error_in_words_names_the_fields_that_are_wrong(footage: Footage) -> None:
+    with pytest.raises(InvalidArgumentError) as refused:
+        footage.clips.GetClip(proto.GetClipRequest())
+    assert str(refused.value) == "is required (INVALID_FIELD: clip_id)"
 
 
 def test_the_token_goes_with_every_call_and_tls_is_checked(tmp_path: Path) -> None:

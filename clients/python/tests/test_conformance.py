@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import grpc
 import pytest
 from conftest import CLIENTS, Server
-from google.protobuf import json_format
+from google.protobuf import json_format, message_factory
 from google.protobuf.message import Message
 from google.protobuf.symbol_database import Default
 from heldar.footage.v1 import archive_pb2, backup_pb2, catalog_pb2, clip_pb2, job_pb2  # noqa: F401
-from heldar_footage import errors
+from heldar_footage import Footage, errors
+from heldar_footage.aio import AsyncFootage
 
 TABLE = json.loads((CLIENTS / "conformance/cases.json").read_text())
+SCRIPTED = [case for case in TABLE["cases"] if case["server"] == "scripted"]
+#: What the services of the contract are called here.
+SERVICES = {"CatalogService": "catalog", "ClipService": "clips", "ArchiveService": "archives", "BackupService": "backups", "JobService": "jobs"}
 DEFAULTS: tuple[Any, ...] = (False, "", 0, "0", [], {}, None)
 
 
@@ -25,48 +29,53 @@ DEFAULTS: tuple[Any, ...] = (False, "", 0, "0", [], {}, None)
 def servers(start_server: Callable[..., Server]) -> dict[str, Server]:
     started = {name: start_server(name, **settings) for name, settings in TABLE["servers"].items()}
     for server in started.values():
-        with grpc.insecure_channel(server.address) as channel:
-            until_imported(channel)
+        with Footage(server.address) as footage:
+            until_imported(footage)
     return started
 
 
-def until_imported(channel: grpc.Channel) -> None:
+def until_imported(footage: Footage) -> None:
     """Waits until the first import has ended: sixty seconds of three cameras."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        jobs = call(channel, "heldar.footage.v1.JobService/ListJobs", {"filter": {"kinds": ["JOB_KIND_IMPORT"], "states": ["JOB_STATE_SUCCEEDED"]}})
+        jobs = call(footage, "heldar.footage.v1.JobService/ListJobs", {"filter": {"kinds": ["JOB_KIND_IMPORT"], "states": ["JOB_STATE_SUCCEEDED"]}})
         if jobs[0].get("jobs"):
             return
         time.sleep(0.05)
     raise AssertionError("the footage was not imported in time")
 
 
-def call(channel: grpc.Channel, method: str, request: Any, leave_after: int | None = None) -> list[dict[str, Any]]:
-    """Makes a call of any shape and returns its messages in the JSON form of proto3."""
+def call(footage: Footage, method: str, request: Any, leave_after: int | None = None) -> list[dict[str, Any]]:
+    """Makes a call of any shape, as a program would, and returns its messages in the JSON form of proto3."""
     service, name = method.split("/")
     descriptor = Default().pool.FindServiceByName(service).methods_by_name[name]
-    input_class, output_class = message_class(descriptor.input_type), message_class(descriptor.output_type)
-    shape = ("stream" if descriptor.client_streaming else "unary") + "_" + ("stream" if descriptor.server_streaming else "unary")
-    invoke = getattr(channel, shape)("/" + method, request_serializer=input_class.SerializeToString, response_deserializer=output_class.FromString)
+    input_class = message_factory.GetMessageClass(descriptor.input_type)
+    invoke = getattr(getattr(footage, SERVICES[service.rsplit(".", 1)[1]]), name)
     if descriptor.client_streaming:
-        answers = [invoke(iter([json_format.ParseDict(item, input_class()) for item in request]), timeout=60)]
+        answers = [invoke(json_format.ParseDict(item, input_class()) for item in request)]
     elif descriptor.server_streaming:
         stream = invoke(json_format.ParseDict(request, input_class()), timeout=60)
-        answers = []
-        for message in stream:
-            answers.append(message)
-            if leave_after is not None and len(answers) == leave_after:
-                stream.cancel()
-                break
+        answers = list(itertools.islice(stream, leave_after))
+        stream.close()
     else:
-        answers = [invoke(json_format.ParseDict(request, input_class()), timeout=60)]
+        message = json_format.ParseDict(request, input_class())
+        answers = [(by_the_helper(footage, message) or invoke)(message)]
     return [as_json(answer) for answer in answers]
 
 
-def message_class(descriptor: Any) -> type[Message]:
-    from google.protobuf import message_factory
-
-    return message_factory.GetMessageClass(descriptor)
+def by_the_helper(footage: Footage, message: Any) -> Callable[[Any], Message] | None:
+    """The helper's own method for the request, if it has one and the request all that it asks for."""
+    fields = {field.name: value for field, value in message.ListFields()}
+    if isinstance(message, clip_pb2.CreateClipRequest) and not message.validate_only and {"camera_id", "start_time", "end_time"} <= fields.keys():
+        return lambda _: footage.create_clip(**fields).job
+    if isinstance(message, archive_pb2.CreateArchiveRequest) and not message.validate_only:
+        spec = {field.name: value for field, value in fields.pop("spec").ListFields()}
+        return lambda _: footage.create_archive(**spec, **fields).job
+    if isinstance(message, backup_pb2.RunPolicyRequest):
+        return lambda _: footage.run_policy(**fields).job
+    if isinstance(message, job_pb2.GetJobRequest):
+        return lambda _: footage.follow(message.job_id).job
+    return None
 
 
 def as_json(message: Message) -> dict[str, Any]:
@@ -108,9 +117,9 @@ def at_path(message: Any, path: str) -> str:
     return str(message)
 
 
-def assert_error(expected: dict[str, Any], error: errors.FootageError) -> None:
+def assert_error(expected: dict[str, Any], error: errors.FootageError, kind: type[errors.FootageError] | None = None) -> None:
     assert error.code.name == expected["code"], error
-    assert type(error).__name__ == TABLE["families"][expected["code"]] + "Error"
+    assert type(error) is (kind or getattr(errors, TABLE["families"][expected["code"]] + "Error"))
     assert error.reason == expected["reason"], error
     assert error.domain == TABLE["domain"]
     assert {detail.DESCRIPTOR.name for detail in error.details} == {"ErrorInfo", *expected["details"]}
@@ -149,19 +158,42 @@ def decoded(message: dict[str, Any]) -> bytes:
     return base64.b64decode(message["data"])
 
 
-def run_step(channel: grpc.Channel, step: dict[str, Any], saved: dict[str, str]) -> None:
+def follow(footage: Footage, step: dict[str, Any]) -> None:
+    """Follows a job by the helper, and holds how it ended."""
+    running = footage.follow(step["follow"])
+    if "error" in step:
+        with pytest.raises(errors.JobFailedError) as failed:
+            running.result()
+        assert_error(step["error"], failed.value, errors.JobFailedError)
+        assert failed.value.job == running.job
+    elif "cancelled" in step:
+        with pytest.raises(errors.JobCancelledError) as cancelled:
+            running.result()
+        assert cancelled.value.reason == "CANCELLED"
+    else:
+        running.result()
+        warnings = [errors.from_status(warning) for warning in running.job.warnings]
+        assert len(warnings) == len(step["warnings"]), warnings
+        for expected, warning in zip(step["warnings"], warnings, strict=True):
+            assert_error(expected, warning)
+
+
+def run_step(footage: Footage, step: dict[str, Any], saved: dict[str, str]) -> None:
     if "truncate" in step:
         with open(step["truncate"], "r+b") as file:
             file.truncate(1)
         return
+    if "follow" in step:
+        follow(footage, step)
+        return
     request: Iterable[Any] = step.get("requests", step.get("request"))
     if "error" in step:
-        with pytest.raises(grpc.RpcError) as caught:
-            call(channel, step["method"], request)
-        assert_error(step["error"], errors.from_rpc_error(caught.value))
+        with pytest.raises(errors.FootageError) as caught:
+            call(footage, step["method"], request)
+        assert_error(step["error"], caught.value)
         return
     leave_after = step.get("stream", {}).get("leaveAfter")
-    messages = call(channel, step["method"], request, leave_after)
+    messages = call(footage, step["method"], request, leave_after)
     if "stream" in step:
         assert_stream(step["stream"], messages)
     else:
@@ -174,6 +206,28 @@ def run_step(channel: grpc.Channel, step: dict[str, Any], saved: dict[str, str])
 def test_conformance(case: dict[str, Any], servers: dict[str, Server]) -> None:
     server = servers[case["server"]]
     saved = {"site": str(server.folder)}
-    with grpc.insecure_channel(server.address) as channel:
+    with Footage(server.address, timeout_s=60) as footage:
         for step in case["steps"]:
-            run_step(channel, fill(step, saved), saved)
+            run_step(footage, fill(step, saved), saved)
+
+
+@pytest.mark.parametrize("case", SCRIPTED, ids=[case["name"] for case in SCRIPTED])
+async def test_conformance_of_errors_on_asyncio(case: dict[str, Any], servers: dict[str, Server]) -> None:
+    async with AsyncFootage(servers["scripted"].address) as footage:
+        for step in case["steps"]:
+            if "follow" in step and "error" in step:
+                with pytest.raises(errors.JobFailedError) as failed:
+                    await (await footage.follow(step["follow"])).result()
+                assert_error(step["error"], failed.value, errors.JobFailedError)
+            elif "error" in step:
+                service, name = step["method"].split("/")
+                descriptor = Default().pool.FindServiceByName(service).methods_by_name[name]
+                request = json_format.ParseDict(step["request"], message_factory.GetMessageClass(descriptor.input_type)())
+                answer = getattr(getattr(footage, SERVICES[service.rsplit(".", 1)[1]]), name)(request)
+                with pytest.raises(errors.FootageError) as caught:
+                    if descriptor.server_streaming:
+                        async for _ in answer:
+                            pass
+                    else:
+                        await answer
+                assert_error(step["error"], caught.value)

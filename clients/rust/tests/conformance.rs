@@ -2,11 +2,11 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream;
-use heldar_footage::client::{Error, Failure};
-use heldar_footage::proto::FILE_DESCRIPTOR_SET;
+use heldar_footage::client::{Error, Failure, Footage};
+use heldar_footage::proto::{ErrorReason, FILE_DESCRIPTOR_SET, job};
 use prost_reflect::prost::Message;
 use prost_reflect::prost_types::{FileDescriptorProto, FileDescriptorSet};
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, SerializeOptions};
@@ -297,6 +297,70 @@ fn decoded(text: &str) -> Vec<u8> {
     groups.collect()
 }
 
+/// Follows a job by the helper, and holds how it ended.
+async fn follow(footage: &Footage, step: &Value, table: &Value) {
+    let job_id = step["follow"].as_str().unwrap().to_owned();
+    let mut running = footage.follow::<job::Result>(job_id).await.unwrap();
+    let ended = running.result().await;
+    if let Some(expected) = step.get("error") {
+        let Err(Error::JobFailed { failure, .. }) = ended else {
+            panic!("the job did not fail: {ended:?}");
+        };
+        assert_error(expected, &failure, table);
+    } else if step.get("cancelled").is_some() {
+        let error = ended.unwrap_err();
+        assert!(matches!(error, Error::JobCancelled { .. }), "{error}");
+        assert_eq!(error.reason(), ErrorReason::Cancelled);
+    } else {
+        ended.unwrap();
+        let expected = step["warnings"].as_array().unwrap();
+        let warnings = running.job().warnings.clone();
+        assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+        for (expected, warning) in expected.iter().zip(warnings) {
+            assert_error(expected, &warning.into(), table);
+        }
+    }
+}
+
+/// Every reason that an answer of a case has.
+fn reasons_in(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| reasons_in(item, found)),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value.as_str() {
+                    Some(reason) if name == "reason" => _ = found.insert(reason.to_owned()),
+                    _ => reasons_in(value, found),
+                }
+            }
+            if fields.get("cancelled") == Some(&Value::Bool(true)) {
+                found.insert("CANCELLED".to_owned());
+            }
+        }
+        _ => {}
+    }
+}
+
+fn table() -> Value {
+    let table = std::fs::read_to_string(support::clients().join("conformance/cases.json")).unwrap();
+    serde_json::from_str(&table).unwrap()
+}
+
+#[test]
+fn every_reason_of_the_contract_is_in_a_case_of_the_table() {
+    let mut found = BTreeSet::new();
+    reasons_in(&table()["cases"], &mut found);
+    let reasons = types().get_enum_by_name("heldar.footage.v1.ErrorReason");
+    let without_case: Vec<_> = reasons
+        .unwrap()
+        .values()
+        .filter(|reason| reason.number() != 0)
+        .map(|reason| reason.name().trim_start_matches("ERROR_REASON_").to_owned())
+        .filter(|reason| !found.contains(reason))
+        .collect();
+    assert_eq!(without_case, Vec::<String>::new());
+}
+
 async fn run_case(case: &Value, table: &Value, server: &Server, pool: &DescriptorPool) {
     let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
     let channel = endpoint.connect_lazy();
@@ -308,6 +372,10 @@ async fn run_case(case: &Value, table: &Value, server: &Server, pool: &Descripto
                 .write(true)
                 .open(file.as_str().unwrap());
             file.unwrap().set_len(1).unwrap();
+            continue;
+        }
+        if step.get("follow").is_some() {
+            follow(&server.footage(), &step, table).await;
             continue;
         }
         let answered = call(&channel, pool, &step).await;
@@ -340,8 +408,7 @@ async fn run_case(case: &Value, table: &Value, server: &Server, pool: &Descripto
 
 #[tokio::test]
 async fn every_case_of_the_table_is_as_it_says() {
-    let table = std::fs::read_to_string(support::clients().join("conformance/cases.json")).unwrap();
-    let table: Value = serde_json::from_str(&table).unwrap();
+    let table = table();
     let pool = types();
     let mut servers = BTreeMap::new();
     for (name, settings) in table["servers"].as_object().unwrap() {

@@ -17,8 +17,8 @@ import { type CallSettings, type FilledSettings, serviceClient } from "./service
 
 /** A moment, as JavaScript or the contract has it. */
 export type Moment = Date | Timestamp;
-type ClipFields = Omit<MessageInitShape<typeof CreateClipRequestSchema>, "$typeName" | "cameraId" | "startTime" | "endTime">;
-type ArchiveFields = Omit<MessageInitShape<typeof CreateArchiveRequestSchema>, "$typeName" | "spec"> & {
+type ClipFields = Omit<MessageInitShape<typeof CreateClipRequestSchema>, "$typeName" | "cameraId" | "startTime" | "endTime" | "validateOnly">;
+type ArchiveFields = Omit<MessageInitShape<typeof CreateArchiveRequestSchema>, "$typeName" | "spec" | "validateOnly"> & {
   spec?: Omit<MessageInitShape<typeof ArchiveSpecSchema>, "$typeName" | "cameraIds" | "startTime" | "endTime">;
 };
 type RunFields = Omit<MessageInitShape<typeof RunPolicyRequestSchema>, "$typeName" | "policyId">;
@@ -52,19 +52,27 @@ export class FootageClient {
     } while (pageToken);
   }
 
-  /** Starts a clip. `fields` are further ones of CreateClipRequest, such as `labels` or `keepFor`. */
+  /**
+   * Starts a clip. `fields` are further ones of CreateClipRequest, such as `labels` or `keepFor`. For a plan alone, with
+   * `validateOnly`, call `clips.createClip`: it makes no job.
+   */
   async createClip(cameraId: string, start: Moment, end: Moment, fields: ClipFields = {}): Promise<RunningJob<Clip>> {
+    refusePlan(fields, "clips.createClip");
     const request = { ...fields, cameraId, startTime: timestamp(start), endTime: timestamp(end) };
     return new RunningJob<Clip>(this, await this.clips.createClip(request));
   }
 
-  /** Starts an archive; no ids mean all cameras. `fields` are further ones of CreateArchiveRequest and, in `spec`, of ArchiveSpec. */
+  /**
+   * Starts an archive; no ids mean all cameras. `fields` are further ones of CreateArchiveRequest and, in `spec`, of
+   * ArchiveSpec. For a plan alone, with `validateOnly`, call `archives.createArchive`: it makes no job.
+   */
   async createArchive(
     cameraIds: string[] = [],
     start?: Moment,
     end?: Moment,
     fields: ArchiveFields = {},
   ): Promise<RunningJob<Archive>> {
+    refusePlan(fields, "archives.createArchive");
     const spec = { ...fields.spec, cameraIds, startTime: start && timestamp(start), endTime: end && timestamp(end) };
     return new RunningJob<Archive>(this, await this.archives.createArchive({ ...fields, spec }));
   }
@@ -164,6 +172,13 @@ export function progressLine(job: Job): string {
   if (fraction !== undefined) words.push(`${Math.round(fraction * 100)} %`);
   if (bytesTotal) words.push(`${(Number(bytesDone) / 1e6).toFixed(1)} of ${(Number(bytesTotal) / 1e6).toFixed(1)} MB`);
   return words.filter(Boolean).join(" · ");
+}
+
+/** Types keep it out of programs in TypeScript, not of those in JavaScript. */
+function refusePlan(fields: object, method: string): void {
+  if ((fields as { validateOnly?: boolean }).validateOnly) {
+    throw new TypeError(`a plan makes no job that could be followed; call ${method}, whose answer has the plan`);
+  }
 }
 
 function timestamp(moment: Moment): Timestamp {

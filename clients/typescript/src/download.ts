@@ -5,11 +5,11 @@ import { type FileHandle, open, rename, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { Code } from "@connectrpc/connect";
 import type { FootageClient } from "./client.js";
-import { DataLossError, type FootageError, fromCall } from "./errors.js";
+import { DataLossError, type FootageError } from "./errors.js";
 import type { Archive } from "./gen/heldar/footage/v1/archive_resources_pb.js";
 import type { Clip } from "./gen/heldar/footage/v1/clip_resources_pb.js";
 import type { FileHeader } from "./gen/heldar/footage/v1/common_pb.js";
-import { checkHash, Patience } from "./resuming.js";
+import { callFailure, checkHash, Patience } from "./resuming.js";
 
 /** How to download. */
 export interface DownloadOptions {
@@ -49,7 +49,7 @@ export async function saveFile(
         }
       } catch (error) {
         signal?.throwIfAborted();
-        failure = fromCall(error);
+        failure = callFailure(error);
       }
       if (failure === undefined && part.receivedBytes >= part.sizeBytes) {
         if (await part.finish()) return part.path;

@@ -99,6 +99,12 @@ export class FootageError extends Error {
       }
     }
   }
+
+  /** The message, the reason, and which fields are wrong, in a line. */
+  override toString(): string {
+    const fields = this.fieldViolations.map(({ field }) => field).join(", ");
+    return `${this.name}: ${this.message} (${this.reason || Code[this.code]}${fields && `: ${fields}`})`;
+  }
 }
 
 /** The request is wrong; `fieldViolations` names every field at once. */
@@ -199,5 +205,13 @@ export function fromJob(job: Job): JobFailedError {
 
 /** The details of the types that this service uses; a newer server may send others. */
 function unpacked(details: Any[]): Message[] {
-  return details.map((detail) => anyUnpack(detail, registry)).filter((detail) => detail !== undefined);
+  return details.flatMap((detail): Message[] => {
+    try {
+      const message = anyUnpack(detail, registry);
+      return message ? [message] : [];
+    } catch {
+      // What cannot be read says nothing; code and message stand without it.
+      return [];
+    }
+  });
 }

@@ -1,6 +1,7 @@
 /** The client for Node: gRPC over HTTP/2, and downloads to files. */
 import type { SecureClientSessionOptions } from "node:http2";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { serverUrl } from "./address.js";
 import { FootageClient } from "./client.js";
 import { type DownloadOptions, saveFile } from "./download.js";
 import type { Archive } from "./gen/heldar/footage/v1/archive_resources_pb.js";
@@ -35,10 +36,12 @@ export interface FootageOptions extends CallSettings {
 export class Footage extends FootageClient {
   readonly #session: Http2SessionManager;
 
-  /** The address is `host:port`, or begins with http:// or, for TLS, https://. */
+  /**
+   * The address is `host:port`, or begins with http:// or, for TLS, https://. Without a port it is the scheme's, or that of
+   * the service where there is no scheme.
+   */
   constructor(address = "127.0.0.1:50051", options: FootageOptions = {}) {
-    const withScheme = /^https?:\/\//.test(address) ? address : `http://${address}`;
-    const baseUrl = options.tls ? withScheme.replace(/^http:/, "https:") : withScheme;
+    const baseUrl = serverUrl(address, Boolean(options.tls));
     const nodeOptions = typeof options.tls === "object" ? options.tls : undefined;
     // A connection that gives no sign of life is given up, so that a stream on it ends and is resumed.
     const session = new Http2SessionManager(

@@ -1,7 +1,7 @@
 /** What goes on after a failure, without any connection. */
 import type { DescMessage, DescMethod } from "@bufbuild/protobuf";
-import { Code } from "@connectrpc/connect";
-import { DataLossError, type FootageError, UnavailableError } from "./errors.js";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { DataLossError, FootageError, UnavailableError } from "./errors.js";
 import type { Archive } from "./gen/heldar/footage/v1/archive_resources_pb.js";
 import type { Clip } from "./gen/heldar/footage/v1/clip_resources_pb.js";
 import type { FileHeader } from "./gen/heldar/footage/v1/common_pb.js";
@@ -87,6 +87,11 @@ function randomUuid(): string {
   return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
+/** What ended a call that is part of something longer; throws what was wrong on this side, where no further call helps. */
+export function callFailure(thrown: unknown): FootageError {
+  if (thrown instanceof FootageError && thrown.cause instanceof ConnectError) return thrown;
+  throw thrown;
+}
 
 /** The hash of what was asked for counts, not that of a file which the server has in its place by now. */
 export function checkHash(what: Clip | Archive, header: FileHeader): void {

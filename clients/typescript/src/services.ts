@@ -8,7 +8,7 @@ import { isRepeatable, passes, Patience, withRequestId } from "./resuming.js";
 export interface CallSettings {
   /** Longest that a call may take, beyond the `wait` of its request; default 30 s. Streams have no such limit. */
   timeoutMs?: number;
-  /** How long a job or a download outlasts a server that is away; default 120 s. */
+  /** How long a job or a download outlasts a server that is away, from the first failure after something came; default 120 s. */
   patienceMs?: number;
   /** Sent as `authorization: Bearer`, for the proxy before the server. */
   token?: string;

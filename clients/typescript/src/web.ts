@@ -2,10 +2,10 @@
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { Code } from "@connectrpc/connect";
 import { FootageClient } from "./client.js";
-import { DataLossError, type FootageError, fromCall } from "./errors.js";
+import { DataLossError, type FootageError } from "./errors.js";
 import type { Archive } from "./gen/heldar/footage/v1/archive_resources_pb.js";
 import type { Clip } from "./gen/heldar/footage/v1/clip_resources_pb.js";
-import { checkHash, Patience } from "./resuming.js";
+import { callFailure, checkHash, Patience } from "./resuming.js";
 import { type CallSettings, tokenInterceptors } from "./services.js";
 
 export * from "./errors.js";
@@ -83,7 +83,7 @@ export class Footage extends FootageClient {
         }
       } catch (error) {
         signal?.throwIfAborted();
-        failure = fromCall(error);
+        failure = callFailure(error);
       }
       if (failure === undefined && receivedBytes >= sizeBytes) break;
       await patience.pauseAfter(failure, signal);

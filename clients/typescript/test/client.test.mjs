@@ -25,6 +25,7 @@ import {
 } from "@heldar/footage";
 import { CatalogService, JobState } from "@heldar/footage/proto";
 import { Footage as WebFootage } from "@heldar/footage/web";
+import { serverUrl } from "../dist/address.js";
 import { CuttingProxy } from "./proxy.mjs";
 import { imported, Server } from "./server.mjs";
 
@@ -172,10 +173,11 @@ test("a download takes up what an earlier program left, and fetches anew what do
   assert(!existsSync(part));
 });
 
-test("a file that is not the one that was asked for gets no name", async () => {
+test("a file that is not the one that was asked for gets no name, and is not asked for again", { timeout: 20_000 }, async () => {
   const other = { ...archive, sha256: "0".repeat(64) };
   await assert.rejects(footage.download(other, folder), (error) => error instanceof DataLossError && /another file/.test(error.message));
   assert.deepEqual(readdirSync(folder), []);
+  await assert.rejects(new WebFootage(server.url).download(other), (error) => error instanceof DataLossError && /another file/.test(error.message));
   for (const fileName of ["..", "."]) {
     await assert.rejects(footage.download({ ...archive, fileName }, folder), DataLossError);
   }
@@ -278,6 +280,34 @@ test("a call without an answer ends at its deadline", async () => {
   await assert.rejects(waiting.cameras().next(), DeadlineExceededError);
   waiting.close();
   silent.close();
+});
+
+test("an address without a port means that of the service, or of its scheme", () => {
+  const found = (address, options) => serverUrl(address, options);
+  assert.equal(found("nas"), "http://nas:50051");
+  assert.equal(found("nas:7"), "http://nas:7");
+  assert.equal(found("nas:80"), "http://nas:80");
+  assert.equal(found("[::1]"), "http://[::1]:50051");
+  assert.equal(found("nas", true), "https://nas:50051");
+  assert.equal(found("http://nas"), "http://nas");
+  assert.equal(found("https://nas/"), "https://nas/");
+});
+
+test("a plan is no job to follow", async () => {
+  await assert.rejects(footage.createClip("gate_a_01", at(0), at(1), { validateOnly: true }), /clips\.createClip/);
+  await assert.rejects(footage.createArchive([], undefined, undefined, { validateOnly: true }), /archives\.createArchive/);
+});
+
+test("details that cannot be read do not hide the error", () => {
+  const garbled = { typeUrl: "type.googleapis.com/google.rpc.ErrorInfo", value: new Uint8Array([0xff]) };
+  const error = fromStatus({ code: Code.NotFound, message: "no such camera", details: [garbled] });
+  assert(error instanceof NotFoundError, String(error));
+  assert.deepEqual([error.message, error.reason, error.details], ["no such camera", "", []]);
+});
+
+test("an error in words names its reason and the fields that are wrong", async () => {
+  const error = await footage.clips.getClip({}).catch((thrown) => thrown);
+  assert.equal(String(error), "InvalidArgumentError: is required (INVALID_FIELD: clip_id)");
 });
 
 test("the token goes with every call, and TLS is checked", async () => {

@@ -77,11 +77,11 @@ function assertWithin(expected, found, where) {
   }
 }
 
-function assertError(expected, error) {
+function assertError(expected, error, kind = errors[`${table.families[expected.code]}Error`]) {
   assert(error instanceof FootageError, String(error));
   const code = expected.code === "CANCELLED" ? "Canceled" : expected.code.toLowerCase().replace(/(^|_)(.)/g, (_, __, letter) => letter.toUpperCase());
   assert.equal(error.code, Code[code], error.message);
-  assert.equal(error.constructor, errors[`${table.families[expected.code]}Error`]);
+  assert.equal(error.constructor, kind);
   assert.equal(error.reason, expected.reason);
   assert.equal(error.domain, table.domain);
   const types = error.details.map((detail) => detail.$typeName.replace("google.rpc.", "")).sort();
@@ -106,8 +106,26 @@ function assertStream(expected, messages) {
   if (expected.sha256) assert.equal(createHash("sha256").update(content).digest("hex"), expected.sha256);
 }
 
+/** Follows a job by the helper, and holds how it ended. */
+async function follow(footage, step) {
+  const running = await footage.follow(step.follow);
+  const thrown = await running.result().then(() => undefined, (error) => error);
+  if (step.error) {
+    assertError(step.error, thrown, errors.JobFailedError);
+    assert.equal(thrown.job, running.job);
+  } else if (step.cancelled) {
+    assert(thrown instanceof errors.JobCancelledError, String(thrown));
+    assert.equal(thrown.reason, "CANCELLED");
+  } else {
+    assert.equal(thrown, undefined);
+    assert.equal(running.job.warnings.length, step.warnings.length);
+    step.warnings.forEach((expected, number) => assertError(expected, errors.fromStatus(running.job.warnings[number])));
+  }
+}
+
 async function runStep(footage, step, saved) {
   if (step.truncate) return truncateSync(step.truncate, 1);
+  if (step.follow) return follow(footage, step);
   const request = step.requests ?? step.request;
   if (step.error) {
     const thrown = await call(footage, step.method, request).then(() => undefined, (error) => error);

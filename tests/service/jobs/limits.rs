@@ -12,13 +12,14 @@ use super::{create, site, started, until, watch};
 use crate::server::{clip_request, eventually, reason};
 use crate::stand_in::Gate;
 
-/// Jobs that may wait.
-const QUEUE: usize = 1000;
+/// Jobs that may wait: fewer than by default, since the test makes as many.
+const QUEUE: usize = 100;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_more_jobs_says_when_to_come_back_and_takes_one_when_one_is_gone() {
     let mut site = site()
         .with("HELDAR_MEDIA_JOB_CONCURRENCY", "1")
+        .with("HELDAR_JOB_QUEUE_LIMIT", QUEUE.to_string())
         .with("HELDAR_SHUTDOWN_GRACE_S", "0");
     let gate = Gate::of(&mut site);
     let server = started(&site).await;

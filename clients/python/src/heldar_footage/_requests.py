@@ -27,6 +27,7 @@ def timestamp(moment: Moment) -> Timestamp:
 
 
 def create_clip(camera_id: str, start_time: Moment, end_time: Moment, fields: dict[str, Any]) -> CreateClipRequest:
+    _refuse_plan(fields, "clips.CreateClip")
     return CreateClipRequest(
         camera_id=camera_id, start_time=timestamp(start_time), end_time=timestamp(end_time), **_converted(fields)
     )
@@ -35,6 +36,7 @@ def create_clip(camera_id: str, start_time: Moment, end_time: Moment, fields: di
 def create_archive(
     camera_ids: Iterable[str], start_time: Moment | None, end_time: Moment | None, fields: dict[str, Any]
 ) -> CreateArchiveRequest:
+    _refuse_plan(fields, "archives.CreateArchive")
     of_spec = {name: fields.pop(name) for name in list(fields) if name in ArchiveSpec.DESCRIPTOR.fields_by_name}
     spec = ArchiveSpec(camera_ids=camera_ids, **of_spec)
     if start_time is not None:
@@ -42,6 +44,11 @@ def create_archive(
     if end_time is not None:
         spec.end_time.CopyFrom(timestamp(end_time))
     return CreateArchiveRequest(spec=spec, **_converted(fields))
+
+
+def _refuse_plan(fields: dict[str, Any], method: str) -> None:
+    if fields.get("validate_only"):
+        raise ValueError(f"a plan makes no job that could be followed; call {method}, whose answer has the plan")
 
 
 def _converted(fields: dict[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,9 @@ class Footage:
         timeout_s: float = 30.0,
         patience_s: float = 120.0,
     ) -> None:
-        """`timeout_s` is the longest a call may take; `patience_s` is how long a job or a download outlasts a server that is away."""
+        """`timeout_s` is the longest a call may take; `patience_s` is how long a job or a download outlasts a server that is
+        away, from the first failure after something came.
+        """
         self._settings = Settings.of(address, token, tls, timeout_s, patience_s)
         credentials, options = self._settings.credentials(), self._settings.options()
         self._channel = (
@@ -87,7 +89,10 @@ class Footage:
             request.page_token = page.next_page_token
 
     def create_clip(self, camera_id: str, start_time: Moment, end_time: Moment, **fields: Any) -> RunningJob[Clip]:
-        """Starts a clip. `fields` are further ones of CreateClipRequest, such as `labels` or `keep_for`."""
+        """Starts a clip. `fields` are further ones of CreateClipRequest, such as `labels` or `keep_for`.
+
+        For a plan alone, with `validate_only`, call `clips.CreateClip`: it makes no job.
+        """
         return RunningJob(self, self.clips.CreateClip(_requests.create_clip(camera_id, start_time, end_time, fields)))
 
     def create_archive(
@@ -97,7 +102,10 @@ class Footage:
         end_time: Moment | None = None,
         **fields: Any,
     ) -> RunningJob[Archive]:
-        """Starts an archive; no ids mean all cameras. `fields` are further ones of ArchiveSpec and CreateArchiveRequest."""
+        """Starts an archive; no ids mean all cameras. `fields` are further ones of ArchiveSpec and CreateArchiveRequest.
+
+        For a plan alone, with `validate_only`, call `archives.CreateArchive`: it makes no job.
+        """
         request = _requests.create_archive(camera_ids, start_time, end_time, fields)
         return RunningJob(self, self.archives.CreateArchive(request))
 

@@ -76,7 +76,8 @@ class FootageError(Exception):
             self.retry_after = detail.retry_delay.ToTimedelta()
 
     def __str__(self) -> str:
-        return f"{self.message} ({self.reason or self.code.name})"
+        fields = ", ".join(violation.field for violation in self.field_violations)
+        return f"{self.message} ({self.reason or self.code.name}{fields and f': {fields}'})"
 
 
 class InvalidArgumentError(FootageError):
@@ -195,7 +196,11 @@ def from_rpc_error(error: grpc.RpcError) -> FootageError:
     metadata: Any = error.trailing_metadata() or ()
     for key, value in metadata:
         if key == _DETAILS_KEY:
-            details = _unpack(status_pb2.Status.FromString(value).details)
+            try:
+                details = _unpack(status_pb2.Status.FromString(value).details)
+            except DecodeError:
+                # A proxy that garbles the details must not hide the error itself.
+                continue
     return _FAMILIES.get(code, FootageError)(code, error.details() or "", details)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ _KEEPALIVE_OPTIONS = [
     # Pages of a thousand segments are larger than the 4 MiB that gRPC allows by default.
     ("grpc.max_receive_message_length", 64 << 20),
 ]
+
+_DEFAULT_PORTS = {"": 50051, "http": 80, "https": 443}
+_TARGET = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s/:@\[\]]+)(?::(?P<port>\d{1,5}))?/?")
 
 
 @dataclass(frozen=True)
@@ -45,17 +49,24 @@ class Settings:
 
     @staticmethod
     def of(address: str, token: str | None, tls: Tls | bool | None, timeout_s: float, patience_s: float) -> Settings:
-        """Reads an address: `host:port`, `http://host:port`, or `https://host:port`, which means TLS."""
+        """Reads an address: `host:port`, `http://host:port`, or `https://host:port`, which means TLS.
+
+        Without a port it is the scheme's, or that of the service where there is no scheme.
+        """
         scheme, separator, target = address.partition("://")
         if not separator:
-            scheme, target = "http", address
-        if scheme not in ("http", "https"):
+            scheme, target = "", address
+        if scheme not in _DEFAULT_PORTS:
             raise ValueError(f"an address begins with http:// or https:// or has no scheme, not {scheme}://")
+        found = _TARGET.fullmatch(target)
+        if found is None:
+            raise ValueError(f"an address is host:port, http://host:port or https://host:port, not {address!r}")
         if tls is None:
             tls = scheme == "https"
         if tls is True:
             tls = Tls()
-        return Settings(target.rstrip("/"), tls or None, token, timeout_s, patience_s)
+        target = f"{found['host']}:{found['port'] or _DEFAULT_PORTS[scheme]}"
+        return Settings(target, tls or None, token, timeout_s, patience_s)
 
     def credentials(self) -> grpc.ChannelCredentials | None:
         """None: without TLS."""

@@ -37,7 +37,7 @@ fn certificate(folder: &Path) -> (Vec<u8>, Vec<u8>) {
         ])
         .args([
             "-addext",
-            "subjectAltName=DNS:footage.test",
+            "subjectAltName=DNS:footage.test,DNS:localhost",
             "-out",
             "certificate.pem",
         ])
@@ -65,6 +65,7 @@ async fn tell_the_token(listener: tokio::net::TcpListener, certificate: &[u8], k
     let mut config = config.with_single_cert(certificates, key).unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let nobody = http::HeaderValue::from_static("nobody is known here");
     while let Ok((stream, _)) = listener.accept().await {
         // A client that does not trust the certificate ends here.
         let Ok(stream) = acceptor.accept(stream).await else {
@@ -76,7 +77,7 @@ async fn tell_the_token(listener: tokio::net::TcpListener, certificate: &[u8], k
             let head = http::Response::builder()
                 .header("content-type", "application/grpc")
                 .header("grpc-status", "5")
-                .header("grpc-message", token.unwrap());
+                .header("grpc-message", token.unwrap_or(nobody.clone()));
             answer.send_response(head.body(()).unwrap(), true).unwrap();
         }
     }
@@ -110,4 +111,33 @@ async fn the_token_goes_with_every_call_and_tls_is_checked() {
         Code::NotFound,
         "a certificate of nobody was trusted"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_calls_a_server_behind_tls_that_the_machine_trusts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = certificate(folder.path());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { tell_the_token(listener, &certificate, &key).await });
+
+    let command = || {
+        let mut command = std::process::Command::new(std::env::var_os("FOOTAGE_BIN").unwrap());
+        command.args(["cameras", "--server", &format!("https://localhost:{port}")]);
+        command
+    };
+    let said = |mut command: std::process::Command| {
+        let output = command.output().unwrap();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let mut trusting = command();
+    trusting.env("SSL_CERT_FILE", folder.path().join("certificate.pem"));
+    let heard = said(trusting);
+    assert!(heard.contains("nobody is known here"), "{heard}");
+    let heard = said(command());
+    assert!(
+        !heard.contains("nobody is known here"),
+        "a certificate of nobody was trusted"
+    );
+    assert!(heard.contains("UnknownIssuer"), "{heard}");
 }

@@ -102,6 +102,10 @@ class ConformanceTest {
       }
       return;
     }
+    if (step.has("follow")) {
+      follow(step, footage);
+      return;
+    }
     MethodDescriptor<Message, Message> method = method(step.get("method").getAsString());
     JsonElement request = step.has("requests") ? step.get("requests") : step.get("request");
     if (step.has("error")) {
@@ -120,6 +124,26 @@ class ConformanceTest {
       step.getAsJsonObject("save")
           .asMap()
           .forEach((name, path) -> saved.put(name, at(answers.get(0), path.getAsString())));
+    }
+  }
+
+  /** Follows a job by the helper, and holds how it ended. */
+  private void follow(JsonObject step, Footage footage) {
+    RunningJob<Message> running = footage.follow(step.get("follow").getAsString());
+    if (step.has("error")) {
+      JobFailedException failed = assertThrows(JobFailedException.class, running::result);
+      assertError(step.getAsJsonObject("error"), failed, "JobFailed");
+      assertEquals(running.job(), failed.getJob());
+    } else if (step.has("cancelled")) {
+      assertEquals("CANCELLED", assertThrows(JobCancelledException.class, running::result).getReason());
+    } else {
+      running.result();
+      List<JsonElement> expected = list(step.get("warnings")).toList();
+      List<com.google.rpc.Status> warnings = running.job().getWarningsList();
+      assertEquals(expected.size(), warnings.size(), warnings::toString);
+      for (int number = 0; number < expected.size(); number++) {
+        assertError(expected.get(number).getAsJsonObject(), FootageException.of(warnings.get(number)));
+      }
     }
   }
 
@@ -219,8 +243,11 @@ class ConformanceTest {
 
   private void assertError(JsonObject expected, FootageException error) {
     String code = expected.get("code").getAsString();
-    assertEquals(code, error.getCode().name());
-    String family = table.getAsJsonObject("families").get(code).getAsString();
+    assertError(expected, error, table.getAsJsonObject("families").get(code).getAsString());
+  }
+
+  private void assertError(JsonObject expected, FootageException error, String family) {
+    assertEquals(expected.get("code").getAsString(), error.getCode().name());
     assertEquals(family + "Exception", error.getClass().getSimpleName());
     assertEquals(expected.get("reason").getAsString(), error.getReason());
     assertEquals(table.get("domain").getAsString(), error.getDomain());
@@ -249,7 +276,8 @@ class ConformanceTest {
     }
     if (expected.has("retryAfter")) {
       assertNotNull(error.getRetryAfter());
-      assertEquals(expected.get("retryAfter").getAsString(), error.getRetryAfter().toMillis() / 1000 + "s");
+      String seconds = expected.get("retryAfter").getAsString().replace("s", "");
+      assertEquals(Math.round(Double.parseDouble(seconds) * 1000), error.getRetryAfter().toMillis());
     }
     Map<String, String> metadata = new HashMap<>();
     if (expected.has("metadata")) {
