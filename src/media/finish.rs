@@ -102,7 +102,7 @@ pub(super) fn check(
         return Err(FinishError::OtherSamples("other key frames".to_owned()));
     }
     let mut pairs = plan.video.samples.iter().zip(&written.video.samples);
-    if pairs.any(|(planned, found)| u32::from(planned.entry) != found.description) {
+    if pairs.any(|(planned, found)| planned.entry != found.description) {
         return Err(FinishError::OtherSamples(
             "they need other parameters".to_owned(),
         ));

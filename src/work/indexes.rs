@@ -12,6 +12,9 @@ use crate::repository::{Store, StoreError, StoredIndex};
 /// Indexes that are fetched at the same time: those of an hour in ten-second segments, about a megabyte.
 const FETCHED_AT_ONCE: usize = 400;
 
+/// Fewer indexes than this are decoded sooner than a thread begins.
+const LEAST_SHARE: usize = 16;
+
 /// Gives each source the index that the catalog keeps of its file. The file must be open already: only while the open
 /// file has the size and the modification time that the catalog knows is the index its own. Sources without one stay as
 /// they are, and their files are read.
@@ -37,17 +40,8 @@ pub(super) async fn attach(store: &Store, sources: &mut [Source]) -> Result<(), 
                 Some((stored, Arc::clone(file)))
             })
             .collect();
-        let decode = move || -> HashMap<String, Arc<SourceIndex>> {
-            pairs
-                .into_iter()
-                .filter_map(|(stored, file)| {
-                    let index = decode(&stored, &file)?;
-                    Some((stored.segment_id, Arc::new(index)))
-                })
-                .collect()
-        };
         // Without an answer the files are read, as if nothing were stored.
-        let mut indexes = tokio::task::spawn_blocking(decode)
+        let mut indexes = tokio::task::spawn_blocking(move || decode_all(&pairs))
             .await
             .unwrap_or_default();
         for source in part {
@@ -55,6 +49,33 @@ pub(super) async fn attach(store: &Store, sources: &mut [Source]) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// What can be used of these, by segment. Many are shared out among the processors.
+fn decode_all(pairs: &[(StoredIndex, Arc<File>)]) -> HashMap<String, Arc<SourceIndex>> {
+    let decode_part = |part: &[(StoredIndex, Arc<File>)]| -> Vec<(String, Arc<SourceIndex>)> {
+        part.iter()
+            .filter_map(|(stored, file)| {
+                let index = decode(stored, file)?;
+                Some((stored.segment_id.clone(), Arc::new(index)))
+            })
+            .collect()
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = pairs.len().div_ceil(processors).max(LEAST_SHARE);
+    let (mine, others) = pairs.split_at(share.min(pairs.len()));
+    std::thread::scope(|threads| {
+        let others: Vec<_> = others
+            .chunks(share)
+            .map(|part| threads.spawn(move || decode_part(part)))
+            .collect();
+        let mine = decode_part(mine);
+        // The files of a part whose thread died are read.
+        let others = others
+            .into_iter()
+            .flat_map(|part| part.join().unwrap_or_default());
+        mine.into_iter().chain(others).collect()
+    })
 }
 
 fn decode(stored: &StoredIndex, file: &File) -> Option<SourceIndex> {

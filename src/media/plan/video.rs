@@ -151,7 +151,7 @@ struct Entries(Vec<SampleEntry>);
 impl Entries {
     /// The number of the entry of each sample.
     fn numbers_of(&mut self, track: &Track, samples: &[Sample]) -> Vec<u16> {
-        let mut last: Option<(u32, u16)> = None;
+        let mut last: Option<(u16, u16)> = None;
         samples
             .iter()
             .map(|sample| match last {

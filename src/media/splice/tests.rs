@@ -390,7 +390,7 @@ fn parameters_that_change_have_a_sample_entry_of_their_own() {
     let index = SourceIndex::read(&file).expect("an MP4");
     assert_eq!(index.video.more_entries.len(), 1);
     let numbers = index.video.samples.iter().map(|sample| sample.description);
-    let runs: Vec<u32> = numbers
+    let runs: Vec<u16> = numbers
         .collect::<Vec<_>>()
         .chunk_by(|a, b| a == b)
         .map(|run| run[0])
