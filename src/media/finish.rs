@@ -90,7 +90,8 @@ pub(super) fn check(
         }
         let mut pairs = planned.samples.iter().zip(&found.samples);
         if planned.timescale != found.timescale
-            || pairs.any(|(planned, found)| (planned.dts, planned.pts) != (found.dts, found.pts()))
+            || pairs
+                .any(|(planned, found)| (planned.dts, planned.pts()) != (found.dts, found.pts()))
         {
             return Err(FinishError::OtherSamples(
                 "they have other times".to_owned(),

@@ -23,12 +23,7 @@ pub(super) fn sound_of(plan: &Plan, with_sound: bool) -> Option<&OutputTrack> {
 
 /// Bytes of all samples.
 pub(super) fn media_bytes(plan: &Plan, with_sound: bool) -> u64 {
-    [Some(&plan.video), sound_of(plan, with_sound)]
-        .into_iter()
-        .flatten()
-        .flat_map(|track| &track.samples)
-        .map(|sample| u64::from(sample.size))
-        .sum()
+    plan.video.bytes() + sound_of(plan, with_sound).map_or(0, OutputTrack::bytes)
 }
 
 /// How far picture and sound may be apart in a file that is written without ffmpeg, in milliseconds. Players hold more than

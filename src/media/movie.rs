@@ -260,7 +260,7 @@ impl Movie {
                 entries: deltas.entries,
             },
             ctts_box: match self.times {
-                Times::Shown => composition_offsets(&track.samples)?,
+                Times::Shown => composition_offsets(&track.samples),
                 Times::Needed => None,
             },
             cslg_box: None,

@@ -330,14 +330,12 @@ fn tracks_of(plan: &Plan) -> impl Iterator<Item = &OutputTrack> {
 /// A piece of which more would be copied than its file has: its tables name the same bytes again and again, and a small
 /// file could fill the disk.
 fn overstated(prepared: &Prepared, plan: &Plan) -> Option<usize> {
-    let mut wanted_bytes = vec![0u64; plan.pieces.len()];
-    for sample in tracks_of(plan).flat_map(|track| &track.samples) {
-        wanted_bytes[sample.piece as usize] += u64::from(sample.size);
-    }
-    let opened = prepared.opened_of(plan);
-    opened
-        .zip(wanted_bytes)
-        .position(|(opened, wanted_bytes)| wanted_bytes > opened.index.size_bytes)
+    let mut opened = prepared.opened_of(plan).enumerate();
+    let overstated = opened.find(|(piece, opened)| {
+        let wanted_bytes: u64 = tracks_of(plan).map(|track| track.piece_bytes[*piece]).sum();
+        wanted_bytes > opened.index.size_bytes
+    });
+    overstated.map(|(piece, _)| piece)
 }
 
 /// A piece with a sample that lasts, or is shown after it was decoded, longer than readers take.
@@ -352,7 +350,7 @@ fn out_of_time(plan: &Plan) -> Option<usize> {
         let mut until = track.samples.iter().zip(next.chain(last));
         let (sample, _) = until.find(|(sample, next)| {
             next.saturating_sub(sample.dts) > LONGEST_TICKS
-                || sample.pts.saturating_sub(sample.dts) > LONGEST_TICKS
+                || i64::from(sample.composition_offset) > LONGEST_TICKS
         })?;
         Some(sample.piece as usize)
     })

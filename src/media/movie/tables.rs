@@ -75,13 +75,10 @@ impl Deltas {
     }
 }
 
-pub(super) fn composition_offsets(samples: &[OutputSample]) -> Result<Option<CttsBox>, MovieError> {
+pub(super) fn composition_offsets(samples: &[OutputSample]) -> Option<CttsBox> {
     let mut entries: Vec<CttsEntry> = Vec::new();
     for sample in samples {
-        let sample_offset = sample.pts - sample.dts;
-        if sample_offset < 0 || sample_offset > i64::from(u32::MAX) {
-            return Err(MovieError("a sample is reordered too far".to_owned()));
-        }
+        let sample_offset = i64::from(sample.composition_offset);
         match entries.last_mut() {
             Some(last) if last.sample_offset == sample_offset => last.sample_count += 1,
             _ => entries.push(CttsEntry {
@@ -91,10 +88,10 @@ pub(super) fn composition_offsets(samples: &[OutputSample]) -> Result<Option<Ctt
         }
     }
     let reordered = entries.iter().any(|entry| entry.sample_offset != 0);
-    Ok(reordered.then_some(CttsBox {
+    reordered.then_some(CttsBox {
         version: 0,
         entries,
-    }))
+    })
 }
 
 /// Samples that follow one another in the file, grouped.

@@ -176,9 +176,18 @@ pub(crate) struct OutputTrack {
     pub(crate) unit_bytes: Option<u32>,
     /// In decode order.
     pub(crate) samples: Vec<OutputSample>,
+    /// Bytes of the samples of each piece.
+    pub(crate) piece_bytes: Vec<u64>,
     /// Ticks of the last sample.
     pub(crate) last_duration: u32,
     pub(crate) edits: Vec<OutputEdit>,
+}
+
+impl OutputTrack {
+    /// Bytes of all samples.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.piece_bytes.iter().sum()
+    }
 }
 
 /// A sample of the clip and where its bytes come from. Times are in ticks of the track.
@@ -191,9 +200,17 @@ pub(crate) struct OutputSample {
     /// Which sample entry of the track it needs, from 1.
     pub(crate) entry: u16,
     pub(crate) dts: i64,
-    pub(crate) pts: i64,
+    /// How long after it is decoded the sample is shown. What does not fit is the longest, which no clip can have.
+    pub(crate) composition_offset: u32,
     /// When in the clip the sample is first needed; rises strictly. Orders the samples in the file.
     pub(crate) needed_at: i64,
+}
+
+impl OutputSample {
+    /// When the sample is shown.
+    pub(crate) fn pts(&self) -> i64 {
+        self.dts.saturating_add(self.composition_offset.into())
+    }
 }
 
 /// An entry of the clip's edit list.
@@ -252,12 +269,7 @@ pub fn plan(segments: &[Segment], wanted: &Wanted) -> Result<Plan, PlanError> {
         &video,
         &mut warnings,
     );
-    let expected_bytes = [Some(&video.track), sound.as_ref()]
-        .into_iter()
-        .flatten()
-        .flat_map(|track| &track.samples)
-        .map(|sample| u64::from(sample.size))
-        .sum();
+    let expected_bytes = video.track.bytes() + sound.as_ref().map_or(0, OutputTrack::bytes);
     let missing: TimeDelta = walked.gaps.iter().map(|gap| gap.range.duration()).sum();
     let start = from_nanos(first);
     let end = from_nanos(walked.cursor_ns).max(start + TimeDelta::microseconds(1));
@@ -273,7 +285,7 @@ pub fn plan(segments: &[Segment], wanted: &Wanted) -> Result<Plan, PlanError> {
             .map(|piece| Piece {
                 segment: piece.segment,
                 effective_start: from_nanos(piece.start_ns),
-                shown_frames: piece.frames.iter().filter(|frame| frame.shown).count() as u64,
+                shown_frames: piece.shown.map_or(0, |shown| shown.count),
             })
             .collect(),
         video_fingerprint: video.track.entry.fingerprint,
@@ -343,6 +355,7 @@ const NANOS_A_SECOND: u32 = 1_000_000_000;
 
 /// `(value * to + from / 2).div_euclid(from)`, but without a division of 128 bits, of which every sample would need several:
 /// the whole seconds and the rest are taken apart, and the rest times `to` fits in 64 bits.
+#[inline]
 fn scale(value: i64, from: u32, to: u32) -> i128 {
     let (whole, rest) = (
         value.div_euclid(i64::from(from)),

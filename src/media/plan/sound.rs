@@ -8,7 +8,10 @@ use std::collections::HashMap;
 
 use super::{
     CutWarning, Footage, Nanos, OutputEdit, OutputSample, OutputTrack, Segment, WarningKind,
-    from_nanos, nanos_to_ticks, ticks_to_nanos, times::FrameTimes, video::Video, walk::WalkedPiece,
+    from_nanos, nanos_to_ticks, ticks_to_nanos,
+    times::FrameTimes,
+    video::Video,
+    walk::{Shown, WalkedPiece},
 };
 use crate::domain::time::TimeRange;
 use crate::media::mp4::{Fingerprint, Track};
@@ -31,6 +34,7 @@ pub(super) fn build(
     let mut sound = Sound {
         timescale: chosen.timescale,
         samples: Vec::with_capacity(most.map(|track| track.whole_samples).sum()),
+        piece_bytes: vec![0; pieces.len()],
         end: None,
         frame_ticks: 1,
         unit_bytes: chosen.unit_bytes,
@@ -72,16 +76,7 @@ fn spans<'a>(
         else {
             continue;
         };
-        let durations = index.video.samples[piece.first_sample..].iter();
-        let shown = piece
-            .frames
-            .iter()
-            .zip(durations)
-            .filter(|(frame, _)| frame.shown)
-            .map(|(frame, sample)| (frame.at, frame.at.saturating_add(sample.duration.into())));
-        let Some((begin, end)) =
-            shown.reduce(|known, frame| (known.0.min(frame.0), known.1.max(frame.1)))
-        else {
+        let Some(Shown { begin, end, .. }) = piece.shown else {
             continue;
         };
         let wall = piece.start_ns + ticks_to_nanos(begin, times.timescale);
@@ -144,8 +139,9 @@ fn warn_partly(span: &Span<'_>, warnings: &mut Vec<CutWarning>) {
 
 struct Sound {
     timescale: u32,
-    /// `pts` holds clip time until [`Sound::finish`].
+    /// `dts` holds clip time until [`Sound::finish`].
     samples: Vec<OutputSample>,
+    piece_bytes: Vec<u64>,
     /// Clip time at which the last sample ends.
     end: Option<i64>,
     frame_ticks: i64,
@@ -159,20 +155,26 @@ impl Sound {
         let to = span.to + slack(joins_next);
         let first_of_clip = self.samples.is_empty();
         let mut before: Option<OutputSample> = None;
+        // The duration of the sample before, which is nearly always that of this one, in nanoseconds and in ticks.
+        let mut lasts = (None, 0, 1);
         for sample in &track.samples[..track.whole_samples] {
             let at = ticks_to_nanos(track.edits.place(sample.pts()), track.timescale)
                 + span.file_to_clip;
-            let length = ticks_to_nanos(i64::from(sample.duration), track.timescale);
             let clip = nanos_to_ticks(at, self.timescale);
-            let ticks = nanos_to_ticks(length, self.timescale).max(1);
+            if lasts.0 != Some(sample.duration) {
+                let length = ticks_to_nanos(i64::from(sample.duration), track.timescale);
+                let ticks = nanos_to_ticks(length, self.timescale).max(1);
+                lasts = (Some(sample.duration), length, ticks);
+            }
+            let (_, length, ticks) = lasts;
             let output = OutputSample {
                 piece: span.piece,
                 offset: sample.offset,
                 size: sample.size,
                 sync: sample.sync,
                 entry: 1,
-                dts: 0,
-                pts: clip,
+                dts: clip,
+                composition_offset: 0,
                 needed_at: 0,
             };
             if at + length <= from {
@@ -201,25 +203,26 @@ impl Sound {
     fn push(&mut self, mut sample: OutputSample, ticks: i64) {
         // A clock that rounds must not open a gap of one tick.
         if let Some(end) = self.end
-            && sample.pts.abs_diff(end) <= 1
+            && sample.dts.abs_diff(end) <= 1
         {
-            sample.pts = end;
+            sample.dts = end;
         }
         if self
             .samples
             .last()
-            .is_some_and(|last| last.pts >= sample.pts)
+            .is_some_and(|last| last.dts >= sample.dts)
         {
             return;
         }
-        self.end = Some(sample.pts.saturating_add(ticks));
+        self.end = Some(sample.dts.saturating_add(ticks));
         self.frame_ticks = ticks;
+        self.piece_bytes[sample.piece as usize] += u64::from(sample.size);
         self.samples.push(sample);
     }
 
     fn finish(mut self, chosen: &Track, video: &Video) -> Option<OutputTrack> {
         let movie = video.track.timescale;
-        let first = self.samples.first()?.pts;
+        let first = self.samples.first()?.dts;
         let mut edits = Vec::new();
         let to_movie =
             |ticks: i64| u64::try_from(super::rescale(ticks, self.timescale, movie)).unwrap_or(0);
@@ -241,10 +244,9 @@ impl Sound {
         });
         let mut last_needed = -1i64;
         for sample in &mut self.samples {
-            sample.needed_at = sample.pts.max(last_needed.saturating_add(1)).max(0);
+            sample.needed_at = sample.dts.max(last_needed.saturating_add(1)).max(0);
             last_needed = sample.needed_at;
-            sample.dts = sample.pts.saturating_sub(first);
-            sample.pts = sample.dts;
+            sample.dts = sample.dts.saturating_sub(first);
         }
         Some(OutputTrack {
             timescale: self.timescale,
@@ -253,6 +255,7 @@ impl Sound {
             display: chosen.display,
             unit_bytes: self.unit_bytes,
             samples: self.samples,
+            piece_bytes: self.piece_bytes,
             last_duration: u32::try_from(self.frame_ticks).unwrap_or(1),
             edits,
         })

@@ -120,7 +120,7 @@ fn check_track(planned: &OutputTrack, found: &Track, bytes: &[u8]) -> Result<(),
     prop_assert_eq!(found.samples.len(), planned.samples.len());
     for (planned, found) in planned.samples.iter().zip(&found.samples) {
         prop_assert_eq!(
-            (planned.size, planned.dts, planned.pts, planned.sync),
+            (planned.size, planned.dts, planned.pts(), planned.sync),
             (found.size, found.dts, found.pts(), found.sync)
         );
         let of = |bytes: &'_ [u8], offset: u64| {
@@ -198,6 +198,7 @@ fn a_clip_of_more_than_4_gib_has_wide_positions_and_a_wide_box() {
     for sample in &mut plan.video.samples {
         sample.size = 4 << 20;
     }
+    plan.video.piece_bytes = vec![(plan.video.samples.len() as u64) << 22];
     let (head, Places { video, .. }) = head(&plan, false, &label()).expect("a header");
     assert_eq!(video[0], head.len() as u64);
     assert!(video.last().expect("samples") > &(4 << 30));
@@ -240,6 +241,7 @@ fn a_copy_stops_when_it_is_told_to() {
     for sample in &mut plan.video.samples {
         sample.size = 10_000;
     }
+    plan.video.piece_bytes = vec![plan.video.samples.len() as u64 * 10_000];
     let out = tempfile::tempfile().expect("a temporary file");
     let looks = Cell::new(0);
     let must_stop = || {
@@ -270,7 +272,7 @@ fn a_file_that_is_not_as_planned_is_found_out() {
     let changes: [Change; 6] = [
         |plan| plan.video.samples[7].size += 1,
         |plan| plan.video.samples[7].dts += 1,
-        |plan| plan.video.samples[7].pts += 1,
+        |plan| plan.video.samples[7].composition_offset += 1,
         |plan| plan.video.samples[7].sync = true,
         |plan| plan.sound = None,
         |plan| {
