@@ -225,7 +225,8 @@ fn foresee_head(
     };
     let room = room_bytes + 8;
     let media_start = (type_bytes + room + media_header.len()) as u64;
-    let places = Places::of(plan, by_need(plan, with_sound), media_start);
+    let (mut places, _) = Places::of(plan, by_need(plan, with_sound));
+    places.move_back(media_start);
     let tracks = super::feed::placed(plan, with_sound, &places.video, &places.sound);
     let Ok(moov) = movie::encode(&tracks, Times::Shown, Some(label)) else {
         return Ok(None);

@@ -158,3 +158,26 @@ impl Chunks {
         }
     }
 }
+
+/// Puts every chunk that much further back, where its position may need 64 bits.
+pub(super) fn move_back(positions: &mut Either<StcoBox, Co64Box>, by_bytes: u64) {
+    let moved = |position: u32| u64::from(position) + by_bytes;
+    match positions {
+        Either::A(StcoBox { chunk_offsets }) => {
+            let fits = |position: &u32| u32::try_from(moved(*position)).is_ok();
+            if chunk_offsets.iter().all(fits) {
+                for position in chunk_offsets {
+                    *position = moved(*position) as u32;
+                }
+            } else {
+                let chunk_offsets = chunk_offsets.iter().copied().map(moved).collect();
+                *positions = Either::B(Co64Box { chunk_offsets });
+            }
+        }
+        Either::B(Co64Box { chunk_offsets }) => {
+            for position in chunk_offsets {
+                *position += by_bytes;
+            }
+        }
+    }
+}
