@@ -17,6 +17,7 @@ mod times;
 mod video;
 mod walk;
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -248,27 +249,29 @@ pub fn plan(segments: &[Segment], wanted: &Wanted) -> Result<Plan, PlanError> {
     };
     let mut warnings = walked.warnings;
     let clock = video::Clock::for_pieces(segments, &walked.pieces, walked.longest_kept_ns);
-    let Some(video) = video::build(
-        segments,
-        &footage,
-        &walked.pieces,
-        first,
-        walked.clip_end_ns,
-        clock,
-    ) else {
+    let (pieces, length) = (&walked.pieces, clock.length_of(walked.clip_end_ns));
+    // Picture and sound need nothing of each other.
+    let (video, sound) = std::thread::scope(|threads| {
+        let sound = threads.spawn(|| {
+            sound::build(
+                segments,
+                &footage,
+                pieces,
+                first,
+                (clock, length),
+                &mut warnings,
+            )
+        });
+        let video = video::build(segments, &footage, pieces, first, length, clock);
+        let sound = sound.join();
+        (video, sound.unwrap_or_else(|died| resume_unwind(died)))
+    });
+    let Some(video) = video else {
         return Err(PlanError::NoFootage {
             gaps: walked.gaps,
             warnings,
         });
     };
-    let sound = sound::build(
-        segments,
-        &footage,
-        &walked.pieces,
-        first,
-        &video,
-        &mut warnings,
-    );
     let expected_bytes = video.track.bytes() + sound.as_ref().map_or(0, OutputTrack::bytes);
     let missing: TimeDelta = walked.gaps.iter().map(|gap| gap.range.duration()).sum();
     let start = from_nanos(first);

@@ -10,7 +10,7 @@ use super::{
     CutWarning, Footage, Nanos, OutputEdit, OutputSample, OutputTrack, Segment, WarningKind,
     from_nanos, nanos_to_ticks, ticks_to_nanos,
     times::FrameTimes,
-    video::Video,
+    video::Clock,
     walk::{Shown, WalkedPiece},
 };
 use crate::domain::time::TimeRange;
@@ -25,7 +25,7 @@ pub(super) fn build(
     footage: &[Option<FrameTimes>],
     pieces: &[WalkedPiece],
     first_shown: Nanos,
-    video: &Video,
+    (clock, length): (Clock, i64),
     warnings: &mut Vec<CutWarning>,
 ) -> Option<OutputTrack> {
     let spans = spans(segments, footage, pieces, first_shown);
@@ -47,7 +47,7 @@ pub(super) fn build(
         let joins_next = spans.get(at + 1).is_some_and(|next| next.joins_before);
         sound.add(span, track, joins_next);
     }
-    sound.finish(chosen, video)
+    sound.finish(chosen, clock, length)
 }
 
 /// What one piece shows, in nanoseconds of the clip.
@@ -220,8 +220,8 @@ impl Sound {
         self.samples.push(sample);
     }
 
-    fn finish(mut self, chosen: &Track, video: &Video) -> Option<OutputTrack> {
-        let movie = video.track.timescale;
+    /// `length` is that of the clip in ticks of the movie's `clock`.
+    fn finish(mut self, chosen: &Track, Clock(movie): Clock, length: i64) -> Option<OutputTrack> {
         let first = self.samples.first()?.dts;
         let mut edits = Vec::new();
         let to_movie =
@@ -233,7 +233,7 @@ impl Sound {
                 duration: to_movie(silent_until),
             });
         }
-        let video_length = u64::try_from(video.length).unwrap_or(0);
+        let video_length = u64::try_from(length).unwrap_or(0);
         let silence = to_movie(silent_until);
         let heard = to_movie(self.end?)
             .min(video_length)

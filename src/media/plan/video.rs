@@ -8,7 +8,7 @@ use crate::media::mp4::{Sample, SampleEntry, Track};
 
 /// Ticks a second of the clip's video, chosen so that the times of every piece are whole ticks.
 #[derive(Clone, Copy)]
-pub(super) struct Clock(u32);
+pub(super) struct Clock(pub(super) u32);
 
 /// A finer clock than this gains nothing: it divides the microsecond.
 const FINEST_CLOCK: u64 = 10_000_000;
@@ -41,6 +41,13 @@ impl Clock {
     }
 }
 
+impl Clock {
+    /// The length in ticks of a clip that ends there.
+    pub(super) fn length_of(self, clip_end: Nanos) -> i64 {
+        nanos_to_ticks(clip_end, self.0).max(1)
+    }
+}
+
 fn least_common_multiple(left: u64, right: u64) -> u64 {
     let (mut a, mut b) = (left, right);
     while b != 0 {
@@ -63,11 +70,10 @@ pub(super) fn build(
     footage: &[Option<FrameTimes>],
     pieces: &[WalkedPiece],
     first_shown: Nanos,
-    clip_end: Nanos,
+    length: i64,
     clock: Clock,
 ) -> Option<Video> {
     let Clock(timescale) = clock;
-    let length = nanos_to_ticks(clip_end, timescale).max(1);
     // Room for all of them from the start: memory that grows is copied to new pages each time.
     let count = pieces.iter().map(|piece| piece.samples.len()).sum();
     let mut layout = Layout {
