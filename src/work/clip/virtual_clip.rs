@@ -178,10 +178,10 @@ impl ClipWork {
         );
         blocking(move || {
             let laid_out = prepared.lay_out(&wanted, &title)?;
-            Ok(Drawn {
-                laid_out,
-                unusable: prepared.unusable(),
-            })
+            let unusable = prepared.unusable();
+            // The samples of an hour are megabytes, and whoever waits for the clip need not wait until they are given back.
+            drop(tokio::task::spawn_blocking(move || drop(prepared)));
+            Ok(Drawn { laid_out, unusable })
         })
         .await
     }
