@@ -26,7 +26,7 @@ use self::layouts::Layouts;
 use super::ffmpeg::{Ffmpeg, FfmpegError};
 use super::indexes;
 use super::output::{self, FinalName, free_bytes, remove_if_there};
-use super::roots::Roots;
+use super::roots::{OpenRoots, Roots};
 use super::source_file::open_beneath;
 use super::{Attempt, Done, Work, WorkError};
 use crate::clock;
@@ -341,7 +341,7 @@ impl ClipWork {
 
     /// Opens every segment, so that a file which is deleted from now on is still cut whole.
     async fn open_sources(&self, segments: &[Segment]) -> Result<Vec<media::Source>, ClipError> {
-        let roots = Roots::read(&self.store).await?;
+        let roots = OpenRoots::new(Roots::read(&self.store).await?);
         let segments = segments.to_vec();
         let opened = blocking(move || {
             segments
