@@ -22,8 +22,8 @@ use super::movie::Label;
 use super::open::{Engine, OpenError, OpenFootage, open_footage};
 use super::order::{CutError, CutOrder, CutOutcome, CutProgress, EngineChoice, Source};
 use super::plan::{
-    CutWarning, Footage, OutputTrack, Parameters, Plan, PlanError, Segment, Wanted, WarningKind,
-    plan,
+    CutWarning, Footage, OutputSample, OutputTrack, Parameters, Plan, PlanError, Segment, Wanted,
+    WarningKind, plan,
 };
 use super::suitable;
 use crate::domain::catalog::{AudioFormat, VideoFormat};
@@ -341,16 +341,17 @@ fn overstated(prepared: &Prepared, plan: &Plan) -> Option<usize> {
 /// A piece with a sample that lasts, or is shown after it was decoded, longer than readers take.
 fn out_of_time(plan: &Plan) -> Option<usize> {
     const LONGEST_TICKS: i64 = i32::MAX as i64;
+    let lasts_too_long = |sample: &OutputSample, until: i64| {
+        until.saturating_sub(sample.dts) > LONGEST_TICKS
+            || i64::from(sample.composition_offset) > LONGEST_TICKS
+    };
     tracks_of(plan).find_map(|track| {
-        let next = track.samples.iter().skip(1).map(|next| next.dts);
-        let last = track.samples.last().map(|last| {
-            let length = i64::from(track.last_duration);
-            last.dts.saturating_add(length)
-        });
-        let mut until = track.samples.iter().zip(next.chain(last));
-        let (sample, _) = until.find(|(sample, next)| {
-            next.saturating_sub(sample.dts) > LONGEST_TICKS
-                || i64::from(sample.composition_offset) > LONGEST_TICKS
+        let mut pairs = track.samples.windows(2);
+        let found = pairs.find(|pair| lasts_too_long(&pair[0], pair[1].dts));
+        let sample = found.map(|pair| &pair[0]).or_else(|| {
+            let last = track.samples.last()?;
+            let end = last.dts.saturating_add(track.last_duration.into());
+            lasts_too_long(last, end).then_some(last)
         })?;
         Some(sample.piece as usize)
     })
