@@ -3,7 +3,7 @@
 //! [`plan`] goes in steps, each in a file of its own:
 //! 1. `times`: when each frame of a segment is shown, from the segment's own start.
 //! 2. `chains`: where each segment really starts, for recorders whose names say it to the second.
-//! 3. `walk`: which frames of which segment are shown, what is missing and why.
+//! 3. `walk`, `visible`: which frames of which segment are shown, what is missing and why.
 //! 4. `video`, `sound`: the tracks of the clip, sample by sample, with their edit lists.
 //!
 //! A frame is shown when the wall-clock microsecond at which it begins lies in the window. Wall-clock time
@@ -15,6 +15,7 @@ mod sound;
 pub(super) mod tests;
 mod times;
 mod video;
+mod visible;
 mod walk;
 
 use std::panic::resume_unwind;

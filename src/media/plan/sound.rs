@@ -8,10 +8,8 @@ use std::collections::HashMap;
 
 use super::{
     CutWarning, Footage, Nanos, OutputEdit, OutputSample, OutputTrack, Segment, WarningKind,
-    from_nanos, nanos_to_ticks, ticks_to_nanos,
-    times::FrameTimes,
-    video::Clock,
-    walk::{Shown, WalkedPiece},
+    from_nanos, nanos_to_ticks, ticks_to_nanos, times::FrameTimes, video::Clock, visible::Shown,
+    walk::WalkedPiece,
 };
 use crate::domain::time::TimeRange;
 use crate::media::mp4::{Fingerprint, Track};

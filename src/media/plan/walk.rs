@@ -4,8 +4,12 @@
 use std::ops::Range;
 
 use super::{
-    CutWarning, Footage, Nanos, Segment, Wanted, WarningKind, chains::Placed, delta, from_nanos,
-    ticks_to_nanos, times::FrameTimes, to_micros, to_nanos,
+    CutWarning, Footage, Nanos, Segment, Wanted, WarningKind,
+    chains::Placed,
+    delta, from_nanos, ticks_to_nanos,
+    times::FrameTimes,
+    to_micros, to_nanos,
+    visible::{Decodable, Shown, Visible},
 };
 use crate::domain::clip::GapMode;
 use crate::domain::coverage::{Gap, GapReason};
@@ -26,67 +30,6 @@ pub(super) struct WalkedPiece {
     pub(super) continues: bool,
     /// Wall-clock time taken out before this piece, in all.
     pub(super) closed_up_ns: Nanos,
-}
-
-/// Which samples of a segment are shown.
-pub(super) struct Visible {
-    /// The ticks of the segment's clock that lie in what is left of the window.
-    within: Range<i64>,
-    decodable: Decodable,
-}
-
-impl Visible {
-    /// Whether the sample with this number, which is shown at `at` or never, is shown.
-    pub(super) fn shows(&self, number: usize, at: i64, sample: &Sample) -> bool {
-        self.within.contains(&at) && self.decodable.can_show(number, sample)
-    }
-}
-
-/// What is shown of a run of samples.
-#[derive(Clone, Copy)]
-pub(super) struct Shown {
-    pub(super) count: u64,
-    /// When the first of them is shown, in ticks of the segment's clock from its time 0.
-    pub(super) begin: i64,
-    /// When the last of them ends.
-    pub(super) end: i64,
-    /// Composition time of the first.
-    first_pts: i64,
-    /// The last of them in decode order.
-    last_sample: usize,
-}
-
-impl Shown {
-    /// `None` when nothing is.
-    fn of(
-        samples: &[Sample],
-        times: &FrameTimes,
-        run: Range<usize>,
-        visible: &Visible,
-    ) -> Option<Self> {
-        let mut shown: Option<Self> = None;
-        for number in run {
-            let (sample, at) = (&samples[number], times.shown_at[number]);
-            if !visible.shows(number, at, sample) {
-                continue;
-            }
-            let end = at.saturating_add(i64::from(sample.duration));
-            let known = shown.get_or_insert(Self {
-                count: 0,
-                begin: at,
-                end,
-                first_pts: sample.pts(),
-                last_sample: number,
-            });
-            if at < known.begin {
-                (known.begin, known.first_pts) = (at, sample.pts());
-            }
-            known.count += 1;
-            known.end = known.end.max(end);
-            known.last_sample = number;
-        }
-        shown
-    }
 }
 
 pub(super) struct Walked {
@@ -492,48 +435,6 @@ impl Walker<'_> {
             });
         }
         warnings
-    }
-}
-
-/// What of a segment a decoder can show.
-#[derive(Clone, Copy)]
-enum Decodable {
-    /// Every frame, because decoding runs on from the segment before.
-    All,
-    /// From the first key frame on, with this number, what is shown no earlier than it is.
-    FromKey { number: usize, pts: i64 },
-    /// Nothing, without a key frame.
-    Nothing,
-}
-
-impl Decodable {
-    fn of(samples: &[Sample], from_start: bool) -> Self {
-        if from_start {
-            return Self::All;
-        }
-        let first_key = samples.iter().position(|sample| sample.sync);
-        first_key.map_or(Self::Nothing, |number| Self::FromKey {
-            number,
-            pts: samples[number].pts(),
-        })
-    }
-
-    fn can_show(self, at: usize, sample: &Sample) -> bool {
-        match self {
-            Self::All => true,
-            Self::FromKey { number, pts } => at >= number && sample.pts() >= pts,
-            Self::Nothing => false,
-        }
-    }
-
-    /// When the first key frame is shown, if frames before it cannot be.
-    fn begins_at_ns(self, times: &FrameTimes) -> Option<Nanos> {
-        match self {
-            Self::All => None,
-            Self::FromKey { number: 0, .. } if times.lead_ns == 0 => None,
-            Self::FromKey { number, .. } => Some(times.at_ns(number)),
-            Self::Nothing => Some(times.end_ns),
-        }
     }
 }
 
