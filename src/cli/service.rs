@@ -278,6 +278,20 @@ fn allow_open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         warn!(%error, "the limit of open files cannot be raised; large archives open their sources late");
     }
+    make_room_for_open_files();
+}
+
+/// The table of open files doubles when it is full, and each time waits until every processor has let go of the old one. A
+/// clip of an hour would wait some 15 ms for that, so the table is made large before anyone waits: as large as its highest
+/// descriptor asks.
+fn make_room_for_open_files() {
+    const HIGHEST: i32 = 4_095;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let allowed = limit.and_then(|limit| i32::try_from(limit).ok());
+    let highest = allowed.map_or(HIGHEST, |allowed| HIGHEST.min(allowed - 1));
+    if let Err(error) = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), highest) {
+        tracing::debug!(%error, "the table of open files grows when it has to");
+    }
 }
 
 /// The running service.

@@ -147,29 +147,9 @@ fn header(
     let brand: &[u8; 4] = if quicktime { b"qt  " } else { b"isom" };
     let file_type = boxed(b"ftyp", &[brand.as_slice(), &[0, 0, 2, 0], brand].concat());
     let data_header = data_header(data_bytes);
-    let encode = |data_start: u64| {
-        let [video, sound] = relative;
-        let video: Vec<u64> = video.iter().map(|at| at + data_start).collect();
-        let sound: Vec<u64> = sound.iter().map(|at| at + data_start).collect();
-        movie::encode(
-            &placed(plan, with_sound, &video, &sound),
-            Times::Needed,
-            None,
-        )
-    };
-    // The header's length depends on the positions, and they on its length: the positions may need 64
-    // bits. Its length never shrinks as they grow, so this ends.
-    let mut moov = encode(0)?;
-    loop {
-        let data_start = file_type.len() + moov.len() + data_header.len();
-        let next = encode(data_start as u64)?;
-        let settled = next.len() == moov.len();
-        moov = next;
-        if settled {
-            break;
-        }
-    }
-    Ok([file_type, moov, data_header].concat())
+    let [video, sound] = relative;
+    let tracks = placed(plan, with_sound, video, sound);
+    movie::encode_head(&file_type, &tracks, Times::Needed, None, &data_header)
 }
 
 /// The header of the box that holds the media (ISO/IEC 14496-12 section 8.1.1).

@@ -90,7 +90,8 @@ pub(super) fn check(
         }
         let mut pairs = planned.samples.iter().zip(&found.samples);
         if planned.timescale != found.timescale
-            || pairs.any(|(planned, found)| (planned.dts, planned.pts) != (found.dts, found.pts()))
+            || pairs
+                .any(|(planned, found)| (planned.dts, planned.pts()) != (found.dts, found.pts()))
         {
             return Err(FinishError::OtherSamples(
                 "they have other times".to_owned(),
@@ -102,7 +103,7 @@ pub(super) fn check(
         return Err(FinishError::OtherSamples("other key frames".to_owned()));
     }
     let mut pairs = plan.video.samples.iter().zip(&written.video.samples);
-    if pairs.any(|(planned, found)| u32::from(planned.entry) != found.description) {
+    if pairs.any(|(planned, found)| planned.entry != found.description) {
         return Err(FinishError::OtherSamples(
             "they need other parameters".to_owned(),
         ));

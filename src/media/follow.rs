@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
 use std::time::Duration;
 
 use ring::digest::{Context, SHA256};
@@ -36,9 +37,12 @@ impl Stop {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Sets it when what is answered is dropped, however that comes about.
-    pub(super) fn set_in_the_end(&self) -> impl Drop + '_ {
-        SetInTheEnd(self)
+    /// Sets it when what is answered is dropped, however that comes about, and wakes the thread that follows the file.
+    pub(super) fn set_in_the_end<'a>(&'a self, follower: Option<&'a Thread>) -> impl Drop + 'a {
+        SetInTheEnd {
+            stop: self,
+            follower,
+        }
     }
 
     fn is_set(&self) -> bool {
@@ -46,11 +50,17 @@ impl Stop {
     }
 }
 
-struct SetInTheEnd<'a>(&'a Stop);
+struct SetInTheEnd<'a> {
+    stop: &'a Stop,
+    follower: Option<&'a Thread>,
+}
 
 impl Drop for SetInTheEnd<'_> {
     fn drop(&mut self) {
-        self.0.set();
+        self.stop.set();
+        if let Some(follower) = self.follower {
+            follower.unpark();
+        }
     }
 }
 
@@ -129,7 +139,8 @@ pub(super) fn sync_growing(file: &File, stop: &Stop) {
                 return;
             }
         } else {
-            std::thread::sleep(LOOK_EVERY * 5);
+            // Whoever sets the stop may wake this thread.
+            std::thread::park_timeout(LOOK_EVERY * 5);
         }
     }
 }
@@ -225,7 +236,8 @@ fn foresee_head(
     };
     let room = room_bytes + 8;
     let media_start = (type_bytes + room + media_header.len()) as u64;
-    let places = Places::of(plan, by_need(plan, with_sound), media_start);
+    let (mut places, _) = Places::of(plan, by_need(plan, with_sound));
+    places.move_back(media_start);
     let tracks = super::feed::placed(plan, with_sound, &places.video, &places.sound);
     let Ok(moov) = movie::encode(&tracks, Times::Shown, Some(label)) else {
         return Ok(None);

@@ -23,12 +23,7 @@ pub(super) fn sound_of(plan: &Plan, with_sound: bool) -> Option<&OutputTrack> {
 
 /// Bytes of all samples.
 pub(super) fn media_bytes(plan: &Plan, with_sound: bool) -> u64 {
-    [Some(&plan.video), sound_of(plan, with_sound)]
-        .into_iter()
-        .flatten()
-        .flat_map(|track| &track.samples)
-        .map(|sample| u64::from(sample.size))
-        .sum()
+    plan.video.bytes() + sound_of(plan, with_sound).map_or(0, OutputTrack::bytes)
 }
 
 /// How far picture and sound may be apart in a file that is written without ffmpeg, in milliseconds. Players hold more than
@@ -95,35 +90,62 @@ fn merge<'a>(
     })
 }
 
-/// Where each sample of a clip is in its file.
+/// Where each sample of a clip is in its file, counted from the first byte of the media.
 #[derive(Debug)]
 pub(super) struct Places {
     pub(super) video: Vec<u64>,
     pub(super) sound: Vec<u64>,
 }
 
+/// Samples that lie side by side in a source and in the clip.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stretch {
+    pub(super) piece: u32,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    /// Clip time at which the last picture of it is needed, in ticks of the video; 0 when it has none.
+    pub(super) needed_at: i64,
+}
+
 impl Places {
-    /// Those of samples which come in this order, one behind the other, when the first lies at `media_start`.
+    /// Those of samples which come in this order, one behind the other, and the stretches that they make up.
     pub(super) fn of<'a>(
         plan: &Plan,
         order: impl Iterator<Item = Turn<'a>>,
-        media_start: u64,
-    ) -> Self {
+    ) -> (Self, Vec<Stretch>) {
         let sound = plan.sound.as_ref().map_or(0, |track| track.samples.len());
         let mut places = Self {
             video: Vec::with_capacity(plan.video.samples.len()),
             sound: Vec::with_capacity(sound),
         };
-        let mut at = media_start;
+        let mut stretches: Vec<Stretch> = Vec::new();
+        let mut at = 0;
         for Turn { is_sound, sample } in order {
-            if is_sound {
+            let size = u64::from(sample.size);
+            let needed_at = if is_sound {
                 places.sound.push(at);
+                0
             } else {
                 places.video.push(at);
+                sample.needed_at
+            };
+            at += size;
+            match stretches.last_mut() {
+                Some(last)
+                    if (last.piece, last.offset + last.length) == (sample.piece, sample.offset) =>
+                {
+                    last.length += size;
+                    last.needed_at = last.needed_at.max(needed_at);
+                }
+                _ => stretches.push(Stretch {
+                    piece: sample.piece,
+                    offset: sample.offset,
+                    length: size,
+                    needed_at,
+                }),
             }
-            at += u64::from(sample.size);
         }
-        places
+        (places, stretches)
     }
 
     /// Puts every sample that much further back.
@@ -131,27 +153,6 @@ impl Places {
         for place in self.video.iter_mut().chain(&mut self.sound) {
             *place += by_bytes;
         }
-    }
-
-    /// The samples of the plan in the order of the file.
-    pub(super) fn in_order<'a>(
-        &'a self,
-        plan: &'a Plan,
-        with_sound: bool,
-    ) -> impl Iterator<Item = Turn<'a>> {
-        let mut video = self.video.iter().zip(&plan.video.samples).peekable();
-        let samples: &[OutputSample] =
-            sound_of(plan, with_sound).map_or(&[], |track| track.samples.as_slice());
-        let mut sound = self.sound.iter().zip(samples).peekable();
-        std::iter::from_fn(move || {
-            let is_sound = match (video.peek(), sound.peek()) {
-                (Some((video, _)), Some((sound, _))) => sound < video,
-                (video, _) => video.is_none(),
-            };
-            let next = if is_sound { &mut sound } else { &mut video };
-            let (_, sample) = next.next()?;
-            Some(Turn { is_sound, sample })
-        })
     }
 }
 

@@ -19,7 +19,7 @@ use shiguredo_mp4::{
 
 pub(crate) use self::label::Label;
 use self::label::{mp4_time, start_box, user_data};
-use self::tables::{Chunks, Deltas, composition_offsets};
+use self::tables::{Chunks, Deltas, composition_offsets, move_back};
 use super::plan::{OutputEdit, OutputSample, OutputTrack};
 
 /// The header could not be encoded: a value does not fit its field.
@@ -78,6 +78,55 @@ pub(crate) fn encode(
     times: Times,
     label: Option<&Label>,
 ) -> Result<Vec<u8>, MovieError> {
+    let mut header = room_for(tracks);
+    let size_bytes = write(&movie_box(tracks, times, label)?, &mut header, 0)?;
+    header.truncate(size_bytes);
+    header.extend(label.into_iter().flat_map(|label| start_box(label, tracks)));
+    Ok(header)
+}
+
+/// Everything in front of the media of a file: its type, the header that [`encode`] would give, and the header of the box
+/// that holds the media. Positions are counted from the first byte of the media, and become those in the file.
+pub(crate) fn encode_head(
+    file_type: &[u8],
+    tracks: &[PlacedTrack<'_>],
+    times: Times,
+    label: Option<&Label>,
+    data_header: &[u8],
+) -> Result<Vec<u8>, MovieError> {
+    let mut moov = movie_box(tracks, times, label)?;
+    let behind = [
+        label.map_or(Vec::new(), |label| start_box(label, tracks)),
+        data_header.to_vec(),
+    ]
+    .concat();
+    let mut head = room_for(tracks);
+    head[..file_type.len()].copy_from_slice(file_type);
+    let mut media_start = 0;
+    // The header's length depends on the positions, and they on its length: they may need 64 bits. Its length never
+    // shrinks as they grow, so this ends.
+    loop {
+        let moov_end = write(&moov, &mut head, file_type.len())?;
+        let next_start = (moov_end + behind.len()) as u64;
+        if next_start == media_start {
+            head.truncate(moov_end);
+            head.extend(behind);
+            head.shrink_to_fit();
+            return Ok(head);
+        }
+        for trak in &mut moov.trak_boxes {
+            let table = &mut trak.mdia_box.minf_box.stbl_box.stco_or_co64_box;
+            move_back(table, next_start - media_start);
+        }
+        media_start = next_start;
+    }
+}
+
+fn movie_box(
+    tracks: &[PlacedTrack<'_>],
+    times: Times,
+    label: Option<&Label>,
+) -> Result<MoovBox, MovieError> {
     let clock = tracks.first().map_or(1, |placed| placed.track.timescale);
     let movie = Movie {
         clock: clock_of(clock)?,
@@ -93,7 +142,7 @@ pub(crate) fn encode(
         .map(|trak| trak.tkhd_box.duration)
         .max()
         .unwrap_or(0);
-    let moov = MoovBox {
+    Ok(MoovBox {
         mvhd_box: MvhdBox {
             creation_time: movie.created,
             modification_time: movie.created,
@@ -107,26 +156,25 @@ pub(crate) fn encode(
         trak_boxes,
         mvex_box: None,
         unknown_boxes: label.map(user_data).into_iter().collect(),
-    };
-    let samples = tracks.iter().map(|placed| placed.track.samples.len());
-    let mut header = encoded(&moov, FIRST_ROOM_BYTES + 8 * samples.sum::<usize>())?;
-    header.extend(label.into_iter().flat_map(|label| start_box(label, tracks)));
-    Ok(header)
+    })
 }
 
 /// Room for all of a header but what its samples take.
 const FIRST_ROOM_BYTES: usize = 64 << 10;
 
-/// The box as bytes. `encode_to_vec` does the same, but begins with room for 256 bytes and encodes all anew whenever it
-/// has doubled that, which for the header of an hour is a dozen times.
-fn encoded(moov: &MoovBox, room_bytes: usize) -> Result<Vec<u8>, MovieError> {
-    let mut header = vec![0; room_bytes];
+/// Zeros that will nearly always do for the header of these tracks. Memory of which only zeros were asked costs nothing
+/// before something is written to it.
+fn room_for(tracks: &[PlacedTrack<'_>]) -> Vec<u8> {
+    let samples = tracks.iter().map(|placed| placed.track.samples.len());
+    vec![0; FIRST_ROOM_BYTES + 8 * samples.sum::<usize>()]
+}
+
+/// Writes the box into `header` from `begin` on, and answers where it ends. `encode_to_vec` does the same, but begins with
+/// room for 256 bytes and encodes all anew whenever it has doubled that, which for the header of an hour is a dozen times.
+fn write(moov: &MoovBox, header: &mut Vec<u8>, begin: usize) -> Result<usize, MovieError> {
     loop {
-        match moov.encode(&mut header) {
-            Ok(size_bytes) => {
-                header.truncate(size_bytes);
-                return Ok(header);
-            }
+        match moov.encode(&mut header[begin..]) {
+            Ok(size_bytes) => return Ok(begin + size_bytes),
             Err(error) if error.kind == ErrorKind::InsufficientBuffer => {
                 header.resize(header.len() * 2, 0);
             }
@@ -260,7 +308,7 @@ impl Movie {
                 entries: deltas.entries,
             },
             ctts_box: match self.times {
-                Times::Shown => composition_offsets(&track.samples)?,
+                Times::Shown => composition_offsets(&track.samples),
                 Times::Needed => None,
             },
             cslg_box: None,

@@ -20,7 +20,7 @@ use rustix::fs::copy_file_range;
 use super::feed::{BrokenSource, data_header, placed};
 use super::ffmpeg::Format;
 use super::finish::{FinishError, check, digest_bytes};
-use super::interleave::{Places, Turn, in_runs, media_bytes};
+use super::interleave::{Places, Stretch, in_runs, media_bytes};
 use super::movie::{self, Label, MovieError, Times, boxed};
 use super::plan::Plan;
 use super::suitable::format_of;
@@ -75,7 +75,11 @@ pub(super) fn splice(
     must_stop: impl Fn() -> bool,
     on_copied: impl FnMut(Copied),
 ) -> Result<Spliced, SpliceError> {
-    let (head, places) = head(plan, with_sound, label)?;
+    let Head {
+        bytes: head,
+        mut places,
+        stretches,
+    } = head(plan, with_sound, label)?;
     let (announce, written) = sync_channel(STEPS_BEHIND);
     let (size_bytes, sha256) = std::thread::scope(|threads| {
         let hashing = threads.spawn(move || hash_behind(out, &written));
@@ -83,7 +87,8 @@ pub(super) fn splice(
         let copied = output
             .put(&head)
             .and_then(|()| {
-                ranges(plan, with_sound, &places).try_for_each(|range| output.copy(range, files))
+                let mut stretches = stretches.iter();
+                stretches.try_for_each(|stretch| output.copy(stretch, files))
             })
             .and_then(|()| output.finish());
         // The hash ends when nobody can announce anything more.
@@ -95,6 +100,7 @@ pub(super) fn splice(
             .map_err(SpliceError::Write)?;
         Ok::<_, SpliceError>((size_bytes, sha256))
     })?;
+    places.move_back(head.len() as u64);
     check(out, plan, with_sound, &places).map_err(SpliceError::NotAsPlanned)?;
     Ok(Spliced { size_bytes, sha256 })
 }
@@ -115,75 +121,31 @@ fn hash_behind(file: &File, written: &Receiver<u64>) -> io::Result<[u8; 32]> {
     Ok(digest_bytes(hash))
 }
 
-/// Everything in front of the media, and where the samples are behind it.
-pub(super) fn head(
-    plan: &Plan,
-    with_sound: bool,
-    label: &Label,
-) -> Result<(Vec<u8>, Places), MovieError> {
+/// A clip but for its media.
+pub(super) struct Head {
+    /// Everything in front of the media.
+    pub(super) bytes: Vec<u8>,
+    /// Where the samples are, from the first byte of the media on.
+    pub(super) places: Places,
+    /// What the media is, in the order of the file.
+    pub(super) stretches: Vec<Stretch>,
+}
+
+pub(super) fn head(plan: &Plan, with_sound: bool, label: &Label) -> Result<Head, MovieError> {
     // Brands that say how the file is to be read (ISO/IEC 14496-12 annex E): edit lists are honoured.
     let file_type = match format_of(plan, with_sound) {
         Format::Mp4 => boxed(b"ftyp", b"isom\0\0\x02\0isomiso2mp41"),
         Format::QuickTime => boxed(b"ftyp", b"qt  \0\0\x02\0qt  "),
     };
     let data_header = data_header(media_bytes(plan, with_sound));
-    let mut moov_bytes = 0;
-    let mut media_start = 0;
-    let mut places = Places::of(plan, in_runs(plan, with_sound), media_start);
-    // The header's length depends on the positions, and they on its length: they may need 64 bits. Its length never
-    // shrinks as they grow, so this ends.
-    loop {
-        let next_start = (file_type.len() + moov_bytes + data_header.len()) as u64;
-        places.move_back(next_start - media_start);
-        media_start = next_start;
-        let tracks = placed(plan, with_sound, &places.video, &places.sound);
-        let moov = movie::encode(&tracks, Times::Shown, Some(label))?;
-        if moov.len() == moov_bytes {
-            return Ok(([file_type, moov, data_header].concat(), places));
-        }
-        moov_bytes = moov.len();
-    }
-}
-
-/// A contiguous stretch of a source, for samples that lie side by side in it.
-#[derive(Clone, Copy)]
-struct Range {
-    piece: u32,
-    offset: u64,
-    length: u64,
-    /// Clip time at which the last picture of it is needed, in ticks of the video; 0 when it has none.
-    needed_at: i64,
-}
-
-/// The media of the clip, in the order of the file.
-fn ranges<'a>(
-    plan: &'a Plan,
-    with_sound: bool,
-    places: &'a Places,
-) -> impl Iterator<Item = Range> + 'a {
-    let mut turns = places
-        .in_order(plan, with_sound)
-        .map(|Turn { is_sound, sample }| Range {
-            piece: sample.piece,
-            offset: sample.offset,
-            length: u64::from(sample.size),
-            needed_at: if is_sound { 0 } else { sample.needed_at },
-        })
-        .peekable();
-    std::iter::from_fn(move || {
-        let mut range = turns.next()?;
-        while let Some(next) = turns.next_if(|next| range.is_followed_by(next)) {
-            range.length += next.length;
-            range.needed_at = range.needed_at.max(next.needed_at);
-        }
-        Some(range)
+    let (places, stretches) = Places::of(plan, in_runs(plan, with_sound));
+    let tracks = placed(plan, with_sound, &places.video, &places.sound);
+    let bytes = movie::encode_head(&file_type, &tracks, Times::Shown, Some(label), &data_header)?;
+    Ok(Head {
+        bytes,
+        places,
+        stretches,
     })
-}
-
-impl Range {
-    fn is_followed_by(&self, next: &Self) -> bool {
-        self.piece == next.piece && self.offset + self.length == next.offset
-    }
 }
 
 /// The file as it grows.
@@ -227,17 +189,17 @@ impl<'a, Stop: Fn() -> bool, Hear: FnMut(Copied)> Output<'a, Stop, Hear> {
         Ok(())
     }
 
-    fn copy(&mut self, range: Range, files: &[Arc<File>]) -> Result<(), SpliceError> {
-        let source = files[range.piece as usize].as_ref();
+    fn copy(&mut self, stretch: &Stretch, files: &[Arc<File>]) -> Result<(), SpliceError> {
+        let source = files[stretch.piece as usize].as_ref();
         let broken = |error| {
             SpliceError::Broken(BrokenSource {
-                piece: range.piece as usize,
+                piece: stretch.piece as usize,
                 error,
             })
         };
         let mut done = 0;
-        while done < range.length {
-            let (left, offset) = (range.length - done, range.offset + done);
+        while done < stretch.length {
+            let (left, offset) = (stretch.length - done, stretch.offset + done);
             let wants_kernel = self.by_kernel && left >= KERNEL_BYTES;
             if wants_kernel {
                 let count = self.copy_by_kernel(source, offset, left.min(STEP_BYTES))?;
@@ -253,7 +215,7 @@ impl<'a, Stop: Fn() -> bool, Hear: FnMut(Copied)> Output<'a, Stop, Hear> {
             done += count;
             self.copied.media_bytes += count;
         }
-        self.copied.needed_at = self.copied.needed_at.max(range.needed_at);
+        self.copied.needed_at = self.copied.needed_at.max(stretch.needed_at);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use ring::digest::{Context, SHA256};
 use super::finish::digest_bytes;
 use super::movie::{Label, MovieError};
 use super::plan::Plan;
-use super::splice::head;
+use super::splice::{Head, head};
 
 /// Where the bytes of a clip come from.
 #[derive(Debug)]
@@ -49,25 +49,24 @@ pub struct UnreadableSource {
 
 impl Layout {
     pub(super) fn of(plan: &Plan, with_sound: bool, label: &Label) -> Result<Self, MovieError> {
-        let (head, places) = head(plan, with_sound, label)?;
-        let mut extents: Vec<Extent> = Vec::new();
+        let Head {
+            bytes: head,
+            stretches,
+            ..
+        } = head(plan, with_sound, label)?;
         let mut position = head.len() as u64;
-        // Where in which source the bytes would lie that continue the last extent.
-        let mut next = None;
-        for turn in places.in_order(plan, with_sound) {
-            let sample = turn.sample;
-            if next != Some((sample.piece, sample.offset)) {
-                extents.push(Extent {
+        let extents = stretches
+            .iter()
+            .map(|stretch| {
+                let extent = Extent {
                     position,
-                    offset: sample.offset,
-                    piece: sample.piece,
-                });
-            }
-            let size = u64::from(sample.size);
-            next = Some((sample.piece, sample.offset + size));
-            position += size;
-        }
-        extents.shrink_to_fit();
+                    offset: stretch.offset,
+                    piece: stretch.piece,
+                };
+                position += stretch.length;
+                extent
+            })
+            .collect();
         Ok(Self {
             head,
             extents,

@@ -61,7 +61,9 @@ async fn open_sqlite(url: &str) -> Result<Database, OpenError> {
         // A log that one long read made grow does not stay large.
         .pragma("journal_size_limit", "67108864")
         // 2 MiB for each connection: what one of them has read stays in the memory of the system in any case.
-        .pragma("cache_size", "-2048");
+        .pragma("cache_size", "-2048")
+        // Rows come from the connection's thread. Up to as many as an hour has segments, it need not wait for the reader.
+        .row_buffer_size(400);
     let path = options.get_filename().to_path_buf();
     make_folder_of(&path)?;
     let cannot_open = |source| OpenError::Open {

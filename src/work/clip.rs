@@ -26,7 +26,7 @@ use self::layouts::Layouts;
 use super::ffmpeg::{Ffmpeg, FfmpegError};
 use super::indexes;
 use super::output::{self, FinalName, free_bytes, remove_if_there};
-use super::roots::Roots;
+use super::roots::{OpenRoots, Roots};
 use super::source_file::open_beneath;
 use super::{Attempt, Done, Work, WorkError};
 use crate::clock;
@@ -202,9 +202,8 @@ impl ClipWork {
         gap_mode: GapMode,
         render: Option<&RenderOptions>,
     ) -> Result<Preview, ClipError> {
-        let touching = self.footage(camera_id, window).await?;
+        let (touching, around) = self.footage_around(camera_id, window).await?;
         self.admit_engine(engine, &touching, render).await?;
-        let around = self.around(camera_id, window).await?;
         let sources = self.open_sources(&around).await?;
         let prepared = Prepared::open(&self.engine, sources, &CancellationToken::new()).await?;
         let choice = copying_engine(engine);
@@ -290,27 +289,41 @@ impl ClipWork {
         window: TimeRange,
     ) -> Result<Vec<Segment>, ClipError> {
         let segments = self.store.segments_in(camera_id, window).await?;
+        self.check_footage(camera_id, &segments).await?;
+        Ok(segments)
+    }
+
+    /// The same, and with them in order those just around the window.
+    async fn footage_around(
+        &self,
+        camera_id: &CameraId,
+        window: TimeRange,
+    ) -> Result<(Vec<Segment>, Vec<Segment>), ClipError> {
+        let wider = TimeRange::new(window.start() - LOOK_AROUND, window.end() + LOOK_AROUND)
+            .unwrap_or(window);
+        let around = self.store.segments_in(camera_id, wider).await?;
+        let touching = around.iter().filter(|segment| touches(segment, window));
+        let touching: Vec<Segment> = touching.cloned().collect();
+        self.check_footage(camera_id, &touching).await?;
+        Ok((touching, around))
+    }
+
+    /// Refuses a window of which nothing can be read.
+    async fn check_footage(
+        &self,
+        camera_id: &CameraId,
+        segments: &[Segment],
+    ) -> Result<(), ClipError> {
         if segments
             .iter()
             .any(|segment| segment.state == SegmentState::Available)
         {
-            return Ok(segments);
+            return Ok(());
         }
         match self.store.camera(camera_id).await? {
             None => Err(ClipError::CameraNotFound(camera_id.clone())),
             Some(_) => Err(ClipError::NoFootage),
         }
-    }
-
-    /// The segments that overlap the window, and those just around it.
-    async fn around(
-        &self,
-        camera_id: &CameraId,
-        window: TimeRange,
-    ) -> Result<Vec<Segment>, StoreError> {
-        let wider = TimeRange::new(window.start() - LOOK_AROUND, window.end() + LOOK_AROUND)
-            .unwrap_or(window);
-        self.store.segments_in(camera_id, wider).await
     }
 
     fn check_room(&self, clip_bytes: u64) -> Result<(), ClipError> {
@@ -328,7 +341,7 @@ impl ClipWork {
 
     /// Opens every segment, so that a file which is deleted from now on is still cut whole.
     async fn open_sources(&self, segments: &[Segment]) -> Result<Vec<media::Source>, ClipError> {
-        let roots = Roots::read(&self.store).await?;
+        let roots = OpenRoots::new(Roots::read(&self.store).await?);
         let segments = segments.to_vec();
         let opened = blocking(move || {
             segments
@@ -373,8 +386,8 @@ impl ClipWork {
             fraction: Some(0.0),
             ..Progress::default()
         });
-        let touching = self
-            .footage(&spec.camera_id, window)
+        let (touching, around) = self
+            .footage_around(&spec.camera_id, window)
             .await
             .map_err(work_error)?;
         self.admit_engine(spec.engine, &touching, spec.render.as_ref())
@@ -382,10 +395,6 @@ impl ClipWork {
             .map_err(work_error)?;
         self.check_room(bytes_needed(&touching, window, spec.render.as_ref()))
             .map_err(work_error)?;
-        let around = self
-            .around(&spec.camera_id, window)
-            .await
-            .map_err(|error| work_error(error.into()))?;
         let sources = self.open_sources(&around).await.map_err(work_error)?;
 
         let part = self.settings.folder.join(attempt.temporary_name());
@@ -514,6 +523,10 @@ impl Work for Arc<ClipWork> {
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<Done, WorkError>> {
         self.make(attempt).boxed()
     }
+}
+
+fn touches(segment: &Segment, window: TimeRange) -> bool {
+    segment.file.start_time < window.end() && window.start() < segment.file.end_time()
 }
 
 /// What copies the samples of a clip, or of the footage that is encoded for it.

@@ -9,8 +9,8 @@ use crate::media::Source;
 use crate::media::mp4::SourceIndex;
 use crate::repository::{Store, StoreError, StoredIndex};
 
-/// Indexes that are fetched at the same time: those of an hour in ten-second segments, about a megabyte.
-const FETCHED_AT_ONCE: usize = 400;
+/// Indexes that are fetched at the same time: while these are decoded, the next ones come from the database.
+const FETCHED_AT_ONCE: usize = 64;
 
 /// Gives each source the index that the catalog keeps of its file. The file must be open already: only while the open
 /// file has the size and the modification time that the catalog knows is the index its own. Sources without one stay as
@@ -19,42 +19,41 @@ const FETCHED_AT_ONCE: usize = 400;
 /// # Errors
 /// [`StoreError`] when the catalog cannot be read.
 pub(super) async fn attach(store: &Store, sources: &mut [Source]) -> Result<(), StoreError> {
-    for part in sources.chunks_mut(FETCHED_AT_ONCE) {
-        let ids: Vec<String> = part
+    let mut decoding = Vec::new();
+    for part in sources.chunks(FETCHED_AT_ONCE) {
+        let files: HashMap<String, Arc<File>> = part
             .iter()
-            .filter(|source| source.file.is_ok())
-            .map(|source| source.id.clone())
+            .filter_map(|source| Some((source.id.clone(), Arc::clone(source.file.as_ref().ok()?))))
             .collect();
+        let ids: Vec<String> = files.keys().cloned().collect();
         let stored = store.segment_indexes(&ids).await?;
-        let files: HashMap<&str, &Arc<File>> = part
-            .iter()
-            .filter_map(|source| Some((source.id.as_str(), source.file.as_ref().ok()?)))
-            .collect();
-        let pairs: Vec<(StoredIndex, Arc<File>)> = stored
-            .into_iter()
-            .filter_map(|stored| {
-                let file = files.get(stored.segment_id.as_str())?;
-                Some((stored, Arc::clone(file)))
-            })
-            .collect();
-        let decode = move || -> HashMap<String, Arc<SourceIndex>> {
-            pairs
-                .into_iter()
-                .filter_map(|(stored, file)| {
-                    let index = decode(&stored, &file)?;
-                    Some((stored.segment_id, Arc::new(index)))
-                })
-                .collect()
-        };
+        decoding.push(tokio::task::spawn_blocking(move || {
+            decode_all(stored, &files)
+        }));
+    }
+    let mut indexes = HashMap::with_capacity(sources.len());
+    for part in decoding {
         // Without an answer the files are read, as if nothing were stored.
-        let mut indexes = tokio::task::spawn_blocking(decode)
-            .await
-            .unwrap_or_default();
-        for source in part {
-            source.index = indexes.remove(&source.id);
-        }
+        indexes.extend(part.await.unwrap_or_default());
+    }
+    for source in sources {
+        source.index = indexes.remove(&source.id);
     }
     Ok(())
+}
+
+/// What can be used of these, by segment.
+fn decode_all(
+    stored: Vec<StoredIndex>,
+    files: &HashMap<String, Arc<File>>,
+) -> Vec<(String, Arc<SourceIndex>)> {
+    stored
+        .into_iter()
+        .filter_map(|stored| {
+            let index = decode(&stored, files.get(&stored.segment_id)?)?;
+            Some((stored.segment_id, Arc::new(index)))
+        })
+        .collect()
 }
 
 fn decode(stored: &StoredIndex, file: &File) -> Option<SourceIndex> {

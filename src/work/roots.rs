@@ -1,5 +1,6 @@
 //! Where the files of each source are.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::source_file::open_beneath;
+use super::source_file::{Root, open_beneath};
 use crate::domain::coverage::GapReason;
 use crate::repository::{Store, StoreError};
 
@@ -35,13 +36,7 @@ impl Roots {
         source_id: &str,
         path: &str,
     ) -> io::Result<Result<File, GapReason>> {
-        match self.open_file(source_id, Path::new(path)) {
-            Err(error) if is_of_the_machine(&error) => Err(error),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(Err(GapReason::FileMissing))
-            }
-            opened => Ok(opened.map_err(|_| GapReason::FileDamaged)),
-        }
+        what_it_makes(self.open_file(source_id, Path::new(path)))
     }
 
     /// Opens a recorded file; of a source that is not there, none is.
@@ -50,6 +45,54 @@ impl Roots {
             Some(root) => open_beneath(root, path),
             None => Err(io::ErrorKind::NotFound.into()),
         }
+    }
+}
+
+/// Roots that are opened once, for many files right after one another. They are not kept for longer than that: a folder
+/// that is open keeps its volume from being unmounted.
+#[derive(Debug)]
+pub(super) struct OpenRoots {
+    roots: Roots,
+    opened: RefCell<HashMap<String, Root>>,
+}
+
+impl OpenRoots {
+    pub(super) fn new(roots: Roots) -> Self {
+        Self {
+            roots,
+            opened: RefCell::default(),
+        }
+    }
+
+    /// See [`Roots::look_for`].
+    pub(super) fn look_for(
+        &self,
+        source_id: &str,
+        path: &str,
+    ) -> io::Result<Result<File, GapReason>> {
+        what_it_makes(self.open_file(source_id, Path::new(path)))
+    }
+
+    /// See [`Roots::open_file`].
+    pub(super) fn open_file(&self, source_id: &str, path: &Path) -> io::Result<File> {
+        let mut opened = self.opened.borrow_mut();
+        if let Some(root) = opened.get(source_id) {
+            return root.open_beneath(path);
+        }
+        let root = self.roots.0.get(source_id);
+        let root = Root::open(root.ok_or(io::ErrorKind::NotFound)?)?;
+        let file = root.open_beneath(path);
+        opened.insert(source_id.to_owned(), root);
+        file
+    }
+}
+
+/// What the opening of a recorded file makes of its time.
+fn what_it_makes(opened: io::Result<File>) -> io::Result<Result<File, GapReason>> {
+    match opened {
+        Err(error) if is_of_the_machine(&error) => Err(error),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Err(GapReason::FileMissing)),
+        opened => Ok(opened.map_err(|_| GapReason::FileDamaged)),
     }
 }
 

@@ -23,18 +23,37 @@ const RENAME_RACE_TRIES: usize = 3;
 /// link. `NotFound` when the file or the root is not there.
 pub fn open_beneath(root: &Path, relative: &Path) -> io::Result<File> {
     let steps = plain_steps(relative)?;
-    let root = openat(
-        CWD,
-        root,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let opened = match open_with_openat2(&root, relative) {
-        // Kernels before 5.6 lack the call, and some sandboxes refuse calls they do not know.
-        Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => open_step_by_step(root, &steps)?,
-        other => other?,
-    };
-    only_regular(opened)
+    Root::open(root)?.open_plain(relative, &steps)
+}
+
+/// A folder that files are opened beneath, for many of them one after another.
+#[derive(Debug)]
+pub struct Root(OwnedFd);
+
+impl Root {
+    /// # Errors
+    /// When it is not there, or is no folder.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(openat(CWD, root, flags, Mode::empty())?))
+    }
+
+    /// See [`open_beneath()`].
+    ///
+    /// # Errors
+    /// See [`open_beneath()`].
+    pub fn open_beneath(&self, relative: &Path) -> io::Result<File> {
+        self.open_plain(relative, &plain_steps(relative)?)
+    }
+
+    fn open_plain(&self, relative: &Path, steps: &[&Path]) -> io::Result<File> {
+        let opened = match open_with_openat2(&self.0, relative) {
+            // Kernels before 5.6 lack the call, and some sandboxes refuse calls they do not know.
+            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => open_step_by_step(&self.0, steps)?,
+            other => other?,
+        };
+        only_regular(opened)
+    }
 }
 
 /// A pipe opened for reading waits for a writer, and a terminal could become ours; neither must
@@ -72,17 +91,22 @@ fn open_with_openat2(root: &OwnedFd, relative: &Path) -> Result<OwnedFd, Errno> 
 }
 
 /// The same by hand: each folder is opened from the one before and no step follows a link.
-fn open_step_by_step(root: OwnedFd, steps: &[&Path]) -> io::Result<OwnedFd> {
-    let mut at = root;
+fn open_step_by_step(root: &OwnedFd, steps: &[&Path]) -> io::Result<OwnedFd> {
+    let mut at: Option<OwnedFd> = None;
     let (file, folders) = steps
         .split_last()
         .ok_or_else(|| invalid("the path is not a plain path beneath the root"))?;
     for folder in folders {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        at = openat(&at, *folder, flags, Mode::empty())?;
+        at = Some(openat(
+            at.as_ref().unwrap_or(root),
+            *folder,
+            flags,
+            Mode::empty(),
+        )?);
     }
     Ok(openat(
-        &at,
+        at.as_ref().unwrap_or(root),
         *file,
         file_flags() | OFlags::NOFOLLOW,
         Mode::empty(),
@@ -112,7 +136,7 @@ mod tests {
     fn both_ways(root: &Path, relative: &str) -> [io::Result<File>; 2] {
         let by_steps = plain_steps(Path::new(relative)).and_then(|steps| {
             let root = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-            only_regular(open_step_by_step(root, &steps)?)
+            only_regular(open_step_by_step(&root, &steps)?)
         });
         [open_beneath(root, Path::new(relative)), by_steps]
     }

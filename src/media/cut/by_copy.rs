@@ -39,10 +39,10 @@ impl Attempt<'_> {
             };
             let is_written = Stop::default();
             std::thread::scope(|threads| {
-                if is_durable {
-                    threads.spawn(|| sync_growing(&file, &is_written));
-                }
-                let _set = is_written.set_in_the_end();
+                let syncing =
+                    is_durable.then(|| threads.spawn(|| sync_growing(&file, &is_written)));
+                let syncing = syncing.as_ref().map(|syncing| syncing.thread());
+                let _set = is_written.set_in_the_end(syncing);
                 splice(
                     &file, &plan, with_sound, &label, &files, must_stop, on_copied,
                 )

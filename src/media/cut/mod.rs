@@ -22,8 +22,8 @@ use super::movie::Label;
 use super::open::{Engine, OpenError, OpenFootage, open_footage};
 use super::order::{CutError, CutOrder, CutOutcome, CutProgress, EngineChoice, Source};
 use super::plan::{
-    CutWarning, Footage, OutputTrack, Parameters, Plan, PlanError, Segment, Wanted, WarningKind,
-    plan,
+    CutWarning, Footage, OutputSample, OutputTrack, Parameters, Plan, PlanError, Segment, Wanted,
+    WarningKind, plan,
 };
 use super::suitable;
 use crate::domain::catalog::{AudioFormat, VideoFormat};
@@ -330,29 +330,28 @@ fn tracks_of(plan: &Plan) -> impl Iterator<Item = &OutputTrack> {
 /// A piece of which more would be copied than its file has: its tables name the same bytes again and again, and a small
 /// file could fill the disk.
 fn overstated(prepared: &Prepared, plan: &Plan) -> Option<usize> {
-    let mut wanted_bytes = vec![0u64; plan.pieces.len()];
-    for sample in tracks_of(plan).flat_map(|track| &track.samples) {
-        wanted_bytes[sample.piece as usize] += u64::from(sample.size);
-    }
-    let opened = prepared.opened_of(plan);
-    opened
-        .zip(wanted_bytes)
-        .position(|(opened, wanted_bytes)| wanted_bytes > opened.index.size_bytes)
+    let mut opened = prepared.opened_of(plan).enumerate();
+    let overstated = opened.find(|(piece, opened)| {
+        let wanted_bytes: u64 = tracks_of(plan).map(|track| track.piece_bytes[*piece]).sum();
+        wanted_bytes > opened.index.size_bytes
+    });
+    overstated.map(|(piece, _)| piece)
 }
 
 /// A piece with a sample that lasts, or is shown after it was decoded, longer than readers take.
 fn out_of_time(plan: &Plan) -> Option<usize> {
     const LONGEST_TICKS: i64 = i32::MAX as i64;
+    let lasts_too_long = |sample: &OutputSample, until: i64| {
+        until.saturating_sub(sample.dts) > LONGEST_TICKS
+            || i64::from(sample.composition_offset) > LONGEST_TICKS
+    };
     tracks_of(plan).find_map(|track| {
-        let next = track.samples.iter().skip(1).map(|next| next.dts);
-        let last = track.samples.last().map(|last| {
-            let length = i64::from(track.last_duration);
-            last.dts.saturating_add(length)
-        });
-        let mut until = track.samples.iter().zip(next.chain(last));
-        let (sample, _) = until.find(|(sample, next)| {
-            next.saturating_sub(sample.dts) > LONGEST_TICKS
-                || sample.pts.saturating_sub(sample.dts) > LONGEST_TICKS
+        let mut pairs = track.samples.windows(2);
+        let found = pairs.find(|pair| lasts_too_long(&pair[0], pair[1].dts));
+        let sample = found.map(|pair| &pair[0]).or_else(|| {
+            let last = track.samples.last()?;
+            let end = last.dts.saturating_add(track.last_duration.into());
+            lasts_too_long(last, end).then_some(last)
         })?;
         Some(sample.piece as usize)
     })

@@ -75,13 +75,10 @@ impl Deltas {
     }
 }
 
-pub(super) fn composition_offsets(samples: &[OutputSample]) -> Result<Option<CttsBox>, MovieError> {
+pub(super) fn composition_offsets(samples: &[OutputSample]) -> Option<CttsBox> {
     let mut entries: Vec<CttsEntry> = Vec::new();
     for sample in samples {
-        let sample_offset = sample.pts - sample.dts;
-        if sample_offset < 0 || sample_offset > i64::from(u32::MAX) {
-            return Err(MovieError("a sample is reordered too far".to_owned()));
-        }
+        let sample_offset = i64::from(sample.composition_offset);
         match entries.last_mut() {
             Some(last) if last.sample_offset == sample_offset => last.sample_count += 1,
             _ => entries.push(CttsEntry {
@@ -91,10 +88,10 @@ pub(super) fn composition_offsets(samples: &[OutputSample]) -> Result<Option<Ctt
         }
     }
     let reordered = entries.iter().any(|entry| entry.sample_offset != 0);
-    Ok(reordered.then_some(CttsBox {
+    reordered.then_some(CttsBox {
         version: 0,
         entries,
-    }))
+    })
 }
 
 /// Samples that follow one another in the file, grouped.
@@ -158,6 +155,29 @@ impl Chunks {
                 }),
             },
             samples,
+        }
+    }
+}
+
+/// Puts every chunk that much further back, where its position may need 64 bits.
+pub(super) fn move_back(positions: &mut Either<StcoBox, Co64Box>, by_bytes: u64) {
+    let moved = |position: u32| u64::from(position) + by_bytes;
+    match positions {
+        Either::A(StcoBox { chunk_offsets }) => {
+            let fits = |position: &u32| u32::try_from(moved(*position)).is_ok();
+            if chunk_offsets.iter().all(fits) {
+                for position in chunk_offsets {
+                    *position = moved(*position) as u32;
+                }
+            } else {
+                let chunk_offsets = chunk_offsets.iter().copied().map(moved).collect();
+                *positions = Either::B(Co64Box { chunk_offsets });
+            }
+        }
+        Either::B(Co64Box { chunk_offsets }) => {
+            for position in chunk_offsets {
+                *position += by_bytes;
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Movie fragments (section 8.8): one `moof` at a time, added to the tracks of the `moov`.
 
 use super::bytes::{Child, Children, Fields, malformed};
-use super::index::{Sample, SampleBudget};
+use super::index::{Sample, SampleBudget, entry_number};
 use super::top_level::ReadError;
 
 /// Defaults of `trex` (8.8.3) for one track.
@@ -170,7 +170,7 @@ fn read_run(
                 duration,
                 composition_offset,
                 sync: sample_flags & NON_SYNC == 0,
-                description: defaults.description,
+                description: entry_number(defaults.description),
             });
         }
         track.next_dts += i64::from(duration);

@@ -27,8 +27,8 @@ pub struct Sample {
     pub composition_offset: i32,
     /// Whether decoding can begin here.
     pub sync: bool,
-    /// Which sample entry it needs, from 1.
-    pub(crate) description: u32,
+    /// Which sample entry it needs, from 1; see [`entry_number`].
+    pub(crate) description: u16,
 }
 
 impl Sample {
@@ -41,6 +41,12 @@ impl Sample {
     pub fn end(&self) -> u64 {
         self.offset.saturating_add(u64::from(self.size))
     }
+}
+
+/// The number of a sample entry as [`Sample`] keeps it. No track keeps as many entries as 16 bits count, so that a number
+/// beyond them names none either way.
+pub(super) fn entry_number(description: u32) -> u16 {
+    u16::try_from(description).unwrap_or(u16::MAX)
 }
 
 /// A video or sound track.
@@ -74,7 +80,7 @@ impl Track {
         match sample.description.checked_sub(2) {
             // Some recorders count from 0.
             None => Some(&self.entry),
-            Some(further) => self.more_entries.get(further as usize),
+            Some(further) => self.more_entries.get(usize::from(further)),
         }
     }
 }

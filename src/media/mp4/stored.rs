@@ -275,18 +275,23 @@ impl<'a> Reader<'a> {
 
     fn number(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
+        for (at, (byte, shift)) in self.0.iter().zip((0..64).step_by(7)).enumerate() {
             let bits = u64::from(byte & 0x7f);
             if shift == 63 && bits > 1 {
                 return Err(OUT_OF_RANGE);
             }
             value |= bits << shift;
             if byte & 0x80 == 0 {
+                self.0 = &self.0[at + 1..];
                 return Ok(value);
             }
         }
-        Err(OUT_OF_RANGE)
+        // Ten bytes hold more than 64 bits.
+        Err(if self.0.len() < 10 {
+            CUT_SHORT
+        } else {
+            OUT_OF_RANGE
+        })
     }
 
     fn signed(&mut self) -> Result<i64, DecodeError> {
@@ -399,96 +404,74 @@ impl<'a> Reader<'a> {
         {
             return Err(OUT_OF_RANGE);
         }
-        let mut jumps = Column::begin(self)?;
         let mut expected = 0u64;
-        for sample in &mut samples {
-            sample.offset = expected.wrapping_add(jumps.next(self)?.cast_unsigned());
+        self.column(&mut samples, |sample, jump| {
+            sample.offset = expected.wrapping_add(jump.cast_unsigned());
             expected = sample
                 .offset
                 .checked_add(sample.size.into())
                 .ok_or(OUT_OF_RANGE)?;
-        }
-        jumps.end()?;
-        let mut jumps = Column::begin(self)?;
-        for sample in &mut samples {
+            Ok(())
+        })?;
+        self.column(&mut samples, |sample, jump| {
             // The durations, which the next time follows from, come in the next column.
-            sample.dts = jumps.next(self)?;
-        }
-        jumps.end()?;
-        let mut durations = Column::begin(self)?;
+            sample.dts = jump;
+            Ok(())
+        })?;
         let mut expected = 0i64;
-        for sample in &mut samples {
-            let duration = i32::try_from(durations.next(self)?).map_err(|_| OUT_OF_RANGE)?;
+        self.column(&mut samples, |sample, duration| {
+            let duration = i32::try_from(duration).map_err(|_| OUT_OF_RANGE)?;
             sample.duration = u32::try_from(duration).map_err(|_| OUT_OF_RANGE)?;
             sample.dts = expected.wrapping_add(sample.dts);
             if !(0..LATEST_TICK).contains(&sample.dts) {
                 return Err(OUT_OF_RANGE);
             }
             expected = sample.dts + i64::from(duration);
-        }
-        durations.end()?;
-        let mut offsets = Column::begin(self)?;
-        for sample in &mut samples {
-            sample.composition_offset =
-                i32::try_from(offsets.next(self)?).map_err(|_| OUT_OF_RANGE)?;
-        }
-        offsets.end()?;
-        let mut syncs = Column::begin(self)?;
-        for sample in &mut samples {
-            sample.sync = match syncs.next(self)? {
+            Ok(())
+        })?;
+        self.column(&mut samples, |sample, offset| {
+            sample.composition_offset = i32::try_from(offset).map_err(|_| OUT_OF_RANGE)?;
+            Ok(())
+        })?;
+        self.column(&mut samples, |sample, sync| {
+            sample.sync = match sync {
                 0 => false,
                 1 => true,
                 _ => return Err(OUT_OF_RANGE),
             };
-        }
-        syncs.end()?;
-        let mut descriptions = Column::begin(self)?;
-        for sample in &mut samples {
-            sample.description =
-                u32::try_from(descriptions.next(self)?).map_err(|_| OUT_OF_RANGE)?;
-        }
-        descriptions.end()?;
+            Ok(())
+        })?;
+        self.column(&mut samples, |sample, description| {
+            sample.description = u16::try_from(description).map_err(|_| OUT_OF_RANGE)?;
+            Ok(())
+        })?;
         Ok(samples)
     }
-}
 
-/// A column being read.
-struct Column {
-    unit: i64,
-    before: Option<i64>,
-    /// How many more of the value before follow.
-    repeats: u64,
-}
-
-impl Column {
-    fn begin(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            unit: from.number()?.cast_signed(),
-            before: None,
-            repeats: 0,
-        })
-    }
-
-    fn next(&mut self, from: &mut Reader<'_>) -> Result<i64, DecodeError> {
-        if self.repeats > 0 {
-            self.repeats -= 1;
-            return Ok(self.before.unwrap_or_default());
+    /// Reads a column and gives each sample its value. A run of equal values is read once.
+    fn column(
+        &mut self,
+        samples: &mut [Sample],
+        mut set: impl FnMut(&mut Sample, i64) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let unit = self.number()?.cast_signed();
+        let mut before = None;
+        let mut left = samples.iter_mut();
+        while let Some(sample) = left.next() {
+            let value = self.signed()?.wrapping_mul(unit);
+            set(sample, value)?;
+            if before == Some(value) {
+                let repeats: usize = self.narrow()?;
+                if repeats > left.len() {
+                    return Err(OUT_OF_RANGE);
+                }
+                for sample in left.by_ref().take(repeats) {
+                    set(sample, value)?;
+                }
+            }
+            before = Some(value);
         }
-        let value = from.signed()?.wrapping_mul(self.unit);
-        if self.before == Some(value) {
-            self.repeats = from.number()?;
-        }
-        self.before = Some(value);
-        Ok(value)
-    }
-
-    /// Refuses repeats beyond the last sample.
-    fn end(self) -> Result<(), DecodeError> {
-        if self.repeats == 0 {
-            Ok(())
-        } else {
-            Err(OUT_OF_RANGE)
-        }
+        Ok(())
     }
 }
 

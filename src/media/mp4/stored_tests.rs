@@ -141,7 +141,7 @@ fn the_form_stays_as_it_is() {
         duration: 40,
         composition_offset: [80, 120, 0, 0][usize::from(number)],
         sync: number == 0,
-        description: 1 + u32::from(number == 3),
+        description: 1 + u16::from(number == 3),
     };
     let index = SourceIndex {
         container: Container::FragmentedMp4,
@@ -239,7 +239,7 @@ fn samples() -> impl Strategy<Value = Vec<Sample>> {
         prop_oneof![3 => Just(3_000u32), 1 => 0..=i32::MAX as u32],
         prop_oneof![3 => Just(0i32), 1 => any::<i32>()],
         any::<bool>(),
-        prop_oneof![3 => Just(1u32), 1 => any::<u32>()],
+        prop_oneof![3 => Just(1u16), 1 => any::<u16>()],
     );
     prop::collection::vec(sample, 1..60).prop_map(|jumps| {
         let (mut offset, mut dts) = (0, 0);

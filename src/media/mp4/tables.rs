@@ -1,7 +1,7 @@
 //! Sample tables of a progressive file (section 8.6 and 8.7).
 
 use super::bytes::{Child, Fields, malformed};
-use super::index::{Sample, SampleBudget};
+use super::index::{Sample, SampleBudget, entry_number};
 use super::top_level::ReadError;
 
 /// Sound of constant sample size (PCM, G.711) is indexed in blocks of at most this many samples.
@@ -45,7 +45,7 @@ pub(super) fn read_samples(
                     duration,
                     composition_offset,
                     sync,
-                    description: chunk.description,
+                    description: entry_number(chunk.description),
                 });
             }
             position = position
@@ -97,7 +97,7 @@ fn read_blocks(
                 duration,
                 composition_offset: 0,
                 sync: true,
-                description: chunk.description,
+                description: entry_number(chunk.description),
             });
             position = position
                 .checked_add(u64::from(size))

@@ -3,7 +3,7 @@
 //! [`plan`] goes in steps, each in a file of its own:
 //! 1. `times`: when each frame of a segment is shown, from the segment's own start.
 //! 2. `chains`: where each segment really starts, for recorders whose names say it to the second.
-//! 3. `walk`: which frames of which segment are shown, what is missing and why.
+//! 3. `walk`, `visible`: which frames of which segment are shown, what is missing and why.
 //! 4. `video`, `sound`: the tracks of the clip, sample by sample, with their edit lists.
 //!
 //! A frame is shown when the wall-clock microsecond at which it begins lies in the window. Wall-clock time
@@ -15,8 +15,10 @@ mod sound;
 pub(super) mod tests;
 mod times;
 mod video;
+mod visible;
 mod walk;
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -176,9 +178,18 @@ pub(crate) struct OutputTrack {
     pub(crate) unit_bytes: Option<u32>,
     /// In decode order.
     pub(crate) samples: Vec<OutputSample>,
+    /// Bytes of the samples of each piece.
+    pub(crate) piece_bytes: Vec<u64>,
     /// Ticks of the last sample.
     pub(crate) last_duration: u32,
     pub(crate) edits: Vec<OutputEdit>,
+}
+
+impl OutputTrack {
+    /// Bytes of all samples.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.piece_bytes.iter().sum()
+    }
 }
 
 /// A sample of the clip and where its bytes come from. Times are in ticks of the track.
@@ -191,9 +202,17 @@ pub(crate) struct OutputSample {
     /// Which sample entry of the track it needs, from 1.
     pub(crate) entry: u16,
     pub(crate) dts: i64,
-    pub(crate) pts: i64,
+    /// How long after it is decoded the sample is shown. What does not fit is the longest, which no clip can have.
+    pub(crate) composition_offset: u32,
     /// When in the clip the sample is first needed; rises strictly. Orders the samples in the file.
     pub(crate) needed_at: i64,
+}
+
+impl OutputSample {
+    /// When the sample is shown.
+    pub(crate) fn pts(&self) -> i64 {
+        self.dts.saturating_add(self.composition_offset.into())
+    }
 }
 
 /// An entry of the clip's edit list.
@@ -231,33 +250,30 @@ pub fn plan(segments: &[Segment], wanted: &Wanted) -> Result<Plan, PlanError> {
     };
     let mut warnings = walked.warnings;
     let clock = video::Clock::for_pieces(segments, &walked.pieces, walked.longest_kept_ns);
-    let Some(video) = video::build(
-        segments,
-        &footage,
-        &walked.pieces,
-        first,
-        walked.clip_end_ns,
-        clock,
-    ) else {
+    let (pieces, length) = (&walked.pieces, clock.length_of(walked.clip_end_ns));
+    // Picture and sound need nothing of each other.
+    let (video, sound) = std::thread::scope(|threads| {
+        let sound = threads.spawn(|| {
+            sound::build(
+                segments,
+                &footage,
+                pieces,
+                first,
+                (clock, length),
+                &mut warnings,
+            )
+        });
+        let video = video::build(segments, &footage, pieces, first, length, clock);
+        let sound = sound.join();
+        (video, sound.unwrap_or_else(|died| resume_unwind(died)))
+    });
+    let Some(video) = video else {
         return Err(PlanError::NoFootage {
             gaps: walked.gaps,
             warnings,
         });
     };
-    let sound = sound::build(
-        segments,
-        &footage,
-        &walked.pieces,
-        first,
-        &video,
-        &mut warnings,
-    );
-    let expected_bytes = [Some(&video.track), sound.as_ref()]
-        .into_iter()
-        .flatten()
-        .flat_map(|track| &track.samples)
-        .map(|sample| u64::from(sample.size))
-        .sum();
+    let expected_bytes = video.track.bytes() + sound.as_ref().map_or(0, OutputTrack::bytes);
     let missing: TimeDelta = walked.gaps.iter().map(|gap| gap.range.duration()).sum();
     let start = from_nanos(first);
     let end = from_nanos(walked.cursor_ns).max(start + TimeDelta::microseconds(1));
@@ -273,7 +289,7 @@ pub fn plan(segments: &[Segment], wanted: &Wanted) -> Result<Plan, PlanError> {
             .map(|piece| Piece {
                 segment: piece.segment,
                 effective_start: from_nanos(piece.start_ns),
-                shown_frames: piece.frames.iter().filter(|frame| frame.shown).count() as u64,
+                shown_frames: piece.shown.map_or(0, |shown| shown.count),
             })
             .collect(),
         video_fingerprint: video.track.entry.fingerprint,
@@ -343,6 +359,7 @@ const NANOS_A_SECOND: u32 = 1_000_000_000;
 
 /// `(value * to + from / 2).div_euclid(from)`, but without a division of 128 bits, of which every sample would need several:
 /// the whole seconds and the rest are taken apart, and the rest times `to` fits in 64 bits.
+#[inline]
 fn scale(value: i64, from: u32, to: u32) -> i128 {
     let (whole, rest) = (
         value.div_euclid(i64::from(from)),

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 
 use super::{
     CutWarning, Footage, Nanos, OutputEdit, OutputSample, OutputTrack, Segment, WarningKind,
-    from_nanos, nanos_to_ticks, ticks_to_nanos, times::FrameTimes, video::Video, walk::WalkedPiece,
+    from_nanos, nanos_to_ticks, ticks_to_nanos, times::FrameTimes, video::Clock, visible::Shown,
+    walk::WalkedPiece,
 };
 use crate::domain::time::TimeRange;
 use crate::media::mp4::{Fingerprint, Track};
@@ -22,7 +23,7 @@ pub(super) fn build(
     footage: &[Option<FrameTimes>],
     pieces: &[WalkedPiece],
     first_shown: Nanos,
-    video: &Video,
+    (clock, length): (Clock, i64),
     warnings: &mut Vec<CutWarning>,
 ) -> Option<OutputTrack> {
     let spans = spans(segments, footage, pieces, first_shown);
@@ -31,6 +32,7 @@ pub(super) fn build(
     let mut sound = Sound {
         timescale: chosen.timescale,
         samples: Vec::with_capacity(most.map(|track| track.whole_samples).sum()),
+        piece_bytes: vec![0; pieces.len()],
         end: None,
         frame_ticks: 1,
         unit_bytes: chosen.unit_bytes,
@@ -43,7 +45,7 @@ pub(super) fn build(
         let joins_next = spans.get(at + 1).is_some_and(|next| next.joins_before);
         sound.add(span, track, joins_next);
     }
-    sound.finish(chosen, video)
+    sound.finish(chosen, clock, length)
 }
 
 /// What one piece shows, in nanoseconds of the clip.
@@ -72,16 +74,7 @@ fn spans<'a>(
         else {
             continue;
         };
-        let durations = index.video.samples[piece.first_sample..].iter();
-        let shown = piece
-            .frames
-            .iter()
-            .zip(durations)
-            .filter(|(frame, _)| frame.shown)
-            .map(|(frame, sample)| (frame.at, frame.at.saturating_add(sample.duration.into())));
-        let Some((begin, end)) =
-            shown.reduce(|known, frame| (known.0.min(frame.0), known.1.max(frame.1)))
-        else {
+        let Some(Shown { begin, end, .. }) = piece.shown else {
             continue;
         };
         let wall = piece.start_ns + ticks_to_nanos(begin, times.timescale);
@@ -144,8 +137,9 @@ fn warn_partly(span: &Span<'_>, warnings: &mut Vec<CutWarning>) {
 
 struct Sound {
     timescale: u32,
-    /// `pts` holds clip time until [`Sound::finish`].
+    /// `dts` holds clip time until [`Sound::finish`].
     samples: Vec<OutputSample>,
+    piece_bytes: Vec<u64>,
     /// Clip time at which the last sample ends.
     end: Option<i64>,
     frame_ticks: i64,
@@ -159,20 +153,26 @@ impl Sound {
         let to = span.to + slack(joins_next);
         let first_of_clip = self.samples.is_empty();
         let mut before: Option<OutputSample> = None;
+        // The duration of the sample before, which is nearly always that of this one, in nanoseconds and in ticks.
+        let mut lasts = (None, 0, 1);
         for sample in &track.samples[..track.whole_samples] {
             let at = ticks_to_nanos(track.edits.place(sample.pts()), track.timescale)
                 + span.file_to_clip;
-            let length = ticks_to_nanos(i64::from(sample.duration), track.timescale);
             let clip = nanos_to_ticks(at, self.timescale);
-            let ticks = nanos_to_ticks(length, self.timescale).max(1);
+            if lasts.0 != Some(sample.duration) {
+                let length = ticks_to_nanos(i64::from(sample.duration), track.timescale);
+                let ticks = nanos_to_ticks(length, self.timescale).max(1);
+                lasts = (Some(sample.duration), length, ticks);
+            }
+            let (_, length, ticks) = lasts;
             let output = OutputSample {
                 piece: span.piece,
                 offset: sample.offset,
                 size: sample.size,
                 sync: sample.sync,
                 entry: 1,
-                dts: 0,
-                pts: clip,
+                dts: clip,
+                composition_offset: 0,
                 needed_at: 0,
             };
             if at + length <= from {
@@ -201,25 +201,26 @@ impl Sound {
     fn push(&mut self, mut sample: OutputSample, ticks: i64) {
         // A clock that rounds must not open a gap of one tick.
         if let Some(end) = self.end
-            && sample.pts.abs_diff(end) <= 1
+            && sample.dts.abs_diff(end) <= 1
         {
-            sample.pts = end;
+            sample.dts = end;
         }
         if self
             .samples
             .last()
-            .is_some_and(|last| last.pts >= sample.pts)
+            .is_some_and(|last| last.dts >= sample.dts)
         {
             return;
         }
-        self.end = Some(sample.pts.saturating_add(ticks));
+        self.end = Some(sample.dts.saturating_add(ticks));
         self.frame_ticks = ticks;
+        self.piece_bytes[sample.piece as usize] += u64::from(sample.size);
         self.samples.push(sample);
     }
 
-    fn finish(mut self, chosen: &Track, video: &Video) -> Option<OutputTrack> {
-        let movie = video.track.timescale;
-        let first = self.samples.first()?.pts;
+    /// `length` is that of the clip in ticks of the movie's `clock`.
+    fn finish(mut self, chosen: &Track, Clock(movie): Clock, length: i64) -> Option<OutputTrack> {
+        let first = self.samples.first()?.dts;
         let mut edits = Vec::new();
         let to_movie =
             |ticks: i64| u64::try_from(super::rescale(ticks, self.timescale, movie)).unwrap_or(0);
@@ -230,7 +231,7 @@ impl Sound {
                 duration: to_movie(silent_until),
             });
         }
-        let video_length = u64::try_from(video.length).unwrap_or(0);
+        let video_length = u64::try_from(length).unwrap_or(0);
         let silence = to_movie(silent_until);
         let heard = to_movie(self.end?)
             .min(video_length)
@@ -241,10 +242,9 @@ impl Sound {
         });
         let mut last_needed = -1i64;
         for sample in &mut self.samples {
-            sample.needed_at = sample.pts.max(last_needed.saturating_add(1)).max(0);
+            sample.needed_at = sample.dts.max(last_needed.saturating_add(1)).max(0);
             last_needed = sample.needed_at;
-            sample.dts = sample.pts.saturating_sub(first);
-            sample.pts = sample.dts;
+            sample.dts = sample.dts.saturating_sub(first);
         }
         Some(OutputTrack {
             timescale: self.timescale,
@@ -253,6 +253,7 @@ impl Sound {
             display: chosen.display,
             unit_bytes: self.unit_bytes,
             samples: self.samples,
+            piece_bytes: self.piece_bytes,
             last_duration: u32::try_from(self.frame_ticks).unwrap_or(1),
             edits,
         })

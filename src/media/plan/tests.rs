@@ -170,8 +170,8 @@ fn played(plan: &Plan) -> Vec<(u64, i64)> {
         let from = edit.media_time.expect("video is never delayed");
         let length = edit.duration as i64;
         for sample in &track.samples {
-            if sample.pts >= from && sample.pts < from + length {
-                shown.push((sample.offset, clip + sample.pts - from));
+            if sample.pts() >= from && sample.pts() < from + length {
+                shown.push((sample.offset, clip + sample.pts() - from));
             }
         }
         clip += length;
@@ -268,7 +268,7 @@ fn check(made: &[Made], from_ms: i64, to_ms: i64, gap_mode: GapMode) -> Result<(
     prop_assert!(samples[0].sync);
     prop_assert!(samples.is_sorted_by(|a, b| a.dts < b.dts));
     prop_assert!(samples.is_sorted_by(|a, b| a.needed_at < b.needed_at));
-    prop_assert!(samples.iter().all(|sample| sample.pts >= sample.dts));
+    prop_assert!(samples.iter().all(|sample| sample.pts() >= sample.dts));
     prop_assert_eq!(samples[0].dts, 0);
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::media::mp4::{Sample, SampleEntry, Track};
 
 /// Ticks a second of the clip's video, chosen so that the times of every piece are whole ticks.
 #[derive(Clone, Copy)]
-pub(super) struct Clock(u32);
+pub(super) struct Clock(pub(super) u32);
 
 /// A finer clock than this gains nothing: it divides the microsecond.
 const FINEST_CLOCK: u64 = 10_000_000;
@@ -41,6 +41,13 @@ impl Clock {
     }
 }
 
+impl Clock {
+    /// The length in ticks of a clip that ends there.
+    pub(super) fn length_of(self, clip_end: Nanos) -> i64 {
+        nanos_to_ticks(clip_end, self.0).max(1)
+    }
+}
+
 fn least_common_multiple(left: u64, right: u64) -> u64 {
     let (mut a, mut b) = (left, right);
     while b != 0 {
@@ -57,34 +64,23 @@ pub(super) struct Video {
     pub(super) length: i64,
 }
 
-/// A sample on its way into the track.
-struct Laid {
-    /// Clip time in ticks; before 0 or out of order for hidden frames.
-    clip: i64,
-    /// Media time in ticks.
-    media: i64,
-    shown: bool,
-}
-
 /// `None` when no piece has samples.
 pub(super) fn build(
     segments: &[Segment],
     footage: &[Option<FrameTimes>],
     pieces: &[WalkedPiece],
     first_shown: Nanos,
-    clip_end: Nanos,
+    length: i64,
     clock: Clock,
 ) -> Option<Video> {
     let Clock(timescale) = clock;
-    let length = nanos_to_ticks(clip_end, timescale).max(1);
     // Room for all of them from the start: memory that grows is copied to new pages each time.
-    let count = pieces.iter().map(|piece| piece.frames.len()).sum();
+    let count = pieces.iter().map(|piece| piece.samples.len()).sum();
     let mut layout = Layout {
         samples: Vec::with_capacity(count),
-        laid: Vec::with_capacity(count),
+        piece_bytes: vec![0; pieces.len()],
         ..Layout::default()
     };
-    let mut entries = Entries::default();
     let mut first = None;
     for (number, piece) in pieces.iter().enumerate() {
         let (Footage::Indexed(index), Some(times)) =
@@ -93,26 +89,27 @@ pub(super) fn build(
             continue;
         };
         first.get_or_insert(&index.video);
-        let source = &index.video.samples[piece.first_sample..][..piece.frames.len()];
-        let entries = entries.numbers_of(&index.video, source);
         layout.add(
-            number as u32,
+            number,
             piece,
             times,
-            (source, &entries),
+            &index.video,
             |wall| nanos_to_ticks(wall - first_shown - piece.closed_up_ns, timescale),
             timescale,
         );
     }
+    let first = first?;
     let Layout {
         mut samples,
-        laid,
+        piece_bytes,
+        entries,
+        earliest,
         stretches,
         last_duration,
         ..
     } = layout;
-    let media_start = assign_times(&mut samples, &laid);
-    assign_need(&mut samples, &laid, length);
+    let media_start = assign_times(&mut samples);
+    assign_need(&mut samples, length);
     let edits = stretches
         .iter()
         .enumerate()
@@ -124,12 +121,11 @@ pub(super) fn build(
             }
         })
         .collect();
-    let hidden = laid.iter().map(|laid| laid.clip).min().unwrap_or(0).min(0);
-    let first = first?;
     let mut entries = entries.0.into_iter();
+    let shown = pieces.iter().filter_map(|piece| piece.shown);
     Some(Video {
-        frame_count: laid.iter().filter(|laid| laid.shown).count() as u64,
-        hidden_lead_ns: ticks_to_nanos(hidden.saturating_neg(), timescale),
+        frame_count: shown.map(|shown| shown.count).sum(),
+        hidden_lead_ns: ticks_to_nanos(earliest.saturating_neg(), timescale),
         length,
         track: OutputTrack {
             timescale,
@@ -138,6 +134,7 @@ pub(super) fn build(
             display: first.display,
             unit_bytes: None,
             samples,
+            piece_bytes,
             last_duration,
             edits,
         },
@@ -149,22 +146,6 @@ pub(super) fn build(
 struct Entries(Vec<SampleEntry>);
 
 impl Entries {
-    /// The number of the entry of each sample.
-    fn numbers_of(&mut self, track: &Track, samples: &[Sample]) -> Vec<u16> {
-        let mut last: Option<(u32, u16)> = None;
-        samples
-            .iter()
-            .map(|sample| match last {
-                Some((description, number)) if description == sample.description => number,
-                _ => {
-                    let number = self.number_of(track, sample);
-                    last = Some((sample.description, number));
-                    number
-                }
-            })
-            .collect()
-    }
-
     /// The number of the entry with the parameters of that sample, from 1.
     fn number_of(&mut self, track: &Track, sample: &Sample) -> u16 {
         let entry = track.entry_of(sample).unwrap_or(&track.entry);
@@ -184,8 +165,13 @@ impl Entries {
 /// must not be shown get a stretch of it that no edit covers.
 #[derive(Default)]
 struct Layout {
+    /// On the way into the track: `dts` is the media time at which the sample is shown, `needed_at` the clip time, or
+    /// [`NEVER`].
     samples: Vec<OutputSample>,
-    laid: Vec<Laid>,
+    piece_bytes: Vec<u64>,
+    entries: Entries,
+    /// Clip time of the earliest frame, or 0 if all come later.
+    earliest: i64,
     /// Clip time and media time at which each edit begins.
     stretches: Vec<(i64, i64)>,
     shift: i64,
@@ -197,37 +183,33 @@ struct Layout {
     last_duration: u32,
 }
 
+/// When a hidden frame is shown.
+const NEVER: i64 = i64::MAX;
+
 impl Layout {
     fn add(
         &mut self,
-        number: u32,
+        number: usize,
         piece: &WalkedPiece,
         times: &FrameTimes,
-        (source, entries): (&[Sample], &[u16]),
+        track: &Track,
         clip_time: impl Fn(Nanos) -> i64,
         timescale: u32,
     ) {
         let to_clock = |ticks| rescale(ticks, times.timescale, timescale);
         // One frame ties the piece to the clip and the others keep their exact distance from it.
-        let anchor = piece
-            .frames
-            .iter()
-            .filter(|frame| frame.shown)
-            .map(|frame| frame.at)
-            .min();
+        let anchor = piece.shown.map(|shown| shown.begin);
         let anchor_at = anchor.unwrap_or(0);
         let anchor_clip = clip_time(piece.start_ns + ticks_to_nanos(anchor_at, times.timescale));
+        let anchor_ticks = to_clock(anchor_at);
         // A file may place a picture anywhere, also where no clip can show it.
         let clip_at = |ticks: i64| {
-            let distance = to_clock(ticks).saturating_sub(to_clock(anchor_at));
+            let distance = to_clock(ticks).saturating_sub(anchor_ticks);
             anchor_clip.saturating_add(distance)
         };
-        let earliest = piece
-            .frames
-            .iter()
-            .map(|frame| clip_at(frame.at))
-            .min()
-            .unwrap_or(anchor_clip);
+        let ticks = &times.shown_at[piece.samples.clone()];
+        let earliest = ticks.iter().min().map_or(anchor_clip, |at| clip_at(*at));
+        self.earliest = self.earliest.min(earliest);
         let hides_lead = earliest < anchor_clip || anchor.is_none();
         if !self.stretches.is_empty() && !self.leads_in && (hides_lead || self.hides_tail) {
             let anchor_media = anchor_clip.saturating_add(self.shift);
@@ -242,35 +224,45 @@ impl Layout {
         }
         let mut last_shown = i64::MIN;
         let mut last_hidden = i64::MIN;
-        for ((frame, sample), entry) in piece.frames.iter().zip(source).zip(entries) {
-            let clip = clip_at(frame.at);
-            let last = if frame.shown {
+        let mut bytes = 0;
+        // What the sample before gave, which is nearly always right for this one: its entry and its duration.
+        let mut entry = (None, 0);
+        let mut duration = (None, 0);
+        for (sample_number, at) in piece.samples.clone().zip(ticks) {
+            let sample = &track.samples[sample_number];
+            let clip = clip_at(*at);
+            let is_shown = piece.visible.shows(sample_number, *at, sample);
+            let last = if is_shown {
                 &mut last_shown
             } else {
                 &mut last_hidden
             };
             *last = (*last).max(clip);
-            let duration = to_clock(i64::from(sample.duration)).max(1);
-            self.last_duration = u32::try_from(duration).unwrap_or(u32::MAX);
+            if duration.0 != Some(sample.duration) {
+                let ticks = to_clock(i64::from(sample.duration)).max(1);
+                duration = (Some(sample.duration), ticks);
+            }
+            if entry.0 != Some(sample.description) {
+                let number = self.entries.number_of(track, sample);
+                entry = (Some(sample.description), number);
+            }
             let media = clip.saturating_add(self.shift);
-            let end = media.saturating_add(duration);
-            self.media_end = Some(self.media_end.unwrap_or(i64::MIN).max(end));
-            self.laid.push(Laid {
-                clip,
-                media,
-                shown: frame.shown,
-            });
+            let end = media.saturating_add(duration.1);
+            self.media_end = Some(self.media_end.map_or(end, |known| known.max(end)));
+            self.last_duration = u32::try_from(duration.1).unwrap_or(u32::MAX);
+            bytes += u64::from(sample.size);
             self.samples.push(OutputSample {
-                piece: number,
+                piece: number as u32,
                 offset: sample.offset,
                 size: sample.size,
                 sync: sample.sync,
-                entry: *entry,
-                dts: 0,
-                pts: 0,
-                needed_at: 0,
+                entry: entry.1,
+                dts: media,
+                composition_offset: 0,
+                needed_at: if is_shown { clip } else { NEVER },
             });
         }
+        self.piece_bytes[number] = bytes;
         self.hides_tail = anchor.is_some() && last_hidden > last_shown;
     }
 }
@@ -279,8 +271,8 @@ impl Layout {
 ///
 /// Decode times are the composition times in rising order, moved back as far as the most reordered frame
 /// needs: they rise strictly whatever the sources said, and no frame is shown before it is decoded.
-fn assign_times(samples: &mut [OutputSample], laid: &[Laid]) -> i64 {
-    let mut rising: Vec<i64> = laid.iter().map(|laid| laid.media).collect();
+fn assign_times(samples: &mut [OutputSample]) -> i64 {
+    let mut rising: Vec<i64> = samples.iter().map(|sample| sample.dts).collect();
     // Nearly in order, or altogether without reordered frames; a stable sort makes use of that.
     rising.sort();
     for at in 1..rising.len() {
@@ -288,27 +280,27 @@ fn assign_times(samples: &mut [OutputSample], laid: &[Laid]) -> i64 {
     }
     let delay = rising
         .iter()
-        .zip(laid)
-        .map(|(dts, laid)| dts.saturating_sub(laid.media))
+        .zip(&*samples)
+        .map(|(dts, sample)| dts.saturating_sub(sample.dts))
         .max()
         .unwrap_or(0);
     let start = rising
         .first()
         .map_or(0, |first| first.saturating_sub(delay));
-    for ((sample, dts), laid) in samples.iter_mut().zip(&rising).zip(laid) {
+    for (sample, dts) in samples.iter_mut().zip(&rising) {
+        let pts = sample.dts.saturating_sub(start);
         sample.dts = dts.saturating_sub(delay).saturating_sub(start);
-        sample.pts = laid.media.saturating_sub(start);
+        let offset = pts.saturating_sub(sample.dts);
+        sample.composition_offset = u32::try_from(offset).unwrap_or(u32::MAX);
     }
     start
 }
 
 /// A sample is needed when the first frame is shown that comes no earlier in decode order.
-fn assign_need(samples: &mut [OutputSample], laid: &[Laid], length: i64) {
+fn assign_need(samples: &mut [OutputSample], length: i64) {
     let mut soonest = length;
-    for (sample, laid) in samples.iter_mut().zip(laid).rev() {
-        if laid.shown {
-            soonest = soonest.min(laid.clip);
-        }
+    for sample in samples.iter_mut().rev() {
+        soonest = soonest.min(sample.needed_at);
         sample.needed_at = soonest.max(0);
     }
     let mut last = -1;

@@ -4,8 +4,12 @@
 use std::ops::Range;
 
 use super::{
-    CutWarning, Footage, Nanos, Segment, Wanted, WarningKind, chains::Placed, delta, from_nanos,
-    ticks_to_nanos, times::FrameTimes, to_micros, to_nanos,
+    CutWarning, Footage, Nanos, Segment, Wanted, WarningKind,
+    chains::Placed,
+    delta, from_nanos, ticks_to_nanos,
+    times::FrameTimes,
+    to_micros, to_nanos,
+    visible::{Decodable, Shown, Visible},
 };
 use crate::domain::clip::GapMode;
 use crate::domain::coverage::{Gap, GapReason};
@@ -17,21 +21,15 @@ pub(super) struct WalkedPiece {
     pub(super) segment: usize,
     /// Wall clock of the segment's time 0.
     pub(super) start_ns: Nanos,
-    /// Index of the first sample in its track; the frames follow one another from there.
-    pub(super) first_sample: usize,
-    pub(super) frames: Vec<Frame>,
+    /// Which samples of the video track.
+    pub(super) samples: Range<usize>,
+    pub(super) visible: Visible,
+    /// What is shown of the samples; `None` when none is.
+    pub(super) shown: Option<Shown>,
     /// Whether decoding runs on from the piece before.
     pub(super) continues: bool,
     /// Wall-clock time taken out before this piece, in all.
     pub(super) closed_up_ns: Nanos,
-}
-
-/// One sample of a piece.
-#[derive(Clone, Copy)]
-pub(super) struct Frame {
-    /// Ticks of the segment's clock from its time 0.
-    pub(super) at: i64,
-    pub(super) shown: bool,
 }
 
 pub(super) struct Walked {
@@ -164,17 +162,24 @@ impl Walker<'_> {
                 .last()
                 .is_some_and(|piece| piece.segment + 1 == segment && self.reaches_end(piece));
         let within = self.ticks_within(times, start);
-        let mut decodable = Decodable::of(samples, times, follows_piece);
-        let mut shown = choose(times, start, &within, &decodable);
+        let look = |decodable| {
+            let visible = Visible {
+                within: within.clone(),
+                decodable,
+            };
+            let shown = Shown::of(samples, times, 0..samples.len(), &visible);
+            (visible, shown)
+        };
+        let (mut visible, mut shown) = look(Decodable::of(samples, follows_piece));
         if before.is_some() && !follows_piece {
             // The frames before the first key frame need the segment before, of which nothing is shown.
-            let all = Decodable::of(samples, times, true);
-            let with_lead = choose(times, start, &within, &all);
-            if with_lead.count > shown.count && self.lead_in(segment - 1, before) {
-                (decodable, shown) = (all, with_lead);
+            let with_lead = look(Decodable::All);
+            let count = |shown: &Option<Shown>| shown.map_or(0, |shown| shown.count);
+            if count(&with_lead.1) > count(&shown) && self.lead_in(segment - 1, before) {
+                (visible, shown) = with_lead;
             }
         }
-        if let Some(key) = decodable.first_key_ns {
+        if let Some(key) = visible.decodable.begins_at_ns(times) {
             let (from, to) = (start - times.lead_ns, start + key);
             self.excuses.push(Excuse {
                 from,
@@ -183,7 +188,8 @@ impl Walker<'_> {
                 segment,
             });
         }
-        let Some(first) = shown.first_ns else { return };
+        let Some(shown) = shown else { return };
+        let first = start + ticks_to_nanos(shown.begin, times.timescale);
         if first - self.cursor > self.tolerance {
             self.holes.push(Hole {
                 from: self.cursor,
@@ -204,34 +210,33 @@ impl Walker<'_> {
         self.first_shown.get_or_insert(first);
         // A piece that only leads in stands before this one, on this side of the gap.
         if let Some(lead_in) = self.pieces.last_mut()
-            && lead_in.frames.iter().all(|frame| !frame.shown)
+            && lead_in.shown.is_none()
         {
             lead_in.closed_up_ns = self.closed_up;
         }
         let continues = self
             .pieces
             .last()
-            .is_some_and(|piece| piece.segment + 1 == segment && decodable.from_start);
+            .is_some_and(|piece| piece.segment + 1 == segment)
+            && matches!(visible.decodable, Decodable::All);
         let begin = if continues {
             0
         } else {
             decode_start(samples, shown.first_pts)
         };
-        let frames = (begin..shown.end)
-            .map(|at| Frame {
-                at: times.shown_at[at],
-                shown: decodable.shows(times, &within, at),
-            })
-            .collect();
+        // Tables that lie may have decoding begin behind what is shown.
+        let run = begin..begin.max(shown.last_sample + 1);
         self.pieces.push(WalkedPiece {
             segment,
             start_ns: start,
-            first_sample: begin,
-            frames,
+            shown: Shown::of(samples, times, run.clone(), &visible),
+            samples: run,
+            visible,
             continues,
             closed_up_ns: self.closed_up,
         });
-        self.cursor = shown.end_ns.min(self.to).max(self.cursor);
+        let end = start + ticks_to_nanos(shown.end, times.timescale);
+        self.cursor = end.min(self.to).max(self.cursor);
     }
 
     /// Adds a segment of which nothing is shown, from its last key frame on. False when there is none.
@@ -247,18 +252,15 @@ impl Walker<'_> {
         let Some(begin) = samples.iter().rposition(|sample| sample.sync) else {
             return false;
         };
-        let frames = times.shown_at[begin..]
-            .iter()
-            .map(|at| Frame {
-                at: *at,
-                shown: false,
-            })
-            .collect();
         self.pieces.push(WalkedPiece {
             segment,
             start_ns,
-            first_sample: begin,
-            frames,
+            samples: begin..samples.len(),
+            visible: Visible {
+                within: 0..0,
+                decodable: Decodable::Nothing,
+            },
+            shown: None,
             continues: false,
             closed_up_ns: self.closed_up,
         });
@@ -268,7 +270,7 @@ impl Walker<'_> {
     fn reaches_end(&self, piece: &WalkedPiece) -> bool {
         self.footage[piece.segment]
             .as_ref()
-            .is_some_and(|times| piece.first_sample + piece.frames.len() == times.shown_at.len())
+            .is_some_and(|times| piece.samples.end == times.shown_at.len())
     }
 
     /// A file that ends before its tables or the catalog say is damaged from there on, unless its parameters change.
@@ -434,86 +436,6 @@ impl Walker<'_> {
         }
         warnings
     }
-}
-
-/// What of a segment a decoder can show.
-struct Decodable<'a> {
-    samples: &'a [Sample],
-    /// Every frame, because decoding runs on from the segment before.
-    from_start: bool,
-    /// The first key frame, and its composition time.
-    first_key: Option<(usize, i64)>,
-    /// When the first key frame is shown, if frames before it cannot be.
-    first_key_ns: Option<Nanos>,
-}
-
-impl<'a> Decodable<'a> {
-    fn of(samples: &'a [Sample], times: &FrameTimes, from_start: bool) -> Self {
-        let first_key = samples.iter().position(|sample| sample.sync);
-        let first_key_ns = match first_key {
-            _ if from_start => None,
-            Some(0) if times.lead_ns == 0 => None,
-            Some(key) => Some(times.at_ns(key)),
-            None => Some(times.end_ns),
-        };
-        Self {
-            samples,
-            from_start,
-            first_key: first_key.map(|key| (key, samples[key].pts())),
-            first_key_ns,
-        }
-    }
-
-    fn can_show(&self, at: usize) -> bool {
-        self.from_start
-            || self
-                .first_key
-                .is_some_and(|(key, key_pts)| at >= key && self.samples[at].pts() >= key_pts)
-    }
-
-    /// Whether a frame is inside what is left of the window, and can be shown.
-    fn shows(&self, times: &FrameTimes, within: &Range<i64>, at: usize) -> bool {
-        within.contains(&times.shown_at[at]) && self.can_show(at)
-    }
-}
-
-/// What the window takes of a segment.
-#[derive(Default)]
-struct Shown {
-    count: usize,
-    /// One after the last sample needed, in decode order.
-    end: usize,
-    first_ns: Option<Nanos>,
-    first_pts: i64,
-    end_ns: Nanos,
-}
-
-fn choose(
-    times: &FrameTimes,
-    start: Nanos,
-    within: &Range<i64>,
-    decodable: &Decodable<'_>,
-) -> Shown {
-    let mut shown = Shown::default();
-    let (mut first, mut end) = (None, i64::MIN);
-    for (at, sample) in decodable.samples.iter().enumerate() {
-        if !decodable.shows(times, within, at) {
-            continue;
-        }
-        let tick = times.shown_at[at];
-        shown.count += 1;
-        shown.end = at + 1;
-        if first.is_none_or(|first| tick < first) {
-            first = Some(tick);
-            shown.first_pts = sample.pts();
-        }
-        end = end.max(tick.saturating_add(i64::from(sample.duration)));
-    }
-    if let Some(first) = first {
-        shown.first_ns = Some(start + ticks_to_nanos(first, times.timescale));
-        shown.end_ns = start + ticks_to_nanos(end, times.timescale);
-    }
-    shown
 }
 
 /// Where decoding must begin for a frame to be right: the last key frame shown no later than it.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::held_sources::{Hold, may_hold};
 use super::layouts::Known;
-use super::{ClipError, ClipWork, blocking, internal, notice, work_error};
+use super::{ClipError, ClipWork, blocking, internal, notice, touches, work_error};
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::{Container, Segment, SegmentState};
 use crate::domain::clip::ClipSpec;
@@ -76,15 +76,11 @@ impl ClipWork {
             fraction: Some(0.0),
             ..Progress::default()
         });
-        let touching = self
-            .footage(&spec.camera_id, window)
+        let (touching, mut around) = self
+            .footage_around(&spec.camera_id, window)
             .await
             .map_err(work_error)?;
         check_containers(&touching).map_err(work_error)?;
-        let mut around = self
-            .around(&spec.camera_id, window)
-            .await
-            .map_err(|error| work_error(error.into()))?;
         around.retain(|segment| is_mp4(segment) || touches(segment, window));
         let (sources, found) = self.look_at(&around).await.map_err(work_error)?;
         let mut recipe = ClipRecipe {
@@ -182,10 +178,10 @@ impl ClipWork {
         );
         blocking(move || {
             let laid_out = prepared.lay_out(&wanted, &title)?;
-            Ok(Drawn {
-                laid_out,
-                unusable: prepared.unusable(),
-            })
+            let unusable = prepared.unusable();
+            // The samples of an hour are megabytes, and whoever waits for the clip need not wait until they are given back.
+            drop(tokio::task::spawn_blocking(move || drop(prepared)));
+            Ok(Drawn { laid_out, unusable })
         })
         .await
     }
@@ -196,10 +192,6 @@ fn is_mp4(segment: &Segment) -> bool {
         segment.file.facts.container,
         Container::Mp4 | Container::FragmentedMp4
     )
-}
-
-fn touches(segment: &Segment, window: TimeRange) -> bool {
-    segment.file.start_time < window.end() && window.start() < segment.file.end_time()
 }
 
 /// What is no MP4 needs ffmpeg, whatever else is in the window.

@@ -21,7 +21,7 @@ use crate::domain::clip_recipe::{ClipRecipe, FileVersion, Found, RecipeSource};
 use crate::domain::coverage::GapReason;
 use crate::media::{self, CutError};
 use crate::work::indexes;
-use crate::work::roots::{Roots, is_of_the_machine};
+use crate::work::roots::{OpenRoots, Roots, is_of_the_machine};
 use crate::work::source_file::open_beneath;
 
 /// What a clip's bytes are read from.
@@ -199,7 +199,7 @@ impl ClipWork {
 
     async fn finder(&self, clip: &Clip) -> Result<Finder, ClipError> {
         Ok(Finder {
-            roots: Roots::read(&self.store).await?,
+            roots: OpenRoots::new(Roots::read(&self.store).await?),
             clips: self.settings.folder.clone(),
             held_for: clip.holds_sources.then(|| clip.id.clone()),
         })
@@ -208,7 +208,7 @@ impl ClipWork {
 
 /// Where the recordings of a virtual clip are.
 struct Finder {
-    roots: Roots,
+    roots: OpenRoots,
     clips: std::path::PathBuf,
     /// The clip, when it holds its sources.
     held_for: Option<String>,
