@@ -319,7 +319,10 @@ fn check_track(file: &File, planned: &OutputTrack, found: &Track, plan: &Plan, s
     let mut before = None;
     for sample in &planned.samples {
         assert!(before < Some(sample.dts), "two samples are decoded at once");
-        assert!(sample.composition_offset <= i32::MAX as u32, "shown too late");
+        assert!(
+            sample.composition_offset <= i32::MAX as u32,
+            "shown too late"
+        );
         before = Some(sample.dts);
     }
     // Sound in blocks is read back in other blocks.
