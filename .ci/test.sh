@@ -21,7 +21,7 @@ step cargo clippy --locked --all-targets -- -D warnings
 step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 # With the scripted server of the tests of the clients.
 step cargo build --locked --bins --example scripted_server
-step .ci/fuzz.sh 30
+step .ci/fuzz.sh 40
 step env FOOTAGE_BIN=target/debug/footage clients/test.sh
 # Documentation examples run before the tests, so that the output ends with the summary of real tests.
 step cargo test --locked --doc

@@ -37,6 +37,7 @@ fn without_variables_every_setting_has_its_default() {
     assert_eq!(settings.ffprobe_bin, Path::new("ffprobe"));
     assert_eq!(settings.rclone_bin, Path::new("rclone"));
     assert_eq!(settings.media_job_concurrency, 3);
+    assert_eq!(settings.job_queue_limit, 1000);
     assert_eq!(
         settings.clip_retention,
         Some(Duration::from_secs(168 * 3600))

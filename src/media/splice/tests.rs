@@ -202,8 +202,11 @@ fn a_clip_of_more_than_4_gib_has_wide_positions_and_a_wide_box() {
     let Head { bytes: head, .. } = head(&plan, false, &label()).expect("a header");
     let table = head.windows(4).position(|kind| kind == b"co64");
     // Kind, version and flags, count.
-    let positions = &head[table.expect("wide positions") + 12..];
-    assert_eq!(positions[..8], (head.len() as u64).to_be_bytes());
+    let table = &head[table.expect("wide positions")..];
+    let count = u32::from_be_bytes(table[8..12].try_into().expect("four bytes")) as usize;
+    let (positions, _) = table[12..].as_chunks();
+    assert_eq!(positions[0], (head.len() as u64).to_be_bytes());
+    assert!(u64::from_be_bytes(positions[count - 1]) > 4 << 30);
     let data_header = &head[head.len() - 16..];
     assert_eq!(&data_header[..8], b"\0\0\0\x01mdat");
 }
