@@ -109,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_host_is_refused() {
-        for host in ["", "a b", "a,b", "10.0.0.0/8", "#a", "a\nb", "[a"] {
+        for host in ["", "a b", "a,b", "10.0.0.0/8", "#a", "a\nb", "[a", "[a]"] {
             let asked =
                 host_keys(host, 22, Duration::from_secs(1), &CancellationToken::new()).await;
             assert!(matches!(asked, Err(TransferError::Settings(_))), "{host}");

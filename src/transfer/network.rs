@@ -42,6 +42,7 @@ pub fn host_of(settings: &DestinationSettings) -> Result<Option<(String, u16)>, 
 pub(super) fn bare(host: &str) -> &str {
     host.strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
+        .filter(|inside| inside.contains(':'))
         .unwrap_or(host)
 }
 
