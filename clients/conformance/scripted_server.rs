@@ -2,11 +2,14 @@
 //! does not make on demand. Its arguments are the table and the address to listen at; its first line on stdout ends with
 //! its URL.
 
+mod any_codec;
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use any_codec::AnyCodec;
 use axum::body::Body;
 use axum::extract::State;
 use futures::future::BoxFuture;
@@ -18,7 +21,6 @@ use heldar_footage::proto::{
 use prost_reflect::prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
 use serde_json::Value;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, StreamingService};
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
@@ -212,47 +214,6 @@ fn on_the_wire(status: &Status) -> Result<pb::Status, Failure> {
     Ok(pb::Status::decode(status.details())?)
 }
 
-/// Messages of any type of the contract.
-#[derive(Clone)]
-struct AnyCodec(MethodDescriptor);
-
-impl Codec for AnyCodec {
-    type Encode = DynamicMessage;
-    type Decode = DynamicMessage;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        self.clone()
-    }
-
-    fn decoder(&mut self) -> Self {
-        self.clone()
-    }
-}
-
-impl Encoder for AnyCodec {
-    type Item = DynamicMessage;
-    type Error = Status;
-
-    fn encode(&mut self, message: DynamicMessage, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        message
-            .encode(into)
-            .map_err(|error| Status::from_error(error.into()))
-    }
-}
-
-impl Decoder for AnyCodec {
-    type Item = DynamicMessage;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<DynamicMessage>, Status> {
-        DynamicMessage::decode(self.0.input(), from)
-            .map(Some)
-            .map_err(|error| Status::from_error(error.into()))
-    }
-}
-
 /// One call.
 struct Saying {
     script: Arc<Script>,
@@ -287,7 +248,9 @@ async fn say(
     };
     let saying = Saying { script, path };
     // A single answer is, on the wire, a stream of one.
-    let response = Grpc::new(AnyCodec(method)).streaming(saying, request).await;
+    let response = Grpc::new(AnyCodec(method.input()))
+        .streaming(saying, request)
+        .await;
     response.map(Body::new)
 }
 

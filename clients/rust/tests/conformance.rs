@@ -1,63 +1,24 @@
 //! The cases that every client must see alike, from `clients/conformance/cases.json`.
 
+#[path = "../../conformance/any_codec.rs"]
+mod any_codec;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use any_codec::AnyCodec;
 use futures::stream;
 use heldar_footage::client::{Error, Failure, Footage};
 use heldar_footage::proto::{ErrorReason, FILE_DESCRIPTOR_SET, job};
 use prost_reflect::prost::Message;
 use prost_reflect::prost_types::{FileDescriptorProto, FileDescriptorSet};
-use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use support::Server;
+use tonic::Request;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
-
-/// Messages of any type of the contract.
-#[derive(Clone)]
-struct AnyCodec(MethodDescriptor);
-
-impl Codec for AnyCodec {
-    type Encode = DynamicMessage;
-    type Decode = DynamicMessage;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        self.clone()
-    }
-
-    fn decoder(&mut self) -> Self {
-        self.clone()
-    }
-}
-
-impl Encoder for AnyCodec {
-    type Item = DynamicMessage;
-    type Error = Status;
-
-    fn encode(&mut self, message: DynamicMessage, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        message
-            .encode(into)
-            .map_err(|error| Status::from_error(error.into()))
-    }
-}
-
-impl Decoder for AnyCodec {
-    type Item = DynamicMessage;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<DynamicMessage>, Status> {
-        DynamicMessage::decode(self.0.output(), from)
-            .map(Some)
-            .map_err(|error| Status::from_error(error.into()))
-    }
-}
 
 /// The contract, and the types of error details that its `Any` fields hold.
 fn types() -> DescriptorPool {
@@ -102,7 +63,7 @@ async fn call(
         .streaming(
             Request::new(stream::iter(requests)),
             format!("/{path}").parse().unwrap(),
-            AnyCodec(method),
+            AnyCodec(method.output()),
         )
         .await?;
     let mut answers = answers.into_inner();
