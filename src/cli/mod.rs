@@ -35,6 +35,7 @@ mod json;
 mod last_window;
 mod logging;
 mod materialize;
+mod open_files;
 mod outcome;
 mod part_file;
 mod progress;

@@ -9,10 +9,11 @@ use chrono::TimeDelta;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::data_folder::{lock_data_folder, lock_path, make_folder, signer, write_owner};
 use super::followers::{follow_sources, import_of};
+use super::open_files;
 use super::settings::Settings;
 use super::systemd;
 use heldar_footage::api::{ServeError, Server, Services};
@@ -267,33 +268,6 @@ fn restores(settings: &Settings) -> Source {
     }
 }
 
-/// An archive holds all of its sources open: as many files as the system lets this process have.
-fn allow_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!(%error, "the limit of open files cannot be raised; large archives open their sources late");
-    }
-    make_room_for_open_files();
-}
-
-/// The table of open files doubles when it is full, and each time waits until every processor has let go of the old one. A
-/// clip of an hour would wait some 15 ms for that, so the table is made large before anyone waits: as large as its highest
-/// descriptor asks.
-fn make_room_for_open_files() {
-    const HIGHEST: i32 = 4_095;
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let allowed = limit.and_then(|limit| i32::try_from(limit).ok());
-    let highest = allowed.map_or(HIGHEST, |allowed| HIGHEST.min(allowed - 1));
-    if let Err(error) = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), highest) {
-        tracing::debug!(%error, "the table of open files grows when it has to");
-    }
-}
-
 /// The running service.
 pub(super) struct Service {
     catalog: Catalog,
@@ -315,7 +289,7 @@ impl Service {
         make_folder(&settings.clips_dir)?;
         make_folder(&settings.archive_dir)?;
         make_folder(&settings.backup.restore_dir)?;
-        allow_open_files();
+        open_files::allow();
         let (mut lock, dead_owner) = lock_data_folder(&settings.data_dir)?;
         let catalog = Catalog::open(settings).await?;
         let clip_settings = ClipSettings {

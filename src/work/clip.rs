@@ -4,6 +4,7 @@
 //! clip has no file: `virtual_clip` makes it, `virtual_content` reads it, `materialize` gives it a file after all.
 
 mod engine;
+mod error;
 mod held_sources;
 mod layouts;
 mod materialize;
@@ -22,8 +23,9 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use self::error::{internal, notice, work_error};
 use self::layouts::Layouts;
-use super::ffmpeg::{Ffmpeg, FfmpegError};
+use super::ffmpeg::Ffmpeg;
 use super::indexes;
 use super::output::{self, FinalName, free_bytes, remove_if_there};
 use super::roots::{OpenRoots, Roots};
@@ -34,14 +36,15 @@ use crate::domain::camera::CameraId;
 use crate::domain::catalog::{Segment, SegmentState};
 use crate::domain::clip::{Clip, ClipEngine, ClipSpec, GapMode, RenderOptions};
 use crate::domain::coverage::{GAP_TOLERANCE, Gap};
-use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
+use crate::domain::job::{JobResult, JobSpec, Progress};
 use crate::domain::time::TimeRange;
-use crate::media::plan::{CutWarning, Parameters, PlanError, Wanted, WarningKind};
+use crate::media::plan::{Parameters, PlanError, Wanted};
 use crate::media::{
     self, CutError, CutOrder, CutOutcome, CutProgress, Engine, EngineChoice, Prepared,
 };
-use crate::repository::{Store, StoreError};
+use crate::repository::Store;
 
+pub use error::ClipError;
 pub use virtual_content::{Content, VirtualContent};
 
 /// Disk that must stay free beside a clip, so that the database and the recorder have room.
@@ -60,52 +63,6 @@ pub struct ClipSettings {
     pub keep_for: Option<Duration>,
     /// How long one cut may take.
     pub timeout: Duration,
-}
-
-/// Why a clip cannot be made, or its file not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ClipError {
-    /// No such camera.
-    #[error("camera {0} not found")]
-    CameraNotFound(CameraId),
-    /// The catalog has nothing in the window that could be read.
-    #[error("no recorded footage in the requested range")]
-    NoFootage,
-    /// ffmpeg cannot be started.
-    #[error(transparent)]
-    Ffmpeg(#[from] FfmpegError),
-    /// The disk has too little room.
-    #[error("not enough free disk for this export: need ~{need_bytes} bytes, {free_bytes} free")]
-    DiskFull {
-        /// What the clip needs, with headroom.
-        need_bytes: u64,
-        /// What is free.
-        free_bytes: u64,
-    },
-    /// A finished file is gone or has another size.
-    #[error("the clip's file {0}")]
-    Corrupted(&'static str),
-    /// Recordings of a virtual clip are gone, or were changed.
-    #[error("{0}")]
-    SourcesGone(String),
-    /// The recordings of a virtual clip cannot be kept for it.
-    #[error("the recordings cannot be held: {0}")]
-    HoldUnsupported(&'static str),
-    /// The footage could not be opened.
-    #[error(transparent)]
-    Cut(#[from] CutError),
-    /// This machine can open no more files at present. Nothing is said of a recording for that reason.
-    #[error(
-        "the server cannot open as many files as the clip needs; try again later, or raise its limit (`ulimit -n`, \
-         LimitNOFILE of systemd)"
-    )]
-    Machine(#[source] io::Error),
-    /// The clips folder cannot be used.
-    #[error("the clips folder cannot be used")]
-    Folder(#[source] io::Error),
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// What a clip would be.
@@ -592,64 +549,4 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(ClipError::Folder(io::Error::other(error))))
-}
-
-fn internal(what: &str) -> WorkError {
-    WorkError::Failed(Notice::new(Reason::Internal, what))
-}
-
-fn notice(warning: CutWarning) -> Notice {
-    let reason = match warning.kind {
-        WarningKind::FileMissing => Reason::FileMissing,
-        WarningKind::FileDamaged => Reason::FileDamaged,
-        WarningKind::CodecChange => Reason::CodecChange,
-        WarningKind::NoKeyFrame => Reason::NoKeyFrame,
-        WarningKind::SoundPartlyMissing | WarningKind::SoundLeftOut => Reason::AudioIncomplete,
-    };
-    let notice = Notice::new(reason, warning.message);
-    match warning.range {
-        None => notice,
-        Some(range) => notice
-            .with("start_time", range.start().to_rfc3339())
-            .with("end_time", range.end().to_rfc3339()),
-    }
-}
-
-/// What a failure means for the job.
-fn work_error(error: ClipError) -> WorkError {
-    let message = error.to_string();
-    match error {
-        ClipError::CameraNotFound(_)
-        | ClipError::NoFootage
-        | ClipError::Cut(CutError::NoFootage(_)) => {
-            WorkError::Failed(Notice::new(Reason::NoFootage, message))
-        }
-        ClipError::Ffmpeg(_) | ClipError::Cut(CutError::FfmpegMissing { .. }) => {
-            WorkError::Failed(Notice::new(Reason::FfmpegUnavailable, message))
-        }
-        ClipError::Cut(CutError::Unsuitable { .. }) => {
-            WorkError::Failed(Notice::new(Reason::EngineUnsuitable, message))
-        }
-        ClipError::DiskFull { .. } | ClipError::Cut(CutError::DiskFull) => {
-            WorkError::Failed(Notice::new(Reason::DiskFull, message))
-        }
-        ClipError::SourcesGone(_) => WorkError::Failed(Notice::new(Reason::SourcesGone, message)),
-        ClipError::HoldUnsupported(_) => {
-            WorkError::Failed(Notice::new(Reason::HoldUnsupported, message))
-        }
-        ClipError::Cut(CutError::Cancelled) => WorkError::Stopped,
-        ClipError::Cut(CutError::TimedOut) => {
-            WorkError::Failed(Notice::new(Reason::TimedOut, message))
-        }
-        ClipError::Cut(error @ CutError::FfmpegFailed { .. }) => WorkError::Failed(
-            Notice::new(Reason::FfmpegFailed, error.to_string()).with("retryable", "true"),
-        ),
-        ClipError::Cut(_) | ClipError::Folder(_) | ClipError::Corrupted(_) => {
-            tracing::error!(error = %message, cause = ?error, "a clip cannot be made");
-            WorkError::Failed(Notice::new(Reason::Internal, message))
-        }
-        ClipError::Store(_) | ClipError::Machine(_) => {
-            WorkError::Retry(Notice::new(Reason::Internal, message))
-        }
-    }
 }
