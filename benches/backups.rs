@@ -32,10 +32,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use heldar_footage::domain::backup::destination::S3Settings;
 use heldar_footage::proto::{self, BackupCheck, JobState};
 use hour::{median, ms};
 use server::{Server, Site, ended, seconds};
-use servers::{OpenSsh, RcloneS3, s3_destination, sftp_destination};
+use servers::{OpenSsh, RcloneS3, S3sFs, s3_destination, sftp_destination};
 use sets::Set;
 
 /// 32 bytes in base64.
@@ -91,8 +92,21 @@ async fn run(effort: Effort, is_wanted: impl Fn(&str) -> bool) {
     ]);
     assert_eq!(code, 0, "{out}\n{err}");
     let server = site.start().await;
-    let (ssh, s3) = (OpenSsh::start(), RcloneS3::start("only-for-this-run"));
-    let places = [to_ssh(&ssh, &site), to_s3(&s3), to_folder(&site)];
+    let (ssh, by_rclone, by_s3s) = (
+        OpenSsh::start(),
+        RcloneS3::start("only-for-this-run"),
+        S3sFs::start(),
+    );
+    let places = [
+        to_ssh(&ssh, &site),
+        to_s3(
+            "S3 (rclone serve s3)",
+            by_rclone.settings(),
+            &by_rclone.files,
+        ),
+        to_s3("S3 (s3s-fs)", by_s3s.settings(), &by_s3s.files),
+        to_folder(&site),
+    ];
     for set in &sets {
         for place in places.iter().filter(|place| is_wanted(place.name)) {
             compare(&server, place, set, effort).await;
@@ -189,8 +203,7 @@ fn to_ssh(ssh: &OpenSsh, site: &Site) -> PlaceToSend {
     }
 }
 
-fn to_s3(s3: &RcloneS3) -> PlaceToSend {
-    let settings = s3.settings();
+fn to_s3(name: &'static str, settings: S3Settings, files: &Path) -> PlaceToSend {
     let rclone = Rclone {
         variables: vec![
             ("RCLONE_CONFIG_DEST_TYPE", "s3".to_owned()),
@@ -211,8 +224,8 @@ fn to_s3(s3: &RcloneS3) -> PlaceToSend {
         ways: vec![("rclone copy", &["copy", TRANSFERS])],
     };
     PlaceToSend {
-        name: "S3",
-        files: s3.files.clone(),
+        name,
+        files: files.to_owned(),
         rclone: Some(rclone),
         destination: Box::new(move |folder| {
             let mut settings = settings.clone();

@@ -28,7 +28,7 @@ pub use contract::{ftp_destination, s3_destination, sftp_destination};
 pub use ftp::ProFtpd;
 pub use moto::Moto;
 pub use proxy::Proxy;
-pub use s3::RcloneS3;
+pub use s3::{RcloneS3, S3sFs};
 pub use sftp::{OpenSsh, RcloneSftp};
 
 /// Every printable ASCII character, a space included.

@@ -86,3 +86,53 @@ impl RcloneS3 {
 fn auth_key(secret_key: &str) -> String {
     format!("\"access,{}\"", secret_key.replace('"', "\"\""))
 }
+
+/// `s3s-fs`, with one bucket named `bucket`. It keeps the MD5 of each object, where `rclone serve s3` reads the file anew
+/// whenever it is asked for it.
+pub struct S3sFs {
+    pub running: Running,
+    port: u16,
+    /// The bucket's files.
+    pub files: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl S3sFs {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let files = folder.path().join("bucket");
+        std::fs::create_dir(&files).unwrap();
+        let port = free_port();
+        let mut running = Running::start(
+            Command::new(needed("s3s-fs"))
+                .env("RUST_LOG", "error")
+                .args([
+                    "--host=127.0.0.1",
+                    "--access-key=access",
+                    "--secret-key=secret",
+                ])
+                .arg(format!("--port={port}"))
+                .arg(folder.path()),
+        );
+        running.wait_for(port);
+        Self {
+            running,
+            port,
+            files,
+            _folder: folder,
+        }
+    }
+
+    pub fn settings(&self) -> S3Settings {
+        S3Settings {
+            bucket: "bucket".to_owned(),
+            prefix: "cameras/all".to_owned(),
+            endpoint: format!("http://127.0.0.1:{}", self.port),
+            region: "eu-central-1".to_owned(),
+            access_key: "access".to_owned(),
+            secret_key: Secret::new("secret"),
+            path_style: Some(true),
+            ..S3Settings::default()
+        }
+    }
+}
