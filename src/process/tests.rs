@@ -1,5 +1,8 @@
 //! Children are given only what they should have, and always end.
 
+use tokio::time::Instant;
+
+use super::started::KEPT_STDERR_BYTES;
 use super::*;
 
 fn shell(script: &str) -> Job {
@@ -173,6 +176,41 @@ async fn input_reaches_the_child_and_a_broken_pipe_ends_the_feeder() {
     assert_eq!(lines, ["1048576"]);
     let lines = lines_of(shell("exec head -c 3").input(feed(usize::MAX))).await;
     assert!(lines.is_ok());
+}
+
+#[tokio::test]
+async fn a_child_that_is_started_early_waits_for_its_input_and_ends_when_nobody_wants_it() {
+    use std::io::Write;
+    let folder = tempfile::tempdir().unwrap();
+    let told = folder.path().join("pid");
+    let script = format!("echo $$ > '{}'; exec cat", told.display());
+    let waiting = || {
+        let (give, given) = tokio::sync::oneshot::channel::<&str>();
+        let feeder: Feeder = Box::new(move |pipe| {
+            if let Ok(input) = given.blocking_recv() {
+                let _ = std::fs::File::from(pipe).write_all(input.as_bytes());
+            }
+        });
+        (give, shell(&script).input(feeder).start())
+    };
+    let (give, starting) = waiting();
+    let started = starting.await.unwrap();
+    give.send("go").unwrap();
+    let output = started.output(&CancellationToken::new(), 100).await;
+    assert_eq!(output.unwrap(), b"go");
+
+    std::fs::remove_file(&told).unwrap();
+    let (_give, starting) = waiting();
+    let unwanted = starting.await.unwrap();
+    let pid: i32 = loop {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        if text.ends_with('\n') {
+            break text.trim().parse().unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    drop(unwanted);
+    assert!(has_ended(pid).await);
 }
 
 #[tokio::test]
