@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::super::{Expected, FileFault, Sha256, TransferError};
 use super::Remote;
 use super::classify::Cause;
-use super::command::{Ended, Event, Limit, Patience, Run, error_of};
+use super::command::{FILES, Limit, Patience, RULES, Run, lines};
+use super::ended::{Ended, error_of};
+use super::running::{Event, Running};
 use crate::domain::backup::destination::{DEFAULT_TRANSFERS, DestinationKind};
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
 use crate::process::Heard;
@@ -37,6 +39,53 @@ pub(super) struct Comparing<'a> {
     pub(super) limit: &'a mut Limit,
     pub(super) patience: Patience,
     pub(super) cancel: &'a CancellationToken,
+    /// Taken where it is of the right kind.
+    pub(super) early: Option<EarlyLook>,
+}
+
+/// A way to look at files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// By what the place says of them.
+    Reported {
+        with_md5: bool,
+        /// By listing their folders rather than asking for each.
+        by_folder: bool,
+    },
+    /// By reading them.
+    ReadBack,
+}
+
+/// A look whose rclone was started before it is known at which files.
+pub(super) struct EarlyLook {
+    look: Look,
+    running: Running,
+}
+
+impl EarlyLook {
+    /// `limit_bytes`: bytes per second that may be read back; 0 is no limit.
+    pub(super) fn start(
+        remote: &Remote,
+        look: Look,
+        transfers: u32,
+        limit_bytes: u64,
+        patience: Patience,
+    ) -> Result<Self, TransferError> {
+        Ok(Self {
+            look,
+            running: remote.start_look(look, transfers, limit_bytes, patience)?,
+        })
+    }
+}
+
+impl Comparing<'_> {
+    /// An rclone that waits for the list of a look.
+    fn start(&mut self, remote: &Remote, look: Look) -> Result<Running, TransferError> {
+        match self.early.take_if(|early| early.look == look) {
+            Some(early) => Ok(early.running),
+            None => remote.start_look(look, self.transfers, self.limit.now(), self.patience),
+        }
+    }
 }
 
 /// What a place says of a file.
@@ -97,6 +146,7 @@ impl Remote {
                 limit: &mut Limit::none(),
                 patience: Self::patience(),
                 cancel,
+                early: None,
             };
             let mut read = 0;
             let mut tell = |bytes: u64| {
@@ -113,29 +163,39 @@ impl Remote {
     pub(super) async fn compare(
         &self,
         claims: &[Claim<'_>],
-        comparing: Comparing<'_>,
+        mut comparing: Comparing<'_>,
         on_bytes: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Vec<Outcome>, TransferError> {
         let paths: Vec<&str> = claims.iter().map(|claim| claim.path).collect();
         let has_md5 = claims.iter().any(|claim| claim.md5.is_some());
-        let reported = self.reported(&paths, has_md5, &comparing).await?;
+        let look = self.first_look(&paths, comparing.check, has_md5);
+        let reported = self.reported(&paths, look, &mut comparing).await?;
         self.compare_reported(claims, reported.as_ref(), comparing, on_bytes)
             .await
     }
 
-    /// What the place says of files, where that is worth asking before anything is read back. `has_md5`: whether there is
-    /// an MD5 to compare the place's with.
+    /// The look with which a comparison begins. `has_md5`: whether there is an MD5 to compare the place's with.
+    pub(super) fn first_look(&self, paths: &[&str], check: BackupCheck, has_md5: bool) -> Look {
+        let with_md5 = check == BackupCheck::Hash && has_md5;
+        if check == BackupCheck::Size || with_md5 {
+            Look::reported(paths, with_md5)
+        } else {
+            Look::ReadBack
+        }
+    }
+
+    /// What the place says of files, where the first look is to ask for that.
     pub(super) async fn reported(
         &self,
         paths: &[&str],
-        has_md5: bool,
-        comparing: &Comparing<'_>,
+        first_look: Look,
+        comparing: &mut Comparing<'_>,
     ) -> Result<Option<Reported>, TransferError> {
-        let by_md5 = comparing.check == BackupCheck::Hash && has_md5;
-        if comparing.check == BackupCheck::Size || by_md5 {
-            Ok(Some(self.stat(paths, by_md5, comparing).await?))
-        } else {
-            Ok(None)
+        match first_look {
+            Look::Reported { with_md5, .. } => {
+                self.stat(paths, with_md5, comparing).await.map(Some)
+            }
+            Look::ReadBack => Ok(None),
         }
     }
 
@@ -168,7 +228,7 @@ impl Remote {
                 .collect();
             let found = match doubtful.as_slice() {
                 [] => HashMap::new(),
-                doubtful => self.stat(doubtful, false, &comparing).await?,
+                doubtful => self.stat(doubtful, false, &mut comparing).await?,
             };
             for index in unread {
                 let claim = &claims[index];
@@ -184,44 +244,66 @@ impl Remote {
         Ok(outcomes.into_iter().flatten().collect())
     }
 
+    /// Starts an rclone that waits for the list of what to look at.
+    fn start_look(
+        &self,
+        look: Look,
+        transfers: u32,
+        limit_bytes: u64,
+        patience: Patience,
+    ) -> Result<Running, TransferError> {
+        let transfers = transfers.max(1);
+        match look {
+            Look::Reported {
+                with_md5,
+                by_folder,
+            } => {
+                let mut run = Run::new(self, "lsjson", patience)?
+                    .arguments(["-R", "--files-only", "--no-mimetype", "--no-modtime"])
+                    .arguments(["--log-level=NOTICE".to_owned()])
+                    .arguments([format!("--checkers={transfers}")]);
+                if with_md5 {
+                    run = run.arguments(["--hash", "--hash-type=md5"]);
+                }
+                run = match by_folder {
+                    true => run.list_later(RULES),
+                    // For a single file, rclone lists the whole folder of an FTP server that lacks MLST (RFC 3659,
+                    // section 7).
+                    false if self.prepared.kind == DestinationKind::Ftp => run.list_later(FILES),
+                    false => run.arguments(["--no-traverse"]).list_later(FILES),
+                };
+                run.arguments([&self.prepared.root]).start()
+            }
+            Look::ReadBack => Run::new(self, "hashsum", patience)?
+                .arguments(["SHA-256", "--download", "--log-level=NOTICE"])
+                .arguments([
+                    format!("--checkers={transfers}"),
+                    format!("--transfers={transfers}"),
+                ])
+                .list_later(FILES)
+                .arguments([&self.prepared.root])
+                .start_within(limit_bytes),
+        }
+    }
+
     /// Asks for sizes, and for MD5s where the place has them. What is not there is not in the answer.
     pub(super) async fn stat(
         &self,
         paths: &[&str],
         with_md5: bool,
-        comparing: &Comparing<'_>,
+        comparing: &mut Comparing<'_>,
     ) -> Result<Reported, TransferError> {
         let mut found = HashMap::new();
         for paths in paths.chunks(PATHS_MAX) {
-            let workspace = self.workspace()?;
             let wanted: HashSet<&str> = paths.iter().copied().collect();
-            let (how, list) = match folders_to_list(paths) {
-                Some(rules) => (
-                    &["--include-from"][..],
-                    workspace.list(rules.iter().map(String::as_str))?,
-                ),
-                // For a single file, rclone lists the whole folder of an FTP server that lacks MLST (RFC 3659, section 7).
-                None if self.prepared.kind == DestinationKind::Ftp => (
-                    &["--files-from-raw"][..],
-                    workspace.list(paths.iter().copied())?,
-                ),
-                None => (
-                    &["--no-traverse", "--files-from-raw"][..],
-                    workspace.list(paths.iter().copied())?,
-                ),
+            let list = match folders_to_list(paths) {
+                Some(rules) => lines(rules.iter().map(String::as_str)),
+                None => lines(paths.iter().copied()),
             };
-            let mut run = Run::new(self, &workspace, "lsjson", comparing.patience)
-                .arguments(["-R", "--files-only", "--no-mimetype", "--no-modtime"])
-                .arguments(["--log-level=NOTICE".to_owned()])
-                .arguments([format!("--checkers={}", comparing.transfers.max(1))])
-                .arguments(how)
-                .arguments([list.as_os_str()]);
-            if with_md5 {
-                run = run.arguments(["--hash", "--hash-type=md5"]);
-            }
-            let ended = run
-                .arguments([&self.prepared.root])
-                .run(comparing.cancel, |event| {
+            let ended = comparing
+                .start(self, Look::reported(paths, with_md5))?
+                .give(list)
+                .run(self, comparing.cancel, |event| {
                     if let Event::Line(line) = event
                         && let Some(item) = item(line)
                         && wanted.contains(item.path.as_str())
@@ -259,32 +341,30 @@ impl Remote {
                 .copied()
                 .filter(|path| !hashes.contains_key(*path))
                 .collect();
-            let workspace = self.workspace()?;
-            let list = workspace.list(outstanding.iter().copied())?;
             let mut read = 0;
-            let ended = Run::new(self, &workspace, "hashsum", comparing.patience)
-                .arguments(["SHA-256", "--download", "--log-level=NOTICE"])
-                .arguments([
-                    format!("--checkers={}", comparing.transfers.max(1)),
-                    format!("--transfers={}", comparing.transfers.max(1)),
-                ])
-                .arguments(["--files-from-raw".as_ref(), list.as_os_str()])
-                .arguments([&self.prepared.root])
-                .run_within(comparing.limit, comparing.cancel, |event| match event {
-                    Event::Line(line) => match hash_line(line) {
-                        Some((hash, path)) if outstanding.contains(&path) => {
-                            hashes.insert(path.to_owned(), hash);
-                            Heard::Progress
+            let ended = comparing
+                .start(self, Look::ReadBack)?
+                .give(lines(outstanding.iter().copied()))
+                .run_within(
+                    self,
+                    comparing.limit,
+                    comparing.cancel,
+                    |event| match event {
+                        Event::Line(line) => match hash_line(line) {
+                            Some((hash, path)) if outstanding.contains(&path) => {
+                                hashes.insert(path.to_owned(), hash);
+                                Heard::Progress
+                            }
+                            _ => Heard::Nothing,
+                        },
+                        Event::Stats { bytes, .. } => {
+                            read = bytes;
+                            on_bytes(before + bytes);
+                            Heard::Nothing
                         }
-                        _ => Heard::Nothing,
+                        Event::Copied(_) => Heard::Nothing,
                     },
-                    Event::Stats { bytes, .. } => {
-                        read = bytes;
-                        on_bytes(before + bytes);
-                        Heard::Nothing
-                    }
-                    Event::Copied(_) => Heard::Nothing,
-                })
+                )
                 .await?;
             before += read;
             if ended.limit_changed && hashes.len() < paths.len() {
@@ -294,6 +374,15 @@ impl Remote {
                 fail_if_unreachable(&ended)?;
             }
             return Ok((hashes, ended));
+        }
+    }
+}
+
+impl Look {
+    fn reported(paths: &[&str], with_md5: bool) -> Self {
+        Self::Reported {
+            with_md5,
+            by_folder: is_better_listed(paths),
         }
     }
 }

@@ -16,7 +16,9 @@ use super::super::sweep::{lock_folder, sweep_fetches};
 use super::super::{BatchProgress, FileFault, TransferError, Wanted};
 use super::Remote;
 use super::classify::Cause;
-use super::command::{Ended, Event, Limit, Run, error_of};
+use super::command::{Limit, Run};
+use super::ended::{Ended, error_of};
+use super::running::Event;
 use crate::domain::backup::destination::PauseReason;
 use crate::domain::backup::object::BackupFaultKind;
 use crate::process::Heard;
@@ -125,15 +127,13 @@ impl Remote {
         let mut arrived = BTreeSet::new();
         let done_before = progress.files_done;
         loop {
-            let workspace = self.workspace()?;
             let paths = files
                 .iter()
                 .map(|file| file.expected.path.as_str())
                 .filter(|path| !arrived.contains(*path));
-            let list = workspace.list(paths)?;
             let before = progress.bytes_moved;
             let mut now = Vec::new();
-            let ended = Run::new(self, &workspace, "copy", Self::patience())
+            let ended = Run::new(self, "copy", Self::patience())?
                 .arguments(["--no-traverse", "--no-check-dest", "--log-level=INFO"])
                 // Several streams into one file would leave holes that look like its end.
                 .arguments(["--multi-thread-streams=0"])
@@ -141,7 +141,7 @@ impl Remote {
                     format!("--transfers={transfers}"),
                     format!("--checkers={transfers}"),
                 ])
-                .arguments(["--files-from-raw".as_ref(), list.as_os_str()])
+                .files(paths)
                 .arguments([self.prepared.root.as_ref(), staging.folder.as_os_str()])
                 // What a destination says of a size is not believed.
                 .file_max_bytes(largest.unwrap_or(0) + (1 << 20))

@@ -7,7 +7,8 @@ use super::super::{Listed, Space, TransferError};
 use super::Remote;
 use super::check::item_path_and_size;
 use super::classify::Cause;
-use super::command::{Event, Run};
+use super::command::Run;
+use super::running::Event;
 use crate::process::Heard;
 
 impl Remote {
@@ -50,7 +51,6 @@ impl Remote {
         mut each: impl FnMut(Listed) -> Result<(), TransferError> + Send,
     ) -> Result<(), TransferError> {
         self.ready(false, cancel).await?;
-        let workspace = self.workspace()?;
         // The caller's error ends rclone, too.
         let stop = cancel.child_token();
         let mut refused = None;
@@ -59,7 +59,7 @@ impl Remote {
             (below, root) if root.ends_with([':', '/']) => format!("{root}{below}"),
             (below, root) => format!("{root}/{below}"),
         };
-        let ended = Run::new(self, &workspace, "lsjson", Self::patience())
+        let ended = Run::new(self, "lsjson", Self::patience())?
             .arguments(flags)
             .arguments(["--no-mimetype", "--no-modtime", "--log-level=NOTICE"])
             .arguments([root])
@@ -112,9 +112,8 @@ impl Remote {
             return Ok(Space::default());
         }
         self.ready(false, cancel).await?;
-        let workspace = self.workspace()?;
         let mut text = String::new();
-        let ended = Run::new(self, &workspace, "about", Self::patience())
+        let ended = Run::new(self, "about", Self::patience())?
             .arguments(["--json", "--log-level=NOTICE"])
             .arguments([&self.prepared.root])
             .run(cancel, |event| {

@@ -1,16 +1,18 @@
 //! Places that rclone speaks to. One short-lived rclone per batch and step, never a server of ours.
 //!
-//! `settings` says what rclone is told and `command` how it is run; `log` and `classify` read what it says; `send`,
+//! `settings` says what rclone is told and `command` how it is run; `running`, `log`, `classify` and `ended` hear what it says; `send`,
 //! `check`, `fetch`, `list` and `small` are what is done with it. No text leaves before `scrub` has been over it.
 
 mod check;
 mod classify;
 mod command;
+mod ended;
 mod fetch;
 mod hashing;
 mod list;
 mod log;
 mod obscure;
+mod running;
 mod scrub;
 mod send;
 mod settings;
@@ -28,7 +30,6 @@ pub use workspace::sweep_scratch;
 
 use self::command::Patience;
 use self::settings::Prepared;
-use self::workspace::Workspace;
 use super::{Engine, TransferError};
 use crate::domain::backup::destination::DestinationSettings;
 
@@ -75,10 +76,6 @@ impl Remote {
             )));
         }
         Ok(found.number)
-    }
-
-    fn workspace(&self) -> Result<Workspace, TransferError> {
-        Ok(Workspace::new(&self.engine.scratch)?)
     }
 
     fn patience() -> Patience {

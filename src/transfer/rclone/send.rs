@@ -17,8 +17,10 @@ use super::super::{
     paths::is_plain,
 };
 use super::Remote;
+use super::check::EarlyLook;
 use super::classify::Cause;
-use super::command::{Complaint, Ended, Limit, Patience, error_of};
+use super::command::{Limit, Patience};
+use super::ended::{Complaint, Ended, error_of};
 use super::hashing::{Hashing, SourceDigests};
 use crate::domain::backup::destination::{DestinationKind, PauseReason};
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
@@ -82,6 +84,7 @@ impl Remote {
             progress: BatchProgress::default(),
             arrived: HashSet::new(),
             begun: HashSet::new(),
+            early: None,
             on_progress,
         };
         match sending.run().await {
@@ -148,6 +151,8 @@ struct Sending<'a> {
     arrived: HashSet<String>,
     /// Paths to which rclone began to send, so that what stands there now may be of its making.
     begun: HashSet<String>,
+    /// A look at what arrived, begun while the last files are on their way.
+    early: Option<EarlyLook>,
     on_progress: &'a mut (dyn FnMut(BatchProgress) + Send),
 }
 

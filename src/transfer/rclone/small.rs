@@ -12,9 +12,11 @@ use super::super::paths::{is_plain, random_name};
 use super::super::{FileFault, Outgoing, SendOptions, TransferError, Trial};
 use super::Remote;
 use super::check::Comparing;
-use super::command::{Event, Limit, Patience, Run};
+use super::command::{Limit, Patience, Run};
+use super::running::Event;
 use super::send::Locks;
 use super::settings::settings_error;
+use super::workspace::Workspace;
 use crate::domain::backup::destination::DEFAULT_TRANSFERS;
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
 use crate::process::Heard;
@@ -42,7 +44,7 @@ impl Remote {
         locks: Locks,
         cancel: &CancellationToken,
     ) -> Result<(), TransferError> {
-        let workspace = self.workspace()?;
+        let workspace = Workspace::new(&self.engine.scratch)?;
         let file = File::open(workspace.write("small", bytes)?)?;
         // Nobody can change the bytes by the file's name any more.
         drop(workspace);
@@ -85,14 +87,15 @@ impl Remote {
         self.ready(false, cancel).await?;
         let patience = Patience::new(SMALL_DEADLINE, SMALL_STALL_LIMIT);
         let mut limit = Limit::none();
-        let comparing = Comparing {
+        let mut comparing = Comparing {
             check: BackupCheck::Size,
             transfers: 1,
             limit: &mut limit,
             patience,
             cancel,
+            early: None,
         };
-        let found = self.stat(&[path], false, &comparing).await?;
+        let found = self.stat(&[path], false, &mut comparing).await?;
         let Some(stat) = found.get(path) else {
             return Ok(None);
         };
@@ -103,11 +106,9 @@ impl Remote {
         if stat.size_bytes.is_none_or(|size| size > max_bytes as u64) {
             return Err(refused("the file is larger than it may be"));
         }
-        let workspace = self.workspace()?;
-        let list = workspace.list([path])?;
-        let bytes = Run::new(self, &workspace, "cat", patience)
+        let bytes = Run::new(self, "cat", patience)?
             .arguments(["--log-level=NOTICE"])
-            .arguments(["--files-from-raw".as_ref(), list.as_os_str()])
+            .files([path])
             .arguments([&self.prepared.root])
             .output(max_bytes, cancel)
             .await?;
@@ -142,18 +143,16 @@ impl Remote {
             .filter(|path| is_plain(path))
             .collect();
         let patience = Self::patience();
-        let workspace = self.workspace()?;
-        let list = workspace.list(plain.iter().copied())?;
         let mut stays = HashSet::new();
         let mut why = None;
         if !plain.is_empty() {
-            let ended = Run::new(self, &workspace, "delete", patience)
+            let ended = Run::new(self, "delete", patience)?
                 .arguments(["--log-level=INFO"])
                 .arguments([
                     format!("--checkers={DEFAULT_TRANSFERS}"),
                     format!("--transfers={DEFAULT_TRANSFERS}"),
                 ])
-                .arguments(["--files-from-raw".as_ref(), list.as_os_str()])
+                .files(plain.iter().copied())
                 .arguments([&self.prepared.root])
                 .run(cancel, |event| match event {
                     Event::Line(_) => Heard::Nothing,
@@ -163,14 +162,15 @@ impl Remote {
             if let Some(error) = ended.error(true) {
                 return Err(error);
             }
-            let comparing = Comparing {
+            let mut comparing = Comparing {
                 check: BackupCheck::Size,
                 transfers: DEFAULT_TRANSFERS,
                 limit: &mut Limit::none(),
                 patience,
                 cancel,
+                early: None,
             };
-            stays.extend(self.stat(&plain, false, &comparing).await?.into_keys());
+            stays.extend(self.stat(&plain, false, &mut comparing).await?.into_keys());
             why = Some(ended);
         }
         Ok(paths

@@ -78,36 +78,31 @@ impl Workspace {
         Ok(path)
     }
 
-    /// Writes a list of paths for `--files-from-raw`.
-    pub(super) fn list<'a>(&self, paths: impl IntoIterator<Item = &'a str>) -> io::Result<PathBuf> {
-        let mut text = String::new();
-        for path in paths {
-            text.push_str(path);
-            text.push('\n');
-        }
-        self.write("files", text.as_bytes())
+    /// A folder for what is sent, to which [`Workspace::link`] adds.
+    pub(super) fn tree(&self) -> io::Result<PathBuf> {
+        let tree = self.folder.join("tree");
+        std::fs::create_dir(&tree)?;
+        Ok(tree)
     }
 
-    /// Puts links to open files under `paths`. Each leads to the descriptor of this process, so that a file is found
-    /// which has lost its name, and nothing that gets its name is found in its place.
+    /// Puts links to open files under paths below `tree`. Each leads to the descriptor of this process, so that a file is
+    /// found which has lost its name, and nothing that gets its name is found in its place.
     pub(super) fn link<'a>(
-        &self,
+        tree: &Path,
         files: impl IntoIterator<Item = (&'a str, &'a File)>,
-    ) -> io::Result<PathBuf> {
-        let tree = self.folder.join("tree");
+    ) -> io::Result<()> {
         let process = std::process::id();
         let mut made = None;
         for (path, file) in files {
             let link = tree.join(path);
-            let folder = link.parent().unwrap_or(&tree);
+            let folder = link.parent().unwrap_or(tree);
             if made.as_deref() != Some(folder) {
                 std::fs::create_dir_all(folder)?;
                 made = Some(folder.to_owned());
             }
             symlink(format!("/proc/{process}/fd/{}", file.as_raw_fd()), &link)?;
         }
-        std::fs::create_dir_all(&tree)?;
-        Ok(tree)
+        Ok(())
     }
 }
 

@@ -199,13 +199,15 @@ async fn three_days_by(
     (server, id, made)
 }
 
-/// Shell text that puts the list of files of a call into `$list`, and what follows it into `$root`.
+/// Shell text that keeps the list of files which a call reads in the file `$list`, where the call then reads it from, and
+/// puts what follows the flag of the list into `$root`.
 const LIST: &str = r#"list=/dev/null; before=
 for argument in "$@"; do
-  [ "$before" = --files-from-raw ] && list="$argument"
-  [ "$before" = "$list" ] && root="$argument"
+  [ "$before" = - ] && root="$argument"
+  [ "$argument" = - ] && list="$0.list.$$" && cat > "$list"
   before="$argument"
-done"#;
+done
+exec < "$list""#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_becomes_evidence_while_retention_is_at_work_stays() {

@@ -5,14 +5,29 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::super::super::TransferError;
-use super::super::check::is_better_listed;
-use super::super::command::{Ended, Event, Run};
+use super::super::check::{EarlyLook, Look, is_better_listed};
+use super::super::command::{FILES, Run, lines};
+use super::super::ended::Ended;
+use super::super::running::Event;
+use super::super::workspace::Workspace;
 use super::{Locks, Sending};
 use crate::domain::backup::object::BackupCheck;
 use crate::process::Heard;
 
 /// rclone sets times of folders unless it is told not to, which it understands since this version.
 const FOLDER_TIMES_SINCE: (u32, u32) = (1, 66);
+
+/// What is sent of so few bytes is looked at as soon as an rclone that looks has loaded itself.
+const SOON_SENT_BYTES: u64 = 4 << 20;
+
+/// When the rclone is started that looks at what arrived.
+#[derive(Clone, Copy)]
+struct EarlyStart {
+    look: Look,
+    /// From so many files on that have arrived.
+    from_arrived: usize,
+    limit_bytes: u64,
+}
 
 /// Files that one rclone can send.
 struct Group {
@@ -42,10 +57,25 @@ impl Sending<'_> {
         round: usize,
     ) -> Result<Ended, TransferError> {
         let mut ended = Ended::success();
+        let early_start = self.early_start(files);
         for group in self.groups(files, round) {
-            ended.add(self.copy_group(group).await?);
+            ended.add(self.copy_group(group, early_start).await?);
         }
         Ok(ended)
+    }
+
+    /// Nearly at the end of these files: an rclone that waits takes memory.
+    fn early_start(&mut self, files: &[usize]) -> EarlyStart {
+        let bytes = files.iter().map(|index| self.batch[*index].size_bytes);
+        let still_to_arrive = match bytes.sum() {
+            0..=SOON_SENT_BYTES => 0,
+            _ => files.len() - files.len() / 8,
+        };
+        EarlyStart {
+            look: self.first_look(files, self.options.check),
+            from_arrived: self.arrived.len() + still_to_arrive,
+            limit_bytes: self.limit.now(),
+        }
     }
 
     fn groups(&self, files: &[usize], round: usize) -> Vec<Group> {
@@ -81,14 +111,15 @@ impl Sending<'_> {
         groups
     }
 
-    async fn copy_group(&mut self, mut group: Group) -> Result<Ended, TransferError> {
+    async fn copy_group(
+        &mut self,
+        mut group: Group,
+        early_start: EarlyStart,
+    ) -> Result<Ended, TransferError> {
         let batch = Arc::clone(&self.batch);
         loop {
             let files = || group.files.iter().map(|index| &batch[*index]);
             let paths: Vec<&str> = files().map(|file| file.path.as_str()).collect();
-            let workspace = self.remote.workspace()?;
-            let tree = workspace.link(files().map(|file| (file.path.as_str(), &*file.file)))?;
-            let list = workspace.list(paths.iter().copied())?;
             let transfers = self.options.transfers.max(1);
             let how: &[&str] = match group.there {
                 There::Nothing if is_better_listed(&paths) => &["--ignore-existing"],
@@ -96,14 +127,16 @@ impl Sending<'_> {
                 There::Earlier => &["--no-check-dest", "--no-traverse"],
                 There::Leftover => &["--ignore-times", "--no-traverse"],
             };
-            let mut run = Run::new(self.remote, &workspace, "copy", self.patience)
+            let mut run = Run::new(self.remote, "copy", self.patience)?;
+            let tree = run.workspace().tree()?;
+            run = run
                 .arguments(["--copy-links", "--log-level=INFO"])
                 .arguments(how)
                 .arguments([
                     format!("--transfers={transfers}"),
                     format!("--checkers={transfers}"),
                 ])
-                .arguments(["--files-from-raw".as_ref(), list.as_os_str()])
+                .list_later(FILES)
                 .arguments([tree.as_os_str(), self.remote.prepared.root.as_ref()])
                 .variables(&group.variables);
             if self.options.check > BackupCheck::Size {
@@ -116,18 +149,36 @@ impl Sending<'_> {
             if self.version >= FOLDER_TIMES_SINCE {
                 run = run.arguments(["--no-update-dir-modtime"]);
             }
+            let running = run.start_within(self.limit.now())?;
+            // While rclone loads itself.
+            Workspace::link(&tree, files().map(|file| (file.path.as_str(), &*file.file)))?;
+            let running = running.give(lines(paths));
+            let (remote, transfers, patience) =
+                (self.remote, self.options.transfers, self.patience);
+            let early = &mut self.early;
+            let mut look_early = |arrived: usize| {
+                if early.is_none() && arrived >= early_start.from_arrived {
+                    let EarlyStart {
+                        look, limit_bytes, ..
+                    } = early_start;
+                    // What keeps it from starting is said by the look that is then made in its time.
+                    *early = EarlyLook::start(remote, look, transfers, limit_bytes, patience).ok();
+                }
+            };
+            look_early(self.arrived.len());
             let before = self.progress.bytes_moved;
             let (progress, arrived) = (&mut self.progress, &mut self.arrived);
             let (begun, on_progress) = (&mut self.begun, &mut self.on_progress);
             let mut now_arrived = HashSet::new();
-            let ended = run
-                .run_within(&mut self.limit, self.cancel, |event| {
+            let ended = running
+                .run_within(remote, &mut self.limit, self.cancel, |event| {
                     match event {
                         Event::Copied(path) => {
                             now_arrived.insert(path.to_owned());
                             arrived.insert(path.to_owned());
                             begun.insert(path.to_owned());
                             progress.files_done = arrived.len() as u64;
+                            look_early(arrived.len());
                         }
                         Event::Stats { bytes, current } => {
                             progress.bytes_moved = before + bytes;

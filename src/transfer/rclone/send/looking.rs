@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::super::super::source::Digests;
 use super::super::super::{FileFault, OTHERS_FILE, Sha256, Stored, TransferError};
-use super::super::check::{Claim, Comparing};
-use super::super::command::{Complaint, Ended};
+use super::super::check::{Claim, Comparing, Look};
+use super::super::ended::{Complaint, Ended};
 use super::super::settings::SINGLE_PART_MAX_BYTES;
 use super::Sending;
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
@@ -97,7 +97,17 @@ impl Sending<'_> {
             limit: &mut self.limit,
             patience: self.patience,
             cancel: self.cancel,
+            early: self.early.take(),
         }
+    }
+
+    /// The look with which a comparison of these files begins.
+    pub(super) fn first_look(&self, files: &[usize], check: BackupCheck) -> Look {
+        let files = || files.iter().map(|index| &self.batch[*index]);
+        let paths: Vec<&str> = files().map(|file| file.path.as_str()).collect();
+        let has_md5 = self.remote.prepared.reports_md5
+            && files().any(|file| file.size_bytes <= SINGLE_PART_MAX_BYTES);
+        self.remote.first_look(&paths, check, has_md5)
     }
 
     /// Compares what stands under the paths of files with the files, as far as these could be read.
@@ -123,13 +133,11 @@ impl Sending<'_> {
                 None => Ok(None),
             }
         };
-        let has_md5 = remote.prepared.reports_md5
-            && files
-                .iter()
-                .any(|index| batch[*index].size_bytes <= SINGLE_PART_MAX_BYTES);
-        let comparing = self.comparing(check);
-        let asked = remote.reported(&paths, has_md5, &comparing);
+        let first_look = self.first_look(files, check);
+        let mut comparing = self.comparing(check);
+        let asked = remote.reported(&paths, first_look, &mut comparing);
         let (digests, reported) = tokio::try_join!(hashed, asked)?;
+        self.early = comparing.early.take();
         if let Some(digests) = digests {
             self.digests = digests;
             self.take_sources();
