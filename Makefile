@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 demo_needs := compiler ffmpeg rclone grpcurl
 fuzz_needs := compiler fuzzer
 test_needs := $(demo_needs) $(fuzz_needs) players clients archive-tools backup-servers moto postgresql rust-lints buf protoc-gen-doc cargo-deny
-bench_needs := compiler ffmpeg rclone backup-servers postgresql
+bench_needs := compiler ffmpeg rclone backup-servers s3s-fs postgresql
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

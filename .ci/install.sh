@@ -2,7 +2,7 @@
 # Installs what the make targets need and this machine lacks, and says what goes where.
 # System packages come from apt-get; tools with a pinned version go to .tools, inside the checkout.
 #
-# Usage: .ci/install.sh NEED...   each of: compiler fuzzer ffmpeg players clients archive-tools backup-servers postgresql rust-lints rclone buf grpcurl protoc-gen-doc cargo-deny
+# Usage: .ci/install.sh NEED...   each of: compiler fuzzer ffmpeg players clients archive-tools backup-servers postgresql rust-lints rclone buf grpcurl protoc-gen-doc cargo-deny s3s-fs
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=.ci/tools.env
@@ -211,6 +211,13 @@ install_cargo_deny() {
   mark_installed cargo-deny "$CARGO_DENY_VERSION"
 }
 
+install_s3s_fs() {
+  ! is_installed s3s-fs "$S3S_FS_VERSION" || return 0
+  say "Building s3s-fs $S3S_FS_VERSION into .tools; this takes some minutes, once"
+  cargo install --quiet --locked --force --version "$S3S_FS_VERSION" --features binary --root .tools s3s-fs
+  mark_installed s3s-fs "$S3S_FS_VERSION"
+}
+
 install_rust_lints() {
   if cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1; then return 0; fi
   has rustup || fail "cargo fmt or cargo clippy is missing; install rustfmt and clippy for this Rust toolchain"
@@ -231,6 +238,7 @@ install_need() {
       install_go_tool protoc-gen-doc "$PROTOC_GEN_DOC_VERSION" github.com/pseudomuto/protoc-gen-doc/cmd/protoc-gen-doc
       ;;
     cargo-deny) install_cargo_deny ;;
+    s3s-fs) install_s3s_fs ;;
     *) fail "unknown need \`$1\`" ;;
   esac
 }
