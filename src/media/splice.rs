@@ -34,7 +34,7 @@ const STEP_BYTES: u64 = 1 << 20;
 /// How many steps the hash may be behind: what it has not read yet should still be in memory.
 const STEPS_BEHIND: usize = 64;
 
-/// A clip complete in its file, but for a sync.
+/// A clip complete in its file.
 pub(super) struct Spliced {
     pub(super) size_bytes: u64,
     pub(super) sha256: [u8; 32],
@@ -64,24 +64,38 @@ pub(super) enum SpliceError {
     NotAsPlanned(FinishError),
 }
 
+/// What is asked of the caller of [`splice`], and told to it.
+pub(super) struct Caller<Stop, Hear, Written> {
+    /// Whether to end soon; asked about once a mebibyte.
+    pub(super) must_stop: Stop,
+    /// Hears as often how far the copy is.
+    pub(super) on_copied: Hear,
+    /// Called when all is written, while the rest of it is hashed.
+    pub(super) on_written: Written,
+}
+
 /// Writes the clip of `plan` into `out`, which is empty, and compares the tables of the file with the plan. `files` has
-/// one entry for each piece. Blocks; ends soon after `must_stop` says so.
+/// one entry for each piece. Blocks; ends soon after the caller says so.
 pub(super) fn splice(
     out: &File,
     plan: &Plan,
     with_sound: bool,
     label: &Label,
     files: &[Arc<File>],
-    must_stop: impl Fn() -> bool,
-    on_copied: impl FnMut(Copied),
+    caller: Caller<impl Fn() -> bool, impl FnMut(Copied), impl FnOnce() -> io::Result<()>>,
 ) -> Result<Spliced, SpliceError> {
+    let Caller {
+        must_stop,
+        on_copied,
+        on_written,
+    } = caller;
     let Head {
         bytes: head,
         mut places,
         stretches,
     } = head(plan, with_sound, label)?;
     let (announce, written) = sync_channel(STEPS_BEHIND);
-    let (size_bytes, sha256) = std::thread::scope(|threads| {
+    std::thread::scope(|threads| {
         let hashing = threads.spawn(move || hash_behind(out, &written));
         let mut output = Output::new(out, announce, must_stop, on_copied);
         let copied = output
@@ -93,16 +107,19 @@ pub(super) fn splice(
             .and_then(|()| output.finish());
         // The hash ends when nobody can announce anything more.
         drop(output);
+        let settled = copied.and_then(|size_bytes| {
+            on_written().map_err(SpliceError::Write)?;
+            places.move_back(head.len() as u64);
+            check(out, plan, with_sound, &places).map_err(SpliceError::NotAsPlanned)?;
+            Ok(size_bytes)
+        });
         let hashed = hashing.join();
-        let size_bytes = copied?;
+        let size_bytes = settled?;
         let sha256 = hashed
             .unwrap_or_else(|_| Err(io::Error::other("the hashing thread died")))
             .map_err(SpliceError::Write)?;
-        Ok::<_, SpliceError>((size_bytes, sha256))
-    })?;
-    places.move_back(head.len() as u64);
-    check(out, plan, with_sound, &places).map_err(SpliceError::NotAsPlanned)?;
-    Ok(Spliced { size_bytes, sha256 })
+        Ok(Spliced { size_bytes, sha256 })
+    })
 }
 
 /// Reads the file as far as it is written, and hashes it.

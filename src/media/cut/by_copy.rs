@@ -10,7 +10,7 @@ use super::{Attempt, Failure, Finished, Made, mismatch, write_error};
 use crate::media::finish::FinishError;
 use crate::media::follow::{Stop, sync_growing};
 use crate::media::order::{CutError, CutProgress};
-use crate::media::splice::{Copied, SpliceError, Spliced, splice};
+use crate::media::splice::{Caller, Copied, SpliceError, Spliced, splice};
 use crate::media::suitable::format_of;
 
 /// What a clip that was cut without ffmpeg names as its engine.
@@ -42,16 +42,23 @@ impl Attempt<'_> {
                 let syncing =
                     is_durable.then(|| threads.spawn(|| sync_growing(&file, &is_written)));
                 let syncing = syncing.as_ref().map(|syncing| syncing.thread());
-                let _set = is_written.set_in_the_end(syncing);
+                let growing = is_written.set_in_the_end(syncing);
+                let on_written = || {
+                    drop(growing);
+                    if is_durable { file.sync_data() } else { Ok(()) }
+                };
                 splice(
-                    &file, &plan, with_sound, &label, &files, must_stop, on_copied,
+                    &file,
+                    &plan,
+                    with_sound,
+                    &label,
+                    &files,
+                    Caller {
+                        must_stop,
+                        on_copied,
+                        on_written,
+                    },
                 )
-            })
-            .and_then(|spliced| {
-                if is_durable {
-                    file.sync_data().map_err(SpliceError::Write)?;
-                }
-                Ok(spliced)
             })
         });
         let deadline = tokio::time::sleep(self.deadline);

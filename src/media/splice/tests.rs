@@ -103,9 +103,17 @@ fn label() -> Label {
     }
 }
 
+fn unwatched() -> Caller<impl Fn() -> bool, impl FnMut(Copied), impl FnOnce() -> io::Result<()>> {
+    Caller {
+        must_stop: || false,
+        on_copied: |_| {},
+        on_written: || Ok(()),
+    }
+}
+
 fn spliced(plan: &Plan, with_sound: bool, out: &File) -> Result<Spliced, SpliceError> {
     let files = vec![source(); plan.pieces.len()];
-    splice(out, plan, with_sound, &label(), &files, || false, |_| {})
+    splice(out, plan, with_sound, &label(), &files, unwatched())
 }
 
 /// A minute of picture with sound, and everything of it wanted.
@@ -220,7 +228,7 @@ fn a_source_that_ends_before_its_tables_say_is_named() {
         .expect("room");
     let out = tempfile::tempfile().expect("a temporary file");
     let files = [Arc::new(short)];
-    let made = splice(&out, &plan, true, &label(), &files, || false, |_| {});
+    let made = splice(&out, &plan, true, &label(), &files, unwatched());
     let Err(SpliceError::Broken(broken)) = made else {
         panic!("a clip of what is not there");
     };
@@ -254,14 +262,69 @@ fn a_copy_stops_when_it_is_told_to() {
     };
     let files = [source()];
     let mut last = Copied::default();
-    let made = splice(&out, &plan, true, &label(), &files, must_stop, |copied| {
+    let on_copied = |copied: Copied| {
         assert!(copied.media_bytes >= last.media_bytes && copied.needed_at >= last.needed_at);
         last = copied;
-    });
+    };
+    let never = || panic!("it is not written whole");
+    let made = splice(
+        &out,
+        &plan,
+        true,
+        &label(),
+        &files,
+        Caller {
+            must_stop,
+            on_copied,
+            on_written: never,
+        },
+    );
     assert!(matches!(made, Err(SpliceError::Stopped)));
     assert_eq!(looks.get(), 3);
     assert!(out.metadata().expect("a file").len() <= 3 * (STEP_BYTES + BUFFER_BYTES as u64));
     assert!(last.media_bytes > 0 && last.needed_at > 0);
+}
+
+#[test]
+fn what_is_to_be_done_with_a_file_that_is_written_is_done_once_and_its_failure_is_that_of_the_clip()
+{
+    let plan = minute();
+    let out = tempfile::tempfile().expect("a temporary file");
+    let files = [source()];
+    let mut written_bytes = None;
+    let on_written = || {
+        written_bytes = Some(out.metadata()?.len());
+        Ok(())
+    };
+    let made = splice(
+        &out,
+        &plan,
+        true,
+        &label(),
+        &files,
+        Caller {
+            must_stop: || false,
+            on_copied: |_| {},
+            on_written,
+        },
+    );
+    assert_eq!(written_bytes, Some(made.expect("a clip").size_bytes));
+
+    let out = tempfile::tempfile().expect("a temporary file");
+    let full = || Err(io::Error::from(io::ErrorKind::StorageFull));
+    let made = splice(
+        &out,
+        &plan,
+        true,
+        &label(),
+        &files,
+        Caller {
+            must_stop: || false,
+            on_copied: |_| {},
+            on_written: full,
+        },
+    );
+    assert!(matches!(made, Err(SpliceError::Write(_))));
 }
 
 #[test]
@@ -509,7 +572,7 @@ proptest! {
             let shared = Arc::new(file.try_clone().expect("a descriptor"));
             let files = vec![shared; plan.pieces.len()];
             // Refused or not: what matters is that it ends.
-            let _ = splice(&out, &plan, plan.sound.is_some(), &label(), &files, || false, |_| {});
+            let _ = splice(&out, &plan, plan.sound.is_some(), &label(), &files, unwatched());
         }
     }
 }
