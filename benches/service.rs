@@ -18,7 +18,6 @@ mod postgres;
 #[allow(dead_code, reason = "the tests use more of the harness")]
 mod server;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -28,11 +27,9 @@ use heldar_footage::domain::camera::CameraId;
 use heldar_footage::domain::catalog::{Container, MediaFacts, NewSegment, VideoFormat};
 use heldar_footage::domain::source::Source;
 use heldar_footage::proto;
-use heldar_footage::proto::clip_service_client::ClipServiceClient;
 use heldar_footage::repository::Store;
 use hour::{HOUR_S, SEGMENT_S, make_hour, median, ms};
 use server::{Server, Site, clip_of, seconds, time};
-use tonic::transport::Channel;
 
 /// Callers at the same time, on one connection.
 const CALLERS: usize = 8;
@@ -74,23 +71,20 @@ async fn run(quick: bool) {
 }
 
 /// A clip from the call to the finished, hashed, recorded file, with ffmpeg and without it, against one bare ffmpeg of the
-/// same cut, which neither hashes nor syncs, and against copying and hashing as many bytes with `cp` and `openssl`. The same
-/// clip as a virtual one, from the call to a file that has all its bytes.
+/// same cut, and against copying and hashing as many bytes with `cp` and `openssl`.
 async fn cuts(site: &Site, server: &Server, first: DateTime<Utc>, quick: bool) {
     println!(
         "\nClip, from call to finished file (start 1.4 s after a key frame; medians; all in turns)"
     );
     println!(
-        "{:>8} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>13} {:>14}",
+        "{:>8} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>14}",
         "window",
         "native",
-        "virtual",
         "by ffmpeg",
         "bare ffmpeg",
         "cp",
         "openssl",
         "bare/native",
-        "bare/virtual",
         "native/longer"
     );
     let mut windows = vec![(10, 9), (60, 9)];
@@ -99,15 +93,13 @@ async fn cuts(site: &Site, server: &Server, first: DateTime<Utc>, quick: bool) {
     }
     let list = concat_list(site);
     for (length_s, runs) in windows {
-        let mut times: [Vec<Duration>; 6] = Default::default();
+        let mut times: [Vec<Duration>; 5] = Default::default();
         for run in 0..=runs {
             let start_ms = 1_400;
             let from = first + TimeDelta::milliseconds(start_ms);
             let to = from + TimeDelta::seconds(length_s);
             let (native, native_time) =
                 timed_cut(server, proto::ClipEngine::Native, from, to).await;
-            let (fetched, virtual_time) =
-                timed_virtual(server, &site.path("fetched"), from, to).await;
             let (copied, copied_time) =
                 timed_cut(server, proto::ClipEngine::Ffmpeg, from, to).await;
             let began = Instant::now();
@@ -119,38 +111,29 @@ async fn cuts(site: &Site, server: &Server, first: DateTime<Utc>, quick: bool) {
             let cp_time = timed(Command::new("cp").arg(&file).arg(&copy));
             std::fs::remove_file(copy).unwrap();
             let openssl_time = timed(Command::new("openssl").args(["dgst", "-sha256"]).arg(&file));
-            for clip_id in [native.id, fetched, copied.id] {
+            for clip_id in [native.id, copied.id] {
                 let request = proto::DeleteClipRequest { clip_id };
                 server.clips().delete_clip(request).await.unwrap();
             }
             // The first run only warms the caches.
             if run > 0 {
-                let measured = [
-                    native_time,
-                    virtual_time,
-                    copied_time,
-                    bare_time,
-                    cp_time,
-                    openssl_time,
-                ];
+                let measured = [native_time, copied_time, bare_time, cp_time, openssl_time];
                 times
                     .iter_mut()
                     .zip(measured)
                     .for_each(|(times, time)| times.push(time));
             }
         }
-        let [native, fetched, copied, bare, cp, openssl] = times.map(median);
+        let [native, copied, bare, cp, openssl] = times.map(median);
         println!(
-            "{:>6} s {:>9.1} ms {:>9.1} ms {:>9.1} ms {:>9.1} ms {:>9.1} ms {:>9.1} ms {:>12.2} {:>13.2} {:>14.2}",
+            "{:>6} s {:>9.1} ms {:>9.1} ms {:>9.1} ms {:>9.1} ms {:>9.1} ms {:>12.2} {:>14.2}",
             length_s,
             ms(native),
-            ms(fetched),
             ms(copied),
             ms(bare),
             ms(cp),
             ms(openssl),
             bare.as_secs_f64() / native.as_secs_f64(),
-            bare.as_secs_f64() / fetched.as_secs_f64(),
             native.as_secs_f64() / cp.max(openssl).as_secs_f64(),
         );
     }
@@ -172,8 +155,18 @@ async fn virtual_clips(site: &Site, server: Server, first: DateTime<Utc>) {
     println!("{:>26} {:>10} {:>10} {:>10}", "", "a second", "p50", "p99");
     for (name, callers, count) in [("made, one caller", 1, 60), ("made, eight callers", 8, 200)] {
         let made = measure_with(callers, count, |_| {
-            let clips = server.clips();
-            async move { virtual_clip(clips, from, from + window).await.id }
+            let mut clips = server.clips();
+            async move {
+                let request = proto::CreateClipRequest {
+                    camera_id: "gate_a_01".to_owned(),
+                    start_time: time(from),
+                    end_time: time(from + window),
+                    wait: seconds(60),
+                    r#virtual: true,
+                    ..Default::default()
+                };
+                clip_of(&clips.create_clip(request).await.unwrap().into_inner()).id
+            }
         })
         .await;
         report(name, &made.times, made.wall);
@@ -235,60 +228,20 @@ async fn first_bytes(name: &str, server: &Server, clip_id: &str, callers: usize,
 
 /// Megabytes a second of a whole download.
 async fn whole_of(server: &Server, clip_id: &str) -> f64 {
-    let began = Instant::now();
-    let bytes = download(server, clip_id, |_| ()).await;
-    bytes as f64 / 1e6 / began.elapsed().as_secs_f64()
-}
-
-/// Fetches a clip whole; how many bytes it has.
-async fn download(server: &Server, clip_id: &str, mut each: impl FnMut(&[u8])) -> usize {
     let request = proto::DownloadClipRequest {
         clip_id: clip_id.to_owned(),
         ..Default::default()
     };
+    let began = Instant::now();
     let answer = server.clips().download_clip(request).await.unwrap();
     let mut messages = answer.into_inner();
     let mut bytes = 0;
     while let Some(message) = messages.message().await.unwrap() {
         if let Some(proto::download_clip_response::Content::Data(data)) = message.content {
-            each(&data);
             bytes += data.len();
         }
     }
-    bytes
-}
-
-/// Makes a virtual clip and fetches it into a file; its id.
-async fn timed_virtual(
-    server: &Server,
-    path: &Path,
-    start: DateTime<Utc>,
-    end: DateTime<Utc>,
-) -> (String, Duration) {
-    let began = Instant::now();
-    let clip = virtual_clip(server.clips(), start, end).await;
-    let mut file = std::fs::File::create(path).unwrap();
-    let bytes = download(server, &clip.id, |data| file.write_all(data).unwrap()).await;
-    let took = began.elapsed();
-    assert_eq!(bytes as i64, clip.size_bytes);
-    std::fs::remove_file(path).unwrap();
-    (clip.id, took)
-}
-
-async fn virtual_clip(
-    mut clips: ClipServiceClient<Channel>,
-    start: DateTime<Utc>,
-    end: DateTime<Utc>,
-) -> proto::Clip {
-    let request = proto::CreateClipRequest {
-        camera_id: "gate_a_01".to_owned(),
-        start_time: time(start),
-        end_time: time(end),
-        wait: seconds(60),
-        r#virtual: true,
-        ..Default::default()
-    };
-    clip_of(&clips.create_clip(request).await.unwrap().into_inner())
+    bytes as f64 / 1e6 / began.elapsed().as_secs_f64()
 }
 
 async fn timed_cut(

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
 use ring::digest::{Context, SHA256};
 use rustix::fs::copy_file_range;
@@ -33,6 +33,8 @@ const KERNEL_BYTES: u64 = 64 << 10;
 const STEP_BYTES: u64 = 1 << 20;
 /// How many steps the hash may be behind: what it has not read yet should still be in memory.
 const STEPS_BEHIND: usize = 64;
+/// Blocks that are read and not hashed yet.
+const BLOCKS_AHEAD: usize = 4;
 
 /// A clip complete in its file.
 pub(super) struct Spliced {
@@ -96,7 +98,7 @@ pub(super) fn splice(
     } = head(plan, with_sound, label)?;
     let (announce, written) = sync_channel(STEPS_BEHIND);
     std::thread::scope(|threads| {
-        let hashing = threads.spawn(move || hash_behind(out, &written));
+        let hashing = threads.spawn(move || hash_behind(out, written));
         let mut output = Output::new(out, announce, must_stop, on_copied);
         let copied = output
             .put(&head)
@@ -122,20 +124,46 @@ pub(super) fn splice(
     })
 }
 
-/// Reads the file as far as it is written, and hashes it.
-fn hash_behind(file: &File, written: &Receiver<u64>) -> io::Result<[u8; 32]> {
-    let mut hash = Context::new(&SHA256);
-    let mut buffer = vec![0; BUFFER_BYTES];
+/// Hashes the file as far as it is written. It is read on a thread of its own: the hash is what a cut waits for in the end,
+/// and reading would take a tenth of its time.
+fn hash_behind(file: &File, written: Receiver<u64>) -> io::Result<[u8; 32]> {
+    let (filled, blocks) = sync_channel(BLOCKS_AHEAD);
+    let (give_back, used) = channel();
+    std::thread::scope(|threads| {
+        let reading = threads.spawn(move || read_behind(file, &written, &filled, &used));
+        let mut hash = Context::new(&SHA256);
+        for block in blocks {
+            hash.update(&block);
+            // The reader may have reached the end and need no more blocks.
+            let _ = give_back.send(block);
+        }
+        let read = reading.join();
+        read.unwrap_or_else(|_| Err(io::Error::other("the reading thread died")))?;
+        Ok(digest_bytes(hash))
+    })
+}
+
+/// Reads the file as far as it is written, into blocks that were hashed before or new ones.
+fn read_behind(
+    file: &File,
+    written: &Receiver<u64>,
+    filled: &SyncSender<Vec<u8>>,
+    used: &Receiver<Vec<u8>>,
+) -> io::Result<()> {
     let mut at = 0;
     for end in written {
         while at < end {
             let count = (end - at).min(BUFFER_BYTES as u64) as usize;
-            file.read_exact_at(&mut buffer[..count], at)?;
-            hash.update(&buffer[..count]);
+            let mut block = used.try_recv().unwrap_or_default();
+            block.resize(count, 0);
+            file.read_exact_at(&mut block, at)?;
             at += count as u64;
+            if filled.send(block).is_err() {
+                return Err(io::Error::other("nobody hashes what is read"));
+            }
         }
     }
-    Ok(digest_bytes(hash))
+    Ok(())
 }
 
 /// A clip but for its media.
