@@ -15,7 +15,7 @@ pub mod index;
 #[path = "../../src/media/mod.rs"]
 mod media;
 pub mod memory;
-#[path = "../../src/process.rs"]
+#[path = "../../src/process/mod.rs"]
 mod process;
 pub mod stored;
 

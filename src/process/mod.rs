@@ -232,5 +232,4 @@ impl Job {
 }
 
 #[cfg(test)]
-#[path = "process/tests.rs"]
 mod tests;
