@@ -29,7 +29,7 @@ use heldar_footage::domain::source::Source;
 use heldar_footage::proto;
 use heldar_footage::repository::Store;
 use hour::{HOUR_S, SEGMENT_S, make_hour, median, ms};
-use server::{Server, Site, clip_of, seconds, time};
+use server::{KEPT_LAYOUTS, Server, Site, clip_of, seconds, time};
 
 /// Callers at the same time, on one connection.
 const CALLERS: usize = 8;
@@ -179,16 +179,27 @@ async fn virtual_clips(site: &Site, server: Server, first: DateTime<Utc>) {
     }
     let clip = clip_id(&server).await;
     assert_eq!(server.stop(), 0);
-    let mut cold = Vec::new();
-    for _ in 0..3 {
-        let server = site.start().await;
-        cold.push(first_byte(&server, &clip).await);
-        assert_eq!(server.stop(), 0);
+    let kept = site.clips().join(KEPT_LAYOUTS).join(&clip);
+    let kept_bytes = kept.metadata().unwrap().len();
+    for (name, is_kept) in [
+        ("first byte, after a start", true),
+        ("the same, laid out anew", false),
+    ] {
+        let mut cold = Vec::new();
+        for _ in 0..3 {
+            if !is_kept {
+                std::fs::remove_file(&kept).unwrap();
+            }
+            let server = site.start().await;
+            cold.push(first_byte(&server, &clip).await);
+            assert_eq!(server.stop(), 0);
+        }
+        println!("{:>26} {:>21.2} ms", name, ms(median(cold)));
     }
     println!(
-        "{:>26} {:>21.2} ms",
-        "first byte, after a start",
-        ms(median(cold))
+        "{:>26} {:>21.2} MB",
+        "kept of each",
+        kept_bytes as f64 / 1e6
     );
 }
 

@@ -30,4 +30,4 @@ pub use open::{CUT_PREFIX, Engine, OpenError, OpenFootage, open_footage, sweep_s
 pub use order::{CutError, CutOrder, CutOutcome, CutProgress, EngineChoice, Source};
 pub use render::{Part, RenderOrder, RenderProgress, needed_parts, picture_size, render};
 pub use suitable::{container_obstacle, picture_obstacle, sound_obstacle};
-pub use virtual_file::{Layout, UnreadableSource};
+pub use virtual_file::{Layout, UnreadableLayout, UnreadableSource};

@@ -1,6 +1,9 @@
 //! A clip that has no file: its header, and for each byte behind it the place in a source that it comes from.
 //!
-//! The bytes are those that `splice` would write: header, order and positions come from the same functions.
+//! The bytes are those that `splice` would write: header, order and positions come from the same functions. `stored` is the
+//! form in which a layout is kept on disk.
+
+mod stored;
 
 use std::fs::File;
 use std::io;
@@ -14,8 +17,10 @@ use super::movie::{Label, MovieError};
 use super::plan::Plan;
 use super::splice::{Head, head};
 
+pub use stored::UnreadableLayout;
+
 /// Where the bytes of a clip come from.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Layout {
     head: Vec<u8>,
     /// In the order of the clip; each ends where the next begins, and the last with the clip.
@@ -26,7 +31,7 @@ pub struct Layout {
 }
 
 /// Bytes that lie side by side in the clip and in a source.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Extent {
     /// Position in the clip.
     position: u64,
@@ -181,7 +186,7 @@ mod tests {
     use super::*;
 
     /// A head of 10 bytes, then 5 bytes of the second source, 3 of the first, 4 of the second from where it went on.
-    fn layout() -> Layout {
+    pub(super) fn layout() -> Layout {
         let extent = |position, offset, piece| Extent {
             position,
             offset,

@@ -6,6 +6,7 @@
 mod engine;
 mod error;
 mod held_sources;
+mod kept_layouts;
 mod layouts;
 mod materialize;
 mod render;
@@ -234,6 +235,7 @@ impl ClipWork {
         blocking(move || remove_if_there(&path).map_err(ClipError::Folder)).await?;
         if clip.is_virtual {
             self.layouts.forget(&clip.id);
+            self.discard_layout(&clip.id).await;
             self.release_sources(&clip.id).await?;
         }
         Ok(was_there)

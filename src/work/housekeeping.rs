@@ -155,6 +155,10 @@ impl Housekeeping {
             "links to recordings deleted that no clip holds",
             self.clips.sweep_held().await,
         );
+        log(
+            "layouts deleted that no virtual clip has",
+            self.clips.sweep_layouts().await,
+        );
     }
 
     async fn delete_inherited(&self, inherited: &mut Inherited) -> Result<u64, TidyError> {

@@ -46,13 +46,20 @@ impl Draft {
 impl Draft {
     /// Gives the file a name that a row has already, in place of one that may have it: whoever gives it, its bytes are the
     /// same.
-    pub(super) fn put_in_place(mut self, name: &str) -> io::Result<()> {
-        std::fs::rename(&self.path, self.path.with_file_name(name))?;
-        self.is_published = true;
-        match self.path.parent() {
+    pub(super) fn put_in_place(self, name: &str) -> io::Result<()> {
+        let folder = self.path.parent().map(Path::to_owned);
+        self.put_in_place_unsynced(name)?;
+        match folder {
             Some(folder) => File::open(folder)?.sync_all(),
             None => Ok(()),
         }
+    }
+
+    /// The same for a file that can be made again, should a loss of power take it.
+    pub(super) fn put_in_place_unsynced(mut self, name: &str) -> io::Result<()> {
+        std::fs::rename(&self.path, self.path.with_file_name(name))?;
+        self.is_published = true;
+        Ok(())
     }
 }
 

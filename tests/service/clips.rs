@@ -12,6 +12,7 @@ mod players;
 mod records;
 mod render;
 mod virtual_clips;
+mod virtual_layouts;
 mod virtual_sources;
 
 use std::time::SystemTime;
@@ -27,8 +28,8 @@ use crate::recorder::{
     heldar_name, import, lay, place, probe, run_job, sha256, since_epoch, unfollowed,
 };
 use crate::server::{
-    Server, Site, clip_of, ended, eventually, fields, files_in, http_get, notice_reason, reason,
-    seconds, states_of, time,
+    KEPT_LAYOUTS, Server, Site, clip_of, ended, eventually, fields, files_in, http_get,
+    notice_reason, reason, seconds, states_of, time,
 };
 use crate::small_disk::SmallDisk;
 use crate::stand_in::Gate;

@@ -23,6 +23,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
+/// Where in the clips folder the layouts of virtual clips are kept.
+pub const KEPT_LAYOUTS: &str = ".layouts";
+
 /// How long anything may take before a test gives up. Far longer than it should.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -163,9 +166,16 @@ impl Site {
         Server::spawn(shell).await
     }
 
-    /// Names of the files in the clips folder.
+    /// Names of the files in the clips folder, but for what is kept of virtual clips.
     pub fn clip_files(&self) -> Vec<String> {
-        files_in(&self.clips())
+        let mut names = files_in(&self.clips());
+        names.retain(|name| name != KEPT_LAYOUTS);
+        names
+    }
+
+    /// Names of the files that are kept of virtual clips.
+    pub fn kept_layouts(&self) -> Vec<String> {
+        files_in(&self.clips().join(KEPT_LAYOUTS))
     }
 }
 
@@ -578,6 +588,10 @@ impl Site {
         let mut known: Vec<_> = clips.iter().map(|clip| clip.file_name.as_str()).collect();
         known.sort_unstable();
         assert_eq!(self.clip_files(), known, "files in the clips folder");
+        for name in self.kept_layouts() {
+            let is_virtual = name.starts_with("clip_") && clips.iter().all(|clip| clip.id != name);
+            assert!(is_virtual, "{name} is kept, which is no virtual clip's");
+        }
         let scratch = files_in(&self.data().join("scratch"));
         assert_eq!(scratch, Vec::<String>::new(), "files in the scratch folder");
         for name in files_in(&self.data()) {

@@ -15,13 +15,14 @@ use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::io::Errno;
 
 use super::{ClipError, ClipWork, blocking};
+use crate::domain::clip::Clip;
 use crate::domain::id;
 use crate::work::attempt_of_temporary_name;
 
 /// The folder of all links, in the clips folder.
 const FOLDER: &str = ".held";
 /// A folder without a row may be about to get one; after this long it will not.
-const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+pub(super) const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 /// How often to make a folder again that another clip's end took away.
 const TRIES: usize = 5;
 
@@ -136,7 +137,11 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
 /// Removes links, and the folder of all links when it is empty then.
 fn release(clips: &Path, folder: &Path) -> io::Result<()> {
     remove_folder(folder)?;
-    match std::fs::remove_dir(clips.join(FOLDER)) {
+    remove_if_empty(&clips.join(FOLDER))
+}
+
+pub(super) fn remove_if_empty(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_dir(folder) {
         Err(error)
             if !matches!(
                 error.kind(),
@@ -183,12 +188,24 @@ impl ClipWork {
                 job.epoch == epoch && !job.owner.is_empty() && !job.state.is_terminal()
             }));
         }
+        self.is_of_a_clip(name, age, |clip| clip.holds_sources)
+            .await
+    }
+
+    /// Whether what lies under this name, the id of a clip, is to stay: it is its clip's by what the row says, or a job
+    /// may be about to write the row.
+    pub(super) async fn is_of_a_clip(
+        &self,
+        name: &str,
+        age: Duration,
+        is_its: fn(&Clip) -> bool,
+    ) -> Result<bool, ClipError> {
         if !id::is_valid(id::CLIP, name) {
             // Not ours.
             return Ok(true);
         }
         if let Some(clip) = self.store.clip(name).await? {
-            return Ok(clip.holds_sources);
+            return Ok(is_its(&clip));
         }
         if self.store.is_output_taken(name).await? {
             return Ok(true);
@@ -198,7 +215,7 @@ impl ClipWork {
 }
 
 /// The names in a folder, and how long ago each was changed.
-fn names_in(folder: &Path) -> io::Result<Vec<(String, Duration)>> {
+pub(super) fn names_in(folder: &Path) -> io::Result<Vec<(String, Duration)>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,5 +1,5 @@
 //! Layouts of virtual clips that were needed lately, so that a player which asks for one range after another does not have
-//! the recordings read each time.
+//! the recordings read each time. `kept_layouts` has all of them on disk.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use crate::media::Layout;
 
 /// Memory of all layouts that are kept. That of an hour takes about three megabytes.
 const KEPT_BYTES: usize = 64 << 20;
-/// How many clips are laid out anew at the same time, for those who fetch them.
+/// How many clips are laid out anew at the same time, for those who fetch them, and of how many the kept layout is read.
 const AT_ONCE: usize = 2;
 
 /// A virtual clip whose bytes can be found.
@@ -30,6 +30,8 @@ pub(super) struct Layouts {
     kept: Mutex<VecDeque<(String, Arc<Known>)>>,
     /// A place for each that is being made.
     pub(super) places: Semaphore,
+    /// A place for each that is being read, so that these few milliseconds need not wait for one that is being made.
+    pub(super) reading: Semaphore,
 }
 
 impl Default for Layouts {
@@ -37,6 +39,7 @@ impl Default for Layouts {
         Self {
             kept: Mutex::default(),
             places: Semaphore::new(AT_ONCE),
+            reading: Semaphore::new(AT_ONCE),
         }
     }
 }

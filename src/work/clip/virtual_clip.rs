@@ -134,8 +134,10 @@ impl ClipWork {
             digest: layout_digest,
         };
         clip.recipe = Some(Box::new(recipe));
+        let known = Arc::new(known);
+        self.keep_layout(&clip.id, &known).await;
         // Whoever waited for the clip fetches it next.
-        self.layouts.put(&clip.id, Arc::new(known));
+        self.layouts.put(&clip.id, known);
         Ok(Done {
             result: JobResult::Clip(Box::new(clip)),
             warnings: outcome.warnings.into_iter().map(notice).collect(),

@@ -1,8 +1,9 @@
 //! The bytes of a clip, whether they lie in a file or are put together from the recordings.
 //!
-//! A virtual clip is fetched in three steps: its layout is found, or made again by its recipe; every recording is opened
-//! and must be the version that the recipe knows; then bytes are read from what is open. After each read the versions are
-//! looked at once more, so that a recording which is written over meanwhile ends the download, and never changes it.
+//! A virtual clip is fetched in three steps: its layout is found in memory or on disk, or made again by its recipe; every
+//! recording is opened and must be the version that the recipe knows; then bytes are read from what is open. After each read
+//! the versions are looked at once more, so that a recording which is written over meanwhile ends the download, and never
+//! changes it.
 
 use std::fs::File;
 use std::io;
@@ -99,12 +100,42 @@ impl ClipWork {
         let content = match known {
             Some(known) => self.open_known(clip, known).await?,
             None => match self.store.clip_recipe(&clip.id).await? {
-                Some(recipe) => self.lay_out_again(clip, recipe).await?,
+                Some(recipe) => self.find_again(clip, recipe).await?,
                 // The clip was given a file since its row was read, or was deleted.
                 None => return Ok(Content::File(self.open(clip).await?)),
             },
         };
         Ok(Content::Virtual(content))
+    }
+
+    /// Finds the layout of a clip on disk, or makes it anew.
+    async fn find_again(
+        &self,
+        clip: &Clip,
+        recipe: ClipRecipe,
+    ) -> Result<VirtualContent, ClipError> {
+        let place = self.layouts.reading.acquire().await;
+        // Another request for the same clip may have had the place before.
+        let known = match self.layouts.get(&clip.id, &clip.layout_digest) {
+            Some(known) => known,
+            None => match self.kept_layout(clip, recipe).await? {
+                (recipe, Some(layout)) => {
+                    let known = Arc::new(Known {
+                        recipe,
+                        layout,
+                        digest: clip.layout_digest.clone(),
+                    });
+                    self.layouts.put(&clip.id, Arc::clone(&known));
+                    known
+                }
+                (recipe, None) => {
+                    drop(place);
+                    return self.lay_out_again(clip, recipe).await;
+                }
+            },
+        };
+        drop(place);
+        self.open_known(clip, known).await
     }
 
     /// Opens the recordings of a clip whose layout is known.
@@ -194,6 +225,7 @@ impl ClipWork {
             digest,
         });
         self.layouts.put(&clip.id, Arc::clone(&known));
+        self.keep_layout(&clip.id, &known).await;
         Ok(VirtualContent { known, files })
     }
 

@@ -223,7 +223,7 @@ async fn a_restarted_server_serves_the_same_bytes_under_the_same_name() {
     let etag = get(&server, &clip, &[]).header("etag").unwrap().to_owned();
     server.stop_with(&site, &[]);
     let server = site.start().await;
-    // The first that is asked for is in the middle: nothing is kept of the run before.
+    // The first that is asked for is in the middle.
     let part = get(&server, &clip, &[("Range", "bytes=99999-150000")]);
     assert_eq!(part.header("etag"), Some(etag.as_str()));
     assert!(part.body == bytes[99_999..150_001]);

@@ -1,6 +1,7 @@
 //! Virtual clips and the recordings that they are made from: gone, changed, held.
 
 use super::virtual_clips::{Begun, BegunPlain, get, materialize, virtually};
+use super::virtual_layouts::forget_layout;
 use super::*;
 use std::path::Path;
 
@@ -77,7 +78,11 @@ async fn a_clip_whose_recordings_are_gone_or_changed_says_so_before_the_first_by
         spoil(&paths[1]);
         check_gone(&server, &clip).await;
         server.stop_with(&site, &[]);
-        // A server that has to lay it out anew finds the same.
+        // A server that has nothing but the kept layout finds the same, and so does one that has to lay it out anew.
+        let server = site.start().await;
+        check_gone(&server, &clip).await;
+        server.stop_with(&site, &[]);
+        forget_layout(&site, &clip);
         let server = site.start().await;
         check_gone(&server, &clip).await;
         let delete = proto::DeleteClipRequest {
@@ -262,6 +267,7 @@ async fn a_neighbour_that_only_told_times_may_go() {
     assert_eq!(server.stop(), 0);
     std::fs::remove_file(&paths[0]).unwrap();
     std::fs::remove_file(&paths[2]).unwrap();
+    forget_layout(&site, &clip);
     let server = site.start().await;
     assert!(download(&server, &clip.id, 0, 0).await.unwrap().1 == bytes);
     server.stop_with(&site, &[]);
@@ -285,6 +291,12 @@ async fn recordings_on_another_file_system_cannot_be_held() {
         (Code::FailedPrecondition, "HOLD_UNSUPPORTED")
     );
     let (_, clip) = cut(&server, virtually(ask(CAMERA, 1_400, 28_200))).await;
+    // A layout leaves as much room as a clip does, and the whole disk has no more than that.
+    let log = server.log();
+    assert!(
+        log.contains("the layout of a virtual clip is not kept"),
+        "{log}"
+    );
     download(&server, &clip.id, 0, 0).await.unwrap();
     disk.fill();
     let request = proto::MaterializeClipRequest {
