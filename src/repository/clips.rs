@@ -1,5 +1,7 @@
 //! Clips: one row per clip that can be fetched, and one more with the recipe of those that have no file.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 
 use super::database::Connection;
@@ -19,6 +21,8 @@ const GET_BY_FILE: &str = "SELECT id, create_time_us, details FROM clips WHERE f
 const DELETE: &str = "DELETE FROM clips WHERE id = $1";
 const INSERT_RECIPE: &str = "INSERT INTO clip_recipes (clip_id, recipe) VALUES ($1, $2)";
 const GET_RECIPE: &str = "SELECT recipe FROM clip_recipes WHERE clip_id = $1";
+const WITH_RECIPE: &str = "
+    SELECT clip_id FROM clip_recipes WHERE clip_id IN (SELECT value FROM json_each($1))";
 const DELETE_RECIPE: &str = "DELETE FROM clip_recipes WHERE clip_id = $1";
 const MATERIALIZE: &str = "UPDATE clips SET sha256 = $2, details = $3 WHERE id = $1";
 const EXPIRED: &str = "
@@ -65,6 +69,15 @@ impl Store {
             .fetch_optional(&mut self.read().await?)
             .await?;
         row.map(Clip::try_from).transpose()
+    }
+
+    /// Those of these clips that have no file of their own.
+    pub async fn virtual_among(&self, ids: &[String]) -> Result<HashSet<String>, StoreError> {
+        let rows: Vec<(String,)> = sql(WITH_RECIPE)
+            .bind(to_json(&ids))
+            .fetch_all(&mut self.read().await?)
+            .await?;
+        Ok(rows.into_iter().map(|(id,)| id).collect())
     }
 
     /// The clip whose file has this name.

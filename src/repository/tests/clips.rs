@@ -125,6 +125,9 @@ async fn a_virtual_clip_comes_with_its_recipe_and_loses_it_with_its_file_or_its_
     let clip = make(&store).await;
     let recipe = virtual_clip().recipe.map(|recipe| *recipe);
     assert_eq!(store.clip_recipe(CLIP).await.unwrap(), recipe);
+    let ids = [CLIP.to_owned(), "clp_other".to_owned()];
+    let virtual_ones = store.virtual_among(&ids).await.unwrap();
+    assert!(virtual_ones.iter().eq([CLIP]), "{virtual_ones:?}");
     assert_eq!(clip.recipe, None, "it is read by itself");
     assert_eq!(clip.etag(), "layout");
     assert!(!store.is_clip_file(&clip.file_name).await.unwrap());
@@ -135,6 +138,7 @@ async fn a_virtual_clip_comes_with_its_recipe_and_loses_it_with_its_file_or_its_
     assert_eq!(solid.etag(), "layout", "the bytes are the same");
     assert!(store.is_clip_file(&solid.file_name).await.unwrap());
     assert_eq!(store.clip_recipe(CLIP).await.unwrap(), None);
+    assert!(store.virtual_among(&ids).await.unwrap().is_empty());
 
     assert!(store.delete_clip(CLIP).await.unwrap());
     assert_eq!(store.clip(CLIP).await.unwrap(), None);

@@ -24,6 +24,8 @@ use crate::work::source_file::open_beneath;
 const FOLDER: &str = ".layouts";
 /// What is longer is none of ours: an hour of sixty pictures a second takes some 15 MB when no two samples lie side by side.
 const LONGEST_BYTES: u64 = 64 << 20;
+/// Layouts whose clips are looked for at the same time.
+const NAMES_AT_ONCE: usize = 500;
 /// How often to make the folder again that another clip's end took away.
 const TRIES: usize = 5;
 
@@ -105,16 +107,21 @@ impl ClipWork {
         let clips = self.settings.folder.clone();
         let names = blocking(move || names_in(&clips.join(FOLDER)).map_err(ClipError::Folder));
         let mut swept = 0;
-        for (name, age) in names.await? {
-            let is_kept = if is_draft(&name) {
-                age < ORPHAN_AGE
-            } else {
-                self.is_of_a_clip(&name, age, |clip| clip.is_virtual)
-                    .await?
-            };
-            if !is_kept {
-                self.remove_layout(&name).await?;
-                swept += 1;
+        for some in names.await?.chunks(NAMES_AT_ONCE) {
+            let ids: Vec<String> = some.iter().map(|(name, _)| name.clone()).collect();
+            // Nearly all of them are where they belong, which one question answers.
+            let known = self.store.virtual_among(&ids).await?;
+            for (name, age) in some.iter().filter(|(name, _)| !known.contains(name)) {
+                let is_kept = if is_draft(name) {
+                    *age < ORPHAN_AGE
+                } else {
+                    self.is_of_a_clip(name, *age, |clip| clip.is_virtual)
+                        .await?
+                };
+                if !is_kept {
+                    self.remove_layout(name).await?;
+                    swept += 1;
+                }
             }
         }
         Ok(swept)
