@@ -2,7 +2,7 @@
 //!
 //! The order and the tables are those of the plan, so the header is known before the first sample is read and stands in
 //! front of the media from the start. The kernel copies what lies together in a source, which on some file systems means
-//! that both files share it; behind the copy, another thread reads the new file and hashes what is in it. What a source's
+//! that both files share it; behind the copy, two other threads read the new file and hash what is in it. What a source's
 //! tables say was checked when they were read; here they only decide what is copied from where.
 
 #[cfg(test)]

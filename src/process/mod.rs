@@ -87,7 +87,8 @@ pub struct Limits {
     pub file_bytes: Option<u64>,
 }
 
-/// Writes a child's input on a thread of its own. It must end when the pipe breaks.
+/// Writes a child's input on a thread of its own. It must end when the pipe breaks, and one that waits for what it is to
+/// write must have got that, or know that nothing comes, before anybody listens to the child.
 pub type Feeder = Box<dyn FnOnce(OwnedFd) + Send + Sync>;
 
 /// What an output line meant to the caller.

@@ -39,7 +39,7 @@ pub(super) struct Comparing<'a> {
     pub(super) limit: &'a mut Limit,
     pub(super) patience: Patience,
     pub(super) cancel: &'a CancellationToken,
-    /// Taken where it is of the right kind.
+    /// Taken by the first look, if it is of its kind.
     pub(super) early: Option<EarlyLook>,
 }
 
@@ -81,9 +81,14 @@ impl EarlyLook {
 impl Comparing<'_> {
     /// An rclone that waits for the list of a look.
     fn start(&mut self, remote: &Remote, look: Look) -> Result<Running, TransferError> {
-        match self.early.take_if(|early| early.look == look) {
+        let limit_bytes = self.limit.now();
+        let fits = |early: &EarlyLook| {
+            early.look == look
+                && (look != Look::ReadBack || early.running.limit_bytes() == limit_bytes)
+        };
+        match self.early.take().filter(fits) {
             Some(early) => Ok(early.running),
-            None => remote.start_look(look, self.transfers, self.limit.now(), self.patience),
+            None => remote.start_look(look, self.transfers, limit_bytes, self.patience),
         }
     }
 }

@@ -160,6 +160,7 @@ impl<'a> Run<'a> {
         cancel: &CancellationToken,
         on_event: impl FnMut(Event<'_>) -> Heard,
     ) -> Result<Ended, TransferError> {
+        refuse_if_cancelled(cancel)?;
         let remote = self.remote;
         self.start()?.run(remote, cancel, on_event).await
     }
@@ -171,6 +172,7 @@ impl<'a> Run<'a> {
         cancel: &CancellationToken,
         on_event: impl FnMut(Event<'_>) -> Heard,
     ) -> Result<Ended, TransferError> {
+        refuse_if_cancelled(cancel)?;
         let remote = self.remote;
         let running = self.start_within(limit.now())?;
         running.run_within(remote, limit, cancel, on_event).await
@@ -182,6 +184,7 @@ impl<'a> Run<'a> {
         max_bytes: usize,
         cancel: &CancellationToken,
     ) -> Result<Vec<u8>, TransferError> {
+        refuse_if_cancelled(cancel)?;
         let remote = self.remote;
         self.start()?.output(remote, max_bytes, cancel).await
     }
@@ -236,6 +239,15 @@ impl<'a> Run<'a> {
             job = job.variable(name, value);
         }
         Ok(job)
+    }
+}
+
+/// What was cancelled before is not begun.
+fn refuse_if_cancelled(cancel: &CancellationToken) -> Result<(), TransferError> {
+    if cancel.is_cancelled() {
+        Err(TransferError::Cancelled)
+    } else {
+        Ok(())
     }
 }
 

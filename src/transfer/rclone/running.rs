@@ -28,11 +28,12 @@ pub(super) enum Event<'a> {
 /// An rclone that was started. It takes longer to load itself than to send many a file, so it is worth starting before all is
 /// known that it needs. Dropped, it is killed.
 pub(super) struct Running {
-    workspace: Workspace,
     starting: AbortOnDropHandle<Result<Started, ProcessError>>,
     list: Option<oneshot::Sender<String>>,
     /// Bytes per second; 0 is no limit.
     limit_bytes: u64,
+    // Dropped last: what runs may still write into it.
+    workspace: Workspace,
 }
 
 impl Running {
@@ -42,10 +43,10 @@ impl Running {
         list: Option<oneshot::Sender<String>>,
     ) -> Self {
         Self {
-            workspace,
             starting: AbortOnDropHandle::new(tokio::spawn(job.start())),
             list,
             limit_bytes: 0,
+            workspace,
         }
     }
 
@@ -53,6 +54,11 @@ impl Running {
     pub(super) fn limited_to(mut self, limit_bytes: u64) -> Self {
         self.limit_bytes = limit_bytes;
         self
+    }
+
+    /// The limit that it was started with, bytes per second.
+    pub(super) fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
     }
 
     /// Gives it the list that it waits for.

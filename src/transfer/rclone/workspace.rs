@@ -1,5 +1,5 @@
-//! The private folder of one operation: rclone's home, certificates and host keys, lists of paths, and links to the open
-//! sources under the names that they get at the destination. It goes with the operation.
+//! The private folder of one operation: rclone's home, certificates and host keys, and links to the open sources under
+//! the names that they get at the destination. It goes with the operation.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};

@@ -1,8 +1,8 @@
 //! Layouts of virtual clips on disk, so that the first who fetches a clip after a start need not wait until it is laid out
 //! anew, and so that a version of this service which plans in another way can still serve it.
 //!
-//! They lie in `.layouts/<clip id>`, a name that nothing serves or lists, and go with the clip. Nothing depends on them: one
-//! that is missing, or does not give the bytes that the clip has always had, is made again.
+//! They lie in `.layouts/<clip id>`, a name that nothing serves or lists, and go with the clip. One that is missing, or does
+//! not give the bytes that the clip has always had, is made again by a version that still plans alike.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -18,6 +18,7 @@ use crate::domain::clip_recipe::{ClipRecipe, Found};
 use crate::domain::id;
 use crate::media::{Layout, UnreadableLayout};
 use crate::work::output::{Draft, free_bytes, remove_if_there};
+use crate::work::roots::is_of_the_machine;
 use crate::work::source_file::open_beneath;
 
 /// The folder of all layouts, in the clips folder.
@@ -71,17 +72,20 @@ impl ClipWork {
                     && digest(&layout, &recipe) == expected;
                 is_the_same.then_some(layout).ok_or(Unusable::OtherBytes)
             });
-            let layout = layout
-                .inspect_err(|unusable| match unusable {
-                    Unusable::File(error) if error.kind() == io::ErrorKind::NotFound => {
-                        tracing::debug!(clip_id, "no layout is kept of a virtual clip");
-                    }
-                    unusable => {
-                        tracing::warn!(clip_id, %unusable, "the kept layout of a virtual clip is not used");
-                    }
-                })
-                .ok();
-            Ok((recipe, layout))
+            match layout {
+                Ok(layout) => return Ok((recipe, Some(layout))),
+                // Perhaps it could not be made again, and it may well be read in a moment.
+                Err(Unusable::File(error)) if is_of_the_machine(&error) => {
+                    return Err(ClipError::Machine(error));
+                }
+                Err(Unusable::File(error)) if error.kind() == io::ErrorKind::NotFound => {
+                    tracing::debug!(clip_id, "no layout is kept of a virtual clip");
+                }
+                Err(unusable) => {
+                    tracing::warn!(clip_id, %unusable, "the kept layout of a virtual clip is not used");
+                }
+            }
+            Ok((recipe, None))
         })
         .await
     }
@@ -118,9 +122,15 @@ impl ClipWork {
                     self.is_of_a_clip(name, *age, |clip| clip.is_virtual)
                         .await?
                 };
-                if !is_kept {
-                    self.remove_layout(name).await?;
-                    swept += 1;
+                if is_kept {
+                    continue;
+                }
+                match self.remove_layout(name).await {
+                    Ok(()) => swept += 1,
+                    // It must not keep the others from going.
+                    Err(error) => {
+                        tracing::warn!(name, cause = ?error, "a layout that no clip has stays behind");
+                    }
                 }
             }
         }

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use crate::domain::clip_recipe::ClipRecipe;
 use crate::media::Layout;
 
-/// Memory of all layouts that are kept. That of an hour takes about three megabytes.
+/// Memory of all layouts that are kept. That of an hour takes a little more than one megabyte.
 const KEPT_BYTES: usize = 64 << 20;
 /// How many clips are laid out anew at the same time, for those who fetch them, and of how many the kept layout is read.
 const AT_ONCE: usize = 2;

@@ -50,10 +50,8 @@ impl ClipWork {
                 .write(attempt, &clip, content)
                 .await
                 .map_err(work_error)?;
-            // Until the row says so it is only slower to fetch.
-            self.discard_layout(&clip.id).await;
             clip.is_virtual = false;
-            // The links are swept once the row says that nothing is held: until then they may be all that is left.
+            // Links and layout are swept once the row says that nothing needs them: until then they may be all that is left.
             clip.holds_sources = false;
         }
         Ok(Done {

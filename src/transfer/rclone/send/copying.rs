@@ -156,12 +156,14 @@ impl Sending<'_> {
             let (remote, transfers, patience) =
                 (self.remote, self.options.transfers, self.patience);
             let early = &mut self.early;
+            let mut was_tried = early.is_some();
             let mut look_early = |arrived: usize| {
-                if early.is_none() && arrived >= early_start.from_arrived {
+                if !was_tried && arrived >= early_start.from_arrived {
+                    was_tried = true;
                     let EarlyStart {
                         look, limit_bytes, ..
                     } = early_start;
-                    // What keeps it from starting is said by the look that is then made in its time.
+                    // What keeps it from being started keeps the look from it that is made in its time, too.
                     *early = EarlyLook::start(remote, look, transfers, limit_bytes, patience).ok();
                 }
             };
