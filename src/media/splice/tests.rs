@@ -104,10 +104,16 @@ fn label() -> Label {
 }
 
 fn unwatched() -> Caller<impl Fn() -> bool, impl FnMut(Copied), impl FnOnce() -> io::Result<()>> {
+    watched_to_its_end(|| Ok(()))
+}
+
+fn watched_to_its_end<Written: FnOnce() -> io::Result<()>>(
+    on_written: Written,
+) -> Caller<impl Fn() -> bool, impl FnMut(Copied), Written> {
     Caller {
         must_stop: || false,
         on_copied: |_| {},
-        on_written: || Ok(()),
+        on_written,
     }
 }
 
@@ -302,11 +308,7 @@ fn what_is_to_be_done_with_a_file_that_is_written_is_done_once_and_its_failure_i
         true,
         &label(),
         &files,
-        Caller {
-            must_stop: || false,
-            on_copied: |_| {},
-            on_written,
-        },
+        watched_to_its_end(on_written),
     );
     assert_eq!(written_bytes, Some(made.expect("a clip").size_bytes));
 
@@ -318,11 +320,7 @@ fn what_is_to_be_done_with_a_file_that_is_written_is_done_once_and_its_failure_i
         true,
         &label(),
         &files,
-        Caller {
-            must_stop: || false,
-            on_copied: |_| {},
-            on_written: full,
-        },
+        watched_to_its_end(full),
     );
     assert!(matches!(made, Err(SpliceError::Write(_))));
 }

@@ -1,7 +1,7 @@
 //! Compares files at a place with what they should be. Only what rclone puts out is believed: a file that it does not name
 //! is not there, whatever its exit code.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -9,18 +9,16 @@ use tokio_util::sync::CancellationToken;
 use super::super::{Expected, FileFault, Sha256, TransferError};
 use super::Remote;
 use super::classify::Cause;
-use super::command::{FILES, Limit, Patience, RULES, Run, lines};
+use super::command::{Limit, Patience};
 use super::ended::{Ended, error_of};
+use super::look::{EarlyLook, Look};
 use super::running::{Event, Running};
-use crate::domain::backup::destination::{DEFAULT_TRANSFERS, DestinationKind};
+use crate::domain::backup::destination::DEFAULT_TRANSFERS;
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
 use crate::process::Heard;
 
 /// Paths of one run, so that its list and its answer stay small.
 const PATHS_MAX: usize = 1000;
-
-/// A folder is listed when so many of its files are asked for; fewer are asked for one by one.
-const LISTED_FROM: usize = 64;
 
 /// A file and what it should be.
 #[derive(Clone, Debug)]
@@ -43,52 +41,14 @@ pub(super) struct Comparing<'a> {
     pub(super) early: Option<EarlyLook>,
 }
 
-/// A way to look at files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
-    /// By what the place says of them.
-    Reported {
-        with_md5: bool,
-        /// By listing their folders rather than asking for each.
-        by_folder: bool,
-    },
-    /// By reading them.
-    ReadBack,
-}
-
-/// A look whose rclone was started before it is known at which files.
-pub(super) struct EarlyLook {
-    look: Look,
-    running: Running,
-}
-
-impl EarlyLook {
-    /// `limit_bytes`: bytes per second that may be read back; 0 is no limit.
-    pub(super) fn start(
-        remote: &Remote,
-        look: Look,
-        transfers: u32,
-        limit_bytes: u64,
-        patience: Patience,
-    ) -> Result<Self, TransferError> {
-        Ok(Self {
-            look,
-            running: remote.start_look(look, transfers, limit_bytes, patience)?,
-        })
-    }
-}
-
 impl Comparing<'_> {
     /// An rclone that waits for the list of a look.
     fn start(&mut self, remote: &Remote, look: Look) -> Result<Running, TransferError> {
         let limit_bytes = self.limit.now();
-        let fits = |early: &EarlyLook| {
-            early.look == look
-                && (look != Look::ReadBack || early.running.limit_bytes() == limit_bytes)
-        };
-        match self.early.take().filter(fits) {
-            Some(early) => Ok(early.running),
-            None => remote.start_look(look, self.transfers, limit_bytes, self.patience),
+        let early = self.early.take();
+        match early.and_then(|early| early.if_it_is(look, limit_bytes)) {
+            Some(running) => Ok(running),
+            None => look.start(remote, self.transfers, limit_bytes, self.patience),
         }
     }
 }
@@ -173,20 +133,10 @@ impl Remote {
     ) -> Result<Vec<Outcome>, TransferError> {
         let paths: Vec<&str> = claims.iter().map(|claim| claim.path).collect();
         let has_md5 = claims.iter().any(|claim| claim.md5.is_some());
-        let look = self.first_look(&paths, comparing.check, has_md5);
+        let look = Look::first(&paths, comparing.check, has_md5);
         let reported = self.reported(&paths, look, &mut comparing).await?;
         self.compare_reported(claims, reported.as_ref(), comparing, on_bytes)
             .await
-    }
-
-    /// The look with which a comparison begins. `has_md5`: whether there is an MD5 to compare the place's with.
-    pub(super) fn first_look(&self, paths: &[&str], check: BackupCheck, has_md5: bool) -> Look {
-        let with_md5 = check == BackupCheck::Hash && has_md5;
-        if check == BackupCheck::Size || with_md5 {
-            Look::reported(paths, with_md5)
-        } else {
-            Look::ReadBack
-        }
     }
 
     /// What the place says of files, where the first look is to ask for that.
@@ -249,48 +199,6 @@ impl Remote {
         Ok(outcomes.into_iter().flatten().collect())
     }
 
-    /// Starts an rclone that waits for the list of what to look at.
-    fn start_look(
-        &self,
-        look: Look,
-        transfers: u32,
-        limit_bytes: u64,
-        patience: Patience,
-    ) -> Result<Running, TransferError> {
-        let transfers = transfers.max(1);
-        match look {
-            Look::Reported {
-                with_md5,
-                by_folder,
-            } => {
-                let mut run = Run::new(self, "lsjson", patience)?
-                    .arguments(["-R", "--files-only", "--no-mimetype", "--no-modtime"])
-                    .arguments(["--log-level=NOTICE".to_owned()])
-                    .arguments([format!("--checkers={transfers}")]);
-                if with_md5 {
-                    run = run.arguments(["--hash", "--hash-type=md5"]);
-                }
-                run = match by_folder {
-                    true => run.list_later(RULES),
-                    // For a single file, rclone lists the whole folder of an FTP server that lacks MLST (RFC 3659,
-                    // section 7).
-                    false if self.prepared.kind == DestinationKind::Ftp => run.list_later(FILES),
-                    false => run.arguments(["--no-traverse"]).list_later(FILES),
-                };
-                run.arguments([&self.prepared.root]).start()
-            }
-            Look::ReadBack => Run::new(self, "hashsum", patience)?
-                .arguments(["SHA-256", "--download", "--log-level=NOTICE"])
-                .arguments([
-                    format!("--checkers={transfers}"),
-                    format!("--transfers={transfers}"),
-                ])
-                .list_later(FILES)
-                .arguments([&self.prepared.root])
-                .start_within(limit_bytes),
-        }
-    }
-
     /// Asks for sizes, and for MD5s where the place has them. What is not there is not in the answer.
     pub(super) async fn stat(
         &self,
@@ -301,13 +209,10 @@ impl Remote {
         let mut found = HashMap::new();
         for paths in paths.chunks(PATHS_MAX) {
             let wanted: HashSet<&str> = paths.iter().copied().collect();
-            let list = match folders_to_list(paths) {
-                Some(rules) => lines(rules.iter().map(String::as_str)),
-                None => lines(paths.iter().copied()),
-            };
+            let look = Look::reported(paths, with_md5);
             let ended = comparing
-                .start(self, Look::reported(paths, with_md5))?
-                .give(list)
+                .start(self, look)?
+                .give(look.list(paths))
                 .run(self, comparing.cancel, |event| {
                     if let Event::Line(line) = event
                         && let Some(item) = item(line)
@@ -349,7 +254,7 @@ impl Remote {
             let mut read = 0;
             let ended = comparing
                 .start(self, Look::ReadBack)?
-                .give(lines(outstanding.iter().copied()))
+                .give(Look::ReadBack.list(&outstanding))
                 .run_within(
                     self,
                     comparing.limit,
@@ -381,47 +286,6 @@ impl Remote {
             return Ok((hashes, ended));
         }
     }
-}
-
-impl Look {
-    fn reported(paths: &[&str], with_md5: bool) -> Self {
-        Self::Reported {
-            with_md5,
-            by_folder: is_better_listed(paths),
-        }
-    }
-}
-
-/// Whether what stands under `paths` is found by listing their folders, rather than by asking for each.
-pub(super) fn is_better_listed(paths: &[&str]) -> bool {
-    folders_to_list(paths).is_some()
-}
-
-/// Filter rules that make rclone list the folders of `paths` and no other; `None` when it is to ask for each path, which
-/// is the better way for some few files of folders that may hold many more.
-fn folders_to_list(paths: &[&str]) -> Option<Vec<String>> {
-    let folders: BTreeSet<&str> = paths
-        .iter()
-        .map(|path| path.rsplit_once('/').map_or("", |(folder, _)| folder))
-        .collect();
-    // In a rule some characters have a meaning; the folders that we name have none of them.
-    let is_literal = |folder: &&str| {
-        folder
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte))
-    };
-    if paths.len() < LISTED_FROM * folders.len() || !folders.iter().all(is_literal) {
-        return None;
-    }
-    Some(
-        folders
-            .into_iter()
-            .map(|folder| match folder {
-                "" => "/*".to_owned(),
-                folder => format!("/{folder}/*"),
-            })
-            .collect(),
-    )
 }
 
 /// An answer that lacks files counts only when nothing kept rclone from asking.
@@ -557,23 +421,6 @@ mod tests {
         let item = item(line).unwrap();
         assert_eq!((item.path.as_str(), item.size), ("c/0.mp4", 20));
         assert!(item_path_and_size("[").is_none());
-    }
-
-    #[test]
-    fn folders_are_listed_for_many_files_of_them_and_not_for_few() {
-        let names: Vec<String> = (0..2 * LISTED_FROM)
-            .map(|number| format!("gate/2026-11-2{}/{number}.mp4", number % 2))
-            .collect();
-        let paths: Vec<&str> = names.iter().map(String::as_str).collect();
-        assert_eq!(
-            folders_to_list(&paths).unwrap(),
-            ["/gate/2026-11-20/*", "/gate/2026-11-21/*"]
-        );
-        assert_eq!(folders_to_list(&paths[1..]), None);
-        let odd = vec!["gate*/1.mp4"; LISTED_FROM];
-        assert_eq!(folders_to_list(&odd), None);
-        let top = vec!["1.mp4"; LISTED_FROM];
-        assert_eq!(folders_to_list(&top).unwrap(), ["/*"]);
     }
 
     #[test]

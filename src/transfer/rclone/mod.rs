@@ -1,7 +1,8 @@
 //! Places that rclone speaks to. One short-lived rclone per batch and step, never a server of ours.
 //!
-//! `settings` says what rclone is told and `command` how it is run; `running`, `log`, `classify` and `ended` hear what it says; `send`,
-//! `check`, `fetch`, `list` and `small` are what is done with it. No text leaves before `scrub` has been over it.
+//! `settings` says what rclone is told and `command` how it is run; `running`, `log`, `classify` and `ended` hear what it
+//! says; `send`, `check` (`look` says how), `fetch`, `list` and `small` are what is done with it. No text leaves before
+//! `scrub` has been over it.
 
 mod check;
 mod classify;
@@ -11,6 +12,7 @@ mod fetch;
 mod hashing;
 mod list;
 mod log;
+mod look;
 mod obscure;
 mod running;
 mod scrub;

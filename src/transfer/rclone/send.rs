@@ -17,11 +17,11 @@ use super::super::{
     paths::is_plain,
 };
 use super::Remote;
-use super::check::EarlyLook;
 use super::classify::Cause;
 use super::command::{Limit, Patience};
 use super::ended::{Complaint, Ended, error_of};
 use super::hashing::{Hashing, SourceDigests};
+use super::look::EarlyLook;
 use crate::domain::backup::destination::{DestinationKind, PauseReason};
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::super::super::TransferError;
-use super::super::check::{EarlyLook, Look, is_better_listed};
 use super::super::command::{FILES, Run, lines};
 use super::super::ended::Ended;
+use super::super::look::{EarlyLook, Look, is_better_listed};
 use super::super::running::Event;
 use super::super::workspace::Workspace;
 use super::{Locks, Sending};

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::super::super::source::Digests;
 use super::super::super::{FileFault, OTHERS_FILE, Sha256, Stored, TransferError};
-use super::super::check::{Claim, Comparing, Look};
+use super::super::check::{Claim, Comparing};
 use super::super::ended::{Complaint, Ended};
+use super::super::look::Look;
 use super::super::settings::SINGLE_PART_MAX_BYTES;
 use super::Sending;
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
@@ -107,7 +108,7 @@ impl Sending<'_> {
         let paths: Vec<&str> = files().map(|file| file.path.as_str()).collect();
         let has_md5 = self.remote.prepared.reports_md5
             && files().any(|file| file.size_bytes <= SINGLE_PART_MAX_BYTES);
-        self.remote.first_look(&paths, check, has_md5)
+        Look::first(&paths, check, has_md5)
     }
 
     /// Compares what stands under the paths of files with the files, as far as these could be read.
