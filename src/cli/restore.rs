@@ -10,7 +10,7 @@ use heldar_footage::domain::backup::destination::DEFAULT_TRANSFERS;
 use heldar_footage::domain::backup::run::BackupSelection;
 use heldar_footage::domain::camera::CameraId;
 use heldar_footage::proto;
-use heldar_footage::transfer::{Engine, TransferError};
+use heldar_footage::transfer::{DescriptorLinks, Engine, TransferError};
 use heldar_footage::work::backup::{BackupError, RestoreOrder, restore_into};
 use tokio_util::sync::CancellationToken;
 
@@ -104,6 +104,7 @@ pub async fn run(args: RestoreArgs) -> Result<ExitCode, CliError> {
         rclone: args.rclone.clone().into(),
         rclone_config: args.rclone_config.clone(),
         scratch: scratch.clone(),
+        links: DescriptorLinks::default(),
     };
     let order = RestoreOrder {
         settings,

@@ -253,6 +253,7 @@ fn transfer_engine(settings: &Settings) -> transfer::Engine {
         rclone: settings.rclone_bin.clone().into(),
         rclone_config: settings.backup.rclone_config.clone(),
         scratch: settings.data_dir.join("scratch"),
+        links: transfer::DescriptorLinks::default(),
     }
 }
 

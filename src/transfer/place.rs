@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::local::LocalPlace;
-use super::rclone::Remote;
+use super::rclone::{DescriptorLinks, Remote};
 use super::{
     BatchProgress, BrokenOff, Expected, FileFault, Listed, Outgoing, SendOptions, Space, Stored,
     TransferError, Trial, Wanted, host_keys,
@@ -31,6 +31,8 @@ pub struct Engine {
     /// Folder for files that live only while a transfer runs; made where it is missing. What a killed process left in it
     /// is in folders named `transfer-…`.
     pub scratch: PathBuf,
+    /// Under which rclone finds what it sends. They lie in [`Engine::scratch`].
+    pub links: DescriptorLinks,
 }
 
 enum Kind {

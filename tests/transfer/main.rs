@@ -26,8 +26,8 @@ use std::time::Duration;
 use heldar_footage::domain::backup::destination::DestinationSettings;
 use heldar_footage::domain::backup::object::BackupCheck;
 use heldar_footage::transfer::{
-    Engine, Expected, FileFault, Outgoing, Place, SendOptions, Sha256, Stored, TransferError,
-    Wanted,
+    DescriptorLinks, Engine, Expected, FileFault, Outgoing, Place, SendOptions, Sha256, Stored,
+    TransferError, Wanted,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +54,17 @@ impl std::ops::Deref for Content {
     fn deref(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// Whether a folder holds nothing but links to descriptors of this process.
+fn holds_descriptor_links(folder: &Path) -> bool {
+    let of_this_process = PathBuf::from(format!("/proc/{}/fd", std::process::id()));
+    let mut entries = std::fs::read_dir(folder).into_iter().flatten().peekable();
+    entries.peek().is_some()
+        && entries.all(|entry| {
+            std::fs::read_link(entry.unwrap().path())
+                .is_ok_and(|target| target.parent() == Some(&of_this_process))
+        })
 }
 
 impl Site {
@@ -92,6 +103,7 @@ impl Site {
             rclone: "rclone".into(),
             rclone_config: None,
             scratch: self.path("scratch"),
+            links: DescriptorLinks::default(),
         }
     }
 
@@ -159,8 +171,15 @@ impl Site {
 
     /// Nothing is left of a transfer on this machine, and no rclone runs for this site.
     pub fn check_left(&self) {
-        let left = std::fs::read_dir(self.path("scratch")).map_or(0, Iterator::count);
-        assert_eq!(left, 0, "something is left in the scratch folder");
+        let entries = std::fs::read_dir(self.path("scratch"))
+            .into_iter()
+            .flatten();
+        let left: Vec<_> = entries
+            .map(|entry| entry.unwrap().path())
+            // They go with the engine.
+            .filter(|path| !holds_descriptor_links(path))
+            .collect();
+        assert_eq!(left, Vec::<PathBuf>::new(), "left in the scratch folder");
         let scratch = self.path("scratch").display().to_string();
         let running = command_lines()
             .into_iter()

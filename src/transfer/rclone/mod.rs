@@ -7,6 +7,7 @@
 mod check;
 mod classify;
 mod command;
+mod descriptors;
 mod ended;
 mod fetch;
 mod hashing;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+pub use descriptors::DescriptorLinks;
 pub use version::rclone_version;
 pub use workspace::sweep_scratch;
 

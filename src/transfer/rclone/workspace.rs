@@ -1,16 +1,20 @@
-//! The private folder of one operation: rclone's home, certificates and host keys, and links to the open sources under
-//! the names that they get at the destination. It goes with the operation.
+//! The private folder of one operation: rclone's home, certificates and host keys, and what is sent under the names that
+//! it gets at the destination. It goes with the operation.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::super::paths::{is_random_name, random_name};
 
 /// What the name of every such folder begins with.
 const PREFIX: &str = "transfer-";
+
+/// The name of another such folder, which is swept as they all are.
+pub(super) fn new_folder_name() -> io::Result<String> {
+    Ok(format!("{PREFIX}{}", random_name()?))
+}
 
 /// Removes the folders that operations of a process which is gone left in `scratch`; how many. Only before anything is
 /// transferred: a folder that is in use has such a name too.
@@ -51,7 +55,7 @@ impl Workspace {
         // A relative path would lead rclone elsewhere once it looks at its own home.
         let scratch = std::path::absolute(scratch)?;
         let workspace = Self {
-            folder: scratch.join(format!("{PREFIX}{}", random_name()?)),
+            folder: scratch.join(new_folder_name()?),
         };
         let mut private = DirBuilder::new();
         private.mode(0o700);
@@ -78,31 +82,11 @@ impl Workspace {
         Ok(path)
     }
 
-    /// A folder for what is sent, to which [`Workspace::link`] adds.
+    /// A folder for the names of what is sent.
     pub(super) fn tree(&self) -> io::Result<PathBuf> {
         let tree = self.folder.join("tree");
         std::fs::create_dir(&tree)?;
         Ok(tree)
-    }
-
-    /// Puts links to open files under paths below `tree`. Each leads to the descriptor of this process, so that a file is
-    /// found which has lost its name, and nothing that gets its name is found in its place.
-    pub(super) fn link<'a>(
-        tree: &Path,
-        files: impl IntoIterator<Item = (&'a str, &'a File)>,
-    ) -> io::Result<()> {
-        let process = std::process::id();
-        let mut made = None;
-        for (path, file) in files {
-            let link = tree.join(path);
-            let folder = link.parent().unwrap_or(tree);
-            if made.as_deref() != Some(folder) {
-                std::fs::create_dir_all(folder)?;
-                made = Some(folder.to_owned());
-            }
-            symlink(format!("/proc/{process}/fd/{}", file.as_raw_fd()), &link)?;
-        }
-        Ok(())
     }
 }
 

@@ -1,16 +1,17 @@
 //! The step that moves bytes: one rclone for all files that are sent in the same way.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::super::super::TransferError;
+use super::super::super::{Engine, Outgoing, TransferError};
 use super::super::command::{FILES, Run, lines};
 use super::super::ended::Ended;
 use super::super::look::{EarlyLook, Look, is_better_listed};
 use super::super::running::Event;
-use super::super::workspace::Workspace;
 use super::{Locks, Sending};
+use crate::domain::backup::destination::DestinationKind;
 use crate::domain::backup::object::BackupCheck;
 use crate::process::Heard;
 
@@ -146,12 +147,16 @@ impl Sending<'_> {
                     run = run.variables(&self.remote.prepared.without_checksums);
                 }
             }
+            if self.remote.prepared.kind == DestinationKind::S3 {
+                // The kernel reads ahead of what is read from a disk: rclone's buffers only copy it once more.
+                run = run.arguments(["--buffer-size=0"]);
+            }
             if self.version >= FOLDER_TIMES_SINCE {
                 run = run.arguments(["--no-update-dir-modtime"]);
             }
             let running = run.start_within(self.limit.now())?;
             // While rclone loads itself.
-            Workspace::link(&tree, files().map(|file| (file.path.as_str(), &*file.file)))?;
+            name(&self.remote.engine, &batch, &group.files, tree).await?;
             let running = running.give(lines(paths));
             let (remote, transfers, patience) =
                 (self.remote, self.options.transfers, self.patience);
@@ -205,4 +210,23 @@ impl Sending<'_> {
             }
         }
     }
+}
+
+/// Gives files the names that rclone finds them under.
+async fn name(
+    engine: &Engine,
+    batch: &Arc<Vec<Outgoing>>,
+    files: &[usize],
+    tree: PathBuf,
+) -> Result<(), TransferError> {
+    let (links, scratch) = (engine.links.clone(), engine.scratch.clone());
+    let (batch, files) = (Arc::clone(batch), files.to_vec());
+    tokio::task::spawn_blocking(move || {
+        let files = files.iter().map(|index| &batch[*index]);
+        let open = files.map(|file| (file.path.as_str(), &*file.file));
+        links.name(&scratch, &tree, open)
+    })
+    .await
+    .map_err(std::io::Error::other)??;
+    Ok(())
 }
