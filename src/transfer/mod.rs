@@ -31,7 +31,7 @@ pub use host_keys::host_keys;
 pub use network::{check_host, host_of};
 pub use paths::{is_plain, is_unfinished};
 pub use place::{Engine, Place};
-pub use rclone::{DescriptorLinks, rclone_version, sweep_scratch};
+pub use rclone::{DescriptorLinks, EarlyPut, rclone_version, sweep_scratch};
 pub use sweep::sweep_restored;
 
 use crate::domain::backup::destination::PauseReason;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::local::LocalPlace;
-use super::rclone::{DescriptorLinks, Remote};
+use super::rclone::{DescriptorLinks, EarlyPut, Remote};
 use super::{
     BatchProgress, BrokenOff, Expected, FileFault, Listed, Outgoing, SendOptions, Space, Stored,
     TransferError, Trial, Wanted, host_keys,
@@ -177,7 +177,16 @@ impl Place {
         }
     }
 
-    /// Writes a small file and reads it back.
+    /// Starts what writes a small file, before that is known, where starting takes a while. What keeps it from being
+    /// started keeps [`Place::put`] from writing, too, which says so.
+    pub async fn start_put(&self, cancel: &CancellationToken) -> Option<EarlyPut> {
+        match &self.kind {
+            Kind::Local(_) => None,
+            Kind::Rclone(remote) | Kind::Sftp(remote, ..) => remote.start_put(cancel).await.ok(),
+        }
+    }
+
+    /// Writes a small file and reads it back, with what was started for it if anything was.
     ///
     /// # Errors
     /// When it could not be written or has other bytes then.
@@ -185,11 +194,14 @@ impl Place {
         &self,
         path: &str,
         bytes: &[u8],
+        early: Option<EarlyPut>,
         cancel: &CancellationToken,
     ) -> Result<(), TransferError> {
         match &self.kind {
             Kind::Local(local) => local.put(path, bytes, cancel).await,
-            Kind::Rclone(remote) | Kind::Sftp(remote, ..) => remote.put(path, bytes, cancel).await,
+            Kind::Rclone(remote) | Kind::Sftp(remote, ..) => {
+                remote.put(path, bytes, early, cancel).await
+            }
         }
     }
 

@@ -106,7 +106,10 @@ async fn an_object_that_was_sent_again_and_removed_is_kept_in_its_locked_version
         CancellationToken::new(),
     );
     let place = site.place(&locked(&moto, S3ObjectLockMode::Governance));
-    place.put("ledger/1.jsonl", b"one", &cancel).await.unwrap();
+    place
+        .put("ledger/1.jsonl", b"one", None, &cancel)
+        .await
+        .unwrap();
     let sent = site.send(&place, BackupCheck::ReadBack).await.unwrap();
     assert!(sent.iter().all(Result::is_ok), "{sent:?}");
     let paths: Vec<String> = ["gate/1.mp4", "ledger/1.jsonl"].map(str::to_owned).to_vec();

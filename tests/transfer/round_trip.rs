@@ -264,15 +264,23 @@ async fn what_a_killed_fetch_left_goes_with_the_next_one() {
 async fn small_files(place: &Place, cancel: &CancellationToken) {
     let path = "ledger/0001.jsonl";
     assert_eq!(place.get(path, 100, cancel).await.unwrap(), None);
-    place.put(path, b"{}\n", cancel).await.unwrap();
+    place.put(path, b"{}\n", None, cancel).await.unwrap();
     assert_eq!(place.get(path, 3, cancel).await.unwrap().unwrap(), b"{}\n");
+    // Started before it is known what is written; and once for nothing.
+    let second = "ledger/0002.jsonl";
+    let early = place.start_put(cancel).await;
+    place.put(second, b"[]\n", early, cancel).await.unwrap();
+    drop(place.start_put(cancel).await);
+    let read = place.get(second, 3, cancel).await.unwrap();
+    assert_eq!(read.unwrap(), b"[]\n");
     let refused = place.get(path, 2, cancel).await;
     assert!(
         matches!(refused, Err(TransferError::Failed { .. })),
         "{refused:?}"
     );
-    let removed = place.remove(&[path.to_owned()], cancel).await.unwrap();
-    assert_eq!(removed, [Ok(())]);
+    let both = [path.to_owned(), second.to_owned()];
+    let removed = place.remove(&both, cancel).await.unwrap();
+    assert_eq!(removed, [Ok(()), Ok(())]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

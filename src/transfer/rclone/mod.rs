@@ -29,6 +29,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub use descriptors::DescriptorLinks;
+pub use small::EarlyPut;
 pub use version::rclone_version;
 pub use workspace::sweep_scratch;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use self::copying::StartedCopy;
 use super::super::{
     BatchProgress, BrokenOff, FileFault, Outgoing, SendOptions, Stored, TransferError,
     paths::is_plain,
@@ -52,15 +53,25 @@ impl Remote {
         cancel: &CancellationToken,
         mut on_progress: impl FnMut(BatchProgress) + Send,
     ) -> Result<Vec<Outcome>, BrokenOff> {
-        self.send_locked(batch, options, Locks::AsSet, cancel, &mut on_progress)
-            .await
+        let started = Started::default();
+        self.send_started(
+            batch,
+            options,
+            Locks::AsSet,
+            started,
+            cancel,
+            &mut on_progress,
+        )
+        .await
     }
 
-    pub(super) async fn send_locked(
+    /// Sends files with what was started for them before.
+    pub(super) async fn send_started(
         &self,
         batch: Vec<Outgoing>,
         options: &SendOptions,
         locks: Locks,
+        started: Started,
         cancel: &CancellationToken,
         on_progress: &mut (dyn FnMut(BatchProgress) + Send),
     ) -> Result<Vec<Outcome>, BrokenOff> {
@@ -84,7 +95,8 @@ impl Remote {
             progress: BatchProgress::default(),
             arrived: HashSet::new(),
             begun: HashSet::new(),
-            early: None,
+            started: started.copy,
+            early: started.look,
             on_progress,
         };
         match sending.run().await {
@@ -98,6 +110,13 @@ impl Remote {
             }
         }
     }
+}
+
+/// What was started before it was known what is to be sent. It must be what would be started then.
+#[derive(Default)]
+pub(super) struct Started {
+    pub(super) copy: Option<StartedCopy>,
+    pub(super) look: Option<EarlyLook>,
 }
 
 /// Finds what is wrong before anything is sent.
@@ -151,6 +170,8 @@ struct Sending<'a> {
     arrived: HashSet<String>,
     /// Paths to which rclone began to send, so that what stands there now may be of its making.
     begun: HashSet<String>,
+    /// Sends the first files.
+    started: Option<StartedCopy>,
     /// A look at what arrived, begun while the last files are on their way.
     early: Option<EarlyLook>,
     on_progress: &'a mut (dyn FnMut(BatchProgress) + Send),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use super::Remote;
 use super::check::Comparing;
 use super::command::{Limit, Patience, Run};
 use super::running::Event;
-use super::send::Locks;
+use super::send::{Locks, Started};
 use super::settings::settings_error;
 use super::workspace::Workspace;
 use crate::domain::backup::destination::DEFAULT_TRANSFERS;
@@ -26,15 +26,45 @@ const SMALL_STALL_LIMIT: Duration = Duration::from_secs(60);
 /// Paths of one run of a removal.
 const PATHS_MAX: usize = 1000;
 
+/// How long what was started for a small file may wait for it: it takes memory, and is started again in a moment.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// What writes a small file, started before the file is known. Dropped, it ends.
+pub struct EarlyPut {
+    started: Started,
+    at: Instant,
+}
+
+impl EarlyPut {
+    fn if_fresh(self) -> Option<Started> {
+        (self.at.elapsed() < FRESH).then_some(self.started)
+    }
+}
+
 impl Remote {
+    /// See [`super::super::Place::start_put`].
+    pub(in super::super) async fn start_put(
+        &self,
+        cancel: &CancellationToken,
+    ) -> Result<EarlyPut, TransferError> {
+        let version = self.ready(true, cancel).await?;
+        Ok(EarlyPut {
+            started: self.start_small(version)?,
+            at: Instant::now(),
+        })
+    }
+
     /// Writes a small file; see [`super::super::Place::put`].
     pub(in super::super) async fn put(
         &self,
         path: &str,
         bytes: &[u8],
+        early: Option<EarlyPut>,
         cancel: &CancellationToken,
     ) -> Result<(), TransferError> {
-        self.put_locked(path, bytes, Locks::AsSet, cancel).await
+        let started = early.and_then(EarlyPut::if_fresh).unwrap_or_default();
+        self.put_locked(path, bytes, Locks::AsSet, started, cancel)
+            .await
     }
 
     async fn put_locked(
@@ -42,6 +72,7 @@ impl Remote {
         path: &str,
         bytes: &[u8],
         locks: Locks,
+        started: Started,
         cancel: &CancellationToken,
     ) -> Result<(), TransferError> {
         let workspace = Workspace::new(&self.engine.scratch)?;
@@ -56,15 +87,15 @@ impl Remote {
             // Its name is made for it alone: nothing can stand there but an earlier try of the same bytes.
             replaces: true,
         };
-        let options = SendOptions {
-            transfers: 1,
-            bandwidth: watch::channel(0).1,
-            check: BackupCheck::ReadBack,
-            deadline: SMALL_DEADLINE,
-            stall_limit: SMALL_STALL_LIMIT,
-        };
         let sent = self
-            .send_locked(vec![outgoing], &options, locks, cancel, &mut |_| {})
+            .send_started(
+                vec![outgoing],
+                &small_options(),
+                locks,
+                started,
+                cancel,
+                &mut |_| {},
+            )
             .await
             .map_err(|broken| broken.cause)?;
         match sent.into_iter().next() {
@@ -207,7 +238,13 @@ impl Remote {
         let path = format!(".heldar-footage-trial-{random}");
         // Written to the other side and read back by `put` itself, and once more for the caller to see.
         let written = self
-            .put_locked(&path, random.as_bytes(), Locks::Never, cancel)
+            .put_locked(
+                &path,
+                random.as_bytes(),
+                Locks::Never,
+                Started::default(),
+                cancel,
+            )
             .await;
         if let Err(error) = written {
             let _ = self.remove(&[path], cancel).await;
@@ -234,6 +271,17 @@ impl Remote {
                 Ok(())
             }
         }
+    }
+}
+
+/// How small files are sent.
+pub(super) fn small_options() -> SendOptions {
+    SendOptions {
+        transfers: 1,
+        bandwidth: watch::channel(0).1,
+        check: BackupCheck::ReadBack,
+        deadline: SMALL_DEADLINE,
+        stall_limit: SMALL_STALL_LIMIT,
     }
 }
 

@@ -6,7 +6,7 @@ use super::BackupError;
 use crate::clock;
 use crate::domain::backup::ledger::{self, FILE_BYTES_MAX, LINES_MAX, LedgerCopy, LedgerLine};
 use crate::repository::Store;
-use crate::transfer::{Place, TransferError};
+use crate::transfer::{EarlyPut, Place, TransferError};
 
 /// Files of a ledger's copy that are read at most: some hundred million objects, and an end to a listing that has none.
 const FILES_READ_MAX: usize = 100_000;
@@ -15,6 +15,7 @@ const FILES_READ_MAX: usize = 100_000;
 pub(super) async fn write(
     store: &Store,
     place: &Place,
+    mut early: Option<EarlyPut>,
     destination_id: &str,
     job_id: &str,
     cancel: &CancellationToken,
@@ -31,7 +32,7 @@ pub(super) async fn write(
             .iter()
             .map(|object| LedgerLine::of(object, None))
             .collect();
-        last = put(place, job_id, number, &lines, cancel).await?;
+        last = put(place, early.take(), job_id, number, &lines, cancel).await?;
         store.mark_written(&objects, &last).await?;
     }
     Ok(last)
@@ -40,6 +41,7 @@ pub(super) async fn write(
 /// Writes one file of the copy; its path.
 pub(super) async fn put(
     place: &Place,
+    early: Option<EarlyPut>,
     job_id: &str,
     number: usize,
     lines: &[LedgerLine],
@@ -48,7 +50,7 @@ pub(super) async fn put(
     let now = clock::now();
     let path = ledger::path(now, job_id, number);
     place
-        .put(&path, &ledger::write(job_id, now, lines), cancel)
+        .put(&path, &ledger::write(job_id, now, lines), early, cancel)
         .await?;
     Ok(path)
 }

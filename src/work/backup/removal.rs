@@ -94,7 +94,7 @@ async fn remove_some(
         .map(|object| LedgerLine::of(object, Some(now)))
         .collect();
     let writer = format!("{}_removed", attempt.job_id);
-    ledger_copy::put(place, &writer, number, &lines, &attempt.cancel).await?;
+    ledger_copy::put(place, None, &writer, number, &lines, &attempt.cancel).await?;
     // Somebody may have taken hold of one of them since they were chosen; writing to a destination takes its time.
     let ids: Vec<&str> = going
         .iter()
@@ -140,7 +140,7 @@ async fn remove_some(
             })
             .collect();
         let writer = format!("{}_kept", attempt.job_id);
-        ledger_copy::put(place, &writer, number, &lines, &attempt.cancel).await?;
+        ledger_copy::put(place, None, &writer, number, &lines, &attempt.cancel).await?;
     }
     match failure {
         None => Ok(removed),

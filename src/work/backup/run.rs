@@ -21,7 +21,7 @@ use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::domain::time::TimeRange;
 use crate::packing::hex;
 use crate::repository::{SelectionTotals, StoreError};
-use crate::transfer::{BatchProgress, FileFault, Place, TransferError};
+use crate::transfer::{BatchProgress, EarlyPut, FileFault, Place, TransferError};
 use crate::work::{Attempt, Done, Work, WorkError};
 
 /// How long a run that failed may take to write the ledger's copy.
@@ -155,6 +155,7 @@ impl<'a> Run<'a> {
             let mut sending = Sending {
                 destination: destination.clone(),
                 place,
+                early_copy: None,
             };
             self.send_all(&mut sending).await?;
         }
@@ -220,7 +221,7 @@ impl<'a> Run<'a> {
         }
         let writing = async {
             let place = self.place_now().await?;
-            self.write_copy(&place).await
+            self.write_copy(&place, None).await
         };
         match tokio::time::timeout(LAST_COPY, writing).await {
             Ok(Ok(())) => {}
@@ -234,10 +235,15 @@ impl<'a> Run<'a> {
     }
 
     /// Writes what the ledger's copy at the destination lacks.
-    async fn write_copy(&mut self, place: &Place) -> Result<(), BackupError> {
+    async fn write_copy(
+        &mut self,
+        place: &Place,
+        early: Option<EarlyPut>,
+    ) -> Result<(), BackupError> {
         let path = ledger_copy::write(
             &self.backups.store,
             place,
+            early,
             &self.spec.destination_id,
             &self.attempt.job_id,
             &self.attempt.cancel,
@@ -263,7 +269,7 @@ impl<'a> Run<'a> {
         }
         let place = self.place_now().await?;
         self.report("writing the ledger", &BatchProgress::default());
-        self.write_copy(&place).await?;
+        self.write_copy(&place, None).await?;
         if retention.is_some() {
             self.report("removing what is kept no longer", &BatchProgress::default());
             self.remove(removal::MANY_AT_ONCE).await?;

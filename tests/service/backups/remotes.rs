@@ -8,7 +8,7 @@ use heldar_footage::proto::{self, BackupCheck, DestinationPauseReason, JobState}
 
 use super::asking::{
     at_its_end, back_up, create_destination, destination, everything_to, expected, files_below,
-    footage_in, objects, run_everything, site, try_out,
+    footage_in, objects, run_everything, site, stand_in, try_out,
 };
 use super::restores::{from, restore, restored};
 use super::verifications::verify;
@@ -69,6 +69,35 @@ async fn there_and_back_from(site: Site, settings: proto::Destination, files: &s
 async fn openssh_gets_everything_once_and_gives_it_back() {
     let ssh = OpenSsh::start();
     there_and_back(sftp_destination(&ssh.settings()), &ssh.files).await;
+}
+
+/// A way to wait for what another rclone does; it fails where that does not begin.
+const WAIT: &str = r#"log="$0.log"; echo "$1" >> "$log"
+wait_for() { # commands, and how many of them
+  n=0; until [ "$(grep -c "^$1$" "$log")" -ge "$2" ]; do n=$((n + 1)); [ $n -gt 200 ] && exit 9; sleep 0.05; done
+}
+case "$1" in
+  copy) [ "$(grep -c '^copy$' "$log")" = 1 ] && wait_for lsjson 1 ;;
+  lsjson) wait_for copy 2; wait_for hashsum 1 ;;
+esac"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_rclone_of_a_run_is_started_while_the_one_before_it_works_and_none_in_vain() {
+    let mut site = site();
+    stand_in(&mut site, WAIT);
+    let s3 = RcloneS3::start("secret");
+    let server = site.start().await;
+    let id = stored(&server, s3_destination(&s3.settings())).await;
+    let run = run_everything(&server, &id).await;
+    assert_eq!((run.files_sent, run.retries), (6, 0), "{run:?}");
+    let log = std::fs::read_to_string(site.path("stand-in-rclone.log")).unwrap();
+    let mut started: Vec<&str> = log
+        .lines()
+        .filter(|command| *command != "version")
+        .collect();
+    started.sort_unstable();
+    assert_eq!(started, ["copy", "copy", "hashsum", "lsjson"]);
+    server.stop_with(&site, &[]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

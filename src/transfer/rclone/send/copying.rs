@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::super::super::{Engine, Outgoing, TransferError};
-use super::super::command::{FILES, Run, lines};
+use super::super::Remote;
+use super::super::command::{FILES, Patience, Run, lines};
 use super::super::ended::Ended;
 use super::super::look::{EarlyLook, Look, is_better_listed};
-use super::super::running::Event;
-use super::{Locks, Sending};
+use super::super::running::{Event, Running};
+use super::super::small::small_options;
+use super::{Locks, Sending, Started};
 use crate::domain::backup::destination::DestinationKind;
 use crate::domain::backup::object::BackupCheck;
 use crate::process::Heard;
@@ -28,6 +30,95 @@ struct EarlyStart {
     /// From so many files on that have arrived.
     from_arrived: usize,
     limit_bytes: u64,
+}
+
+/// An rclone that waits for the list of what it sends.
+pub(in super::super) struct StartedCopy {
+    running: Running,
+    /// Where it finds what is in the list.
+    tree: PathBuf,
+}
+
+/// How files are copied.
+struct Copying<'a> {
+    there: There,
+    /// Whether what stands under their paths is found by listing their folders.
+    by_folder: bool,
+    variables: &'a [(&'static str, String)],
+    transfers: u32,
+    check: BackupCheck,
+    limit_bytes: u64,
+    patience: Patience,
+    version: (u32, u32),
+}
+
+impl Remote {
+    /// Starts what sends a small file and looks at it, before the file is known; see [`Remote::put`].
+    pub(in super::super) fn start_small(
+        &self,
+        version: (u32, u32),
+    ) -> Result<Started, TransferError> {
+        let options = small_options();
+        let patience = Patience::new(options.deadline, options.stall_limit);
+        let copying = Copying {
+            there: There::Earlier,
+            by_folder: false,
+            variables: &self.prepared.lock,
+            transfers: options.transfers,
+            check: options.check,
+            limit_bytes: 0,
+            patience,
+            version,
+        };
+        let copy = copying.start(self)?;
+        let look = EarlyLook::start(self, Look::ReadBack, options.transfers, 0, patience)?;
+        Ok(Started {
+            copy: Some(copy),
+            look: Some(look),
+        })
+    }
+}
+
+impl Copying<'_> {
+    fn start(&self, remote: &Remote) -> Result<StartedCopy, TransferError> {
+        let transfers = self.transfers.max(1);
+        let how: &[&str] = match self.there {
+            There::Nothing if self.by_folder => &["--ignore-existing"],
+            There::Nothing => &["--ignore-existing", "--no-traverse"],
+            There::Earlier => &["--no-check-dest", "--no-traverse"],
+            There::Leftover => &["--ignore-times", "--no-traverse"],
+        };
+        let mut run = Run::new(remote, "copy", self.patience)?;
+        let tree = run.workspace().tree()?;
+        run = run
+            .arguments(["--copy-links", "--log-level=INFO"])
+            .arguments(how)
+            .arguments([
+                format!("--transfers={transfers}"),
+                format!("--checkers={transfers}"),
+            ])
+            .list_later(FILES)
+            .arguments([tree.as_os_str(), remote.prepared.root.as_ref()])
+            .variables(self.variables);
+        if self.check > BackupCheck::Size {
+            // Every byte is compared afterwards: rclone need not hash what is hashed here already.
+            run = run.arguments(["--ignore-checksum"]);
+            if !remote.wants_checksums.load(Ordering::Relaxed) {
+                run = run.variables(&remote.prepared.without_checksums);
+            }
+        }
+        if remote.prepared.kind == DestinationKind::S3 {
+            // The kernel reads ahead of what is read from a disk: rclone's buffers only copy it once more.
+            run = run.arguments(["--buffer-size=0"]);
+        }
+        if self.version >= FOLDER_TIMES_SINCE {
+            run = run.arguments(["--no-update-dir-modtime"]);
+        }
+        Ok(StartedCopy {
+            running: run.start_within(self.limit_bytes)?,
+            tree,
+        })
+    }
 }
 
 /// Files that one rclone can send.
@@ -121,43 +212,23 @@ impl Sending<'_> {
         loop {
             let files = || group.files.iter().map(|index| &batch[*index]);
             let paths: Vec<&str> = files().map(|file| file.path.as_str()).collect();
-            let transfers = self.options.transfers.max(1);
-            let how: &[&str] = match group.there {
-                There::Nothing if is_better_listed(&paths) => &["--ignore-existing"],
-                There::Nothing => &["--ignore-existing", "--no-traverse"],
-                There::Earlier => &["--no-check-dest", "--no-traverse"],
-                There::Leftover => &["--ignore-times", "--no-traverse"],
+            let copying = Copying {
+                there: group.there,
+                by_folder: is_better_listed(&paths),
+                variables: &group.variables,
+                transfers: self.options.transfers,
+                check: self.options.check,
+                limit_bytes: self.limit.now(),
+                patience: self.patience,
+                version: self.version,
             };
-            let mut run = Run::new(self.remote, "copy", self.patience)?;
-            let tree = run.workspace().tree()?;
-            run = run
-                .arguments(["--copy-links", "--log-level=INFO"])
-                .arguments(how)
-                .arguments([
-                    format!("--transfers={transfers}"),
-                    format!("--checkers={transfers}"),
-                ])
-                .list_later(FILES)
-                .arguments([tree.as_os_str(), self.remote.prepared.root.as_ref()])
-                .variables(&group.variables);
-            if self.options.check > BackupCheck::Size {
-                // Every byte is compared below: rclone need not hash what is hashed here already.
-                run = run.arguments(["--ignore-checksum"]);
-                if !self.remote.wants_checksums.load(Ordering::Relaxed) {
-                    run = run.variables(&self.remote.prepared.without_checksums);
-                }
-            }
-            if self.remote.prepared.kind == DestinationKind::S3 {
-                // The kernel reads ahead of what is read from a disk: rclone's buffers only copy it once more.
-                run = run.arguments(["--buffer-size=0"]);
-            }
-            if self.version >= FOLDER_TIMES_SINCE {
-                run = run.arguments(["--no-update-dir-modtime"]);
-            }
-            let running = run.start_within(self.limit.now())?;
+            let started = match self.started.take() {
+                Some(started) => started,
+                None => copying.start(self.remote)?,
+            };
             // While rclone loads itself.
-            name(&self.remote.engine, &batch, &group.files, tree).await?;
-            let running = running.give(lines(paths));
+            name(&self.remote.engine, &batch, &group.files, started.tree).await?;
+            let running = started.running.give(lines(paths));
             let (remote, transfers, patience) =
                 (self.remote, self.options.transfers, self.patience);
             let early = &mut self.early;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::super::BackupError;
@@ -17,7 +17,9 @@ use crate::domain::backup::ledger::LINES_MAX;
 use crate::domain::backup::object::{BackupFault, BackupFaultKind, BackupObject, ObjectState};
 use crate::packing::hex;
 use crate::repository::{StoreError, UnsentSegment};
-use crate::transfer::{BatchProgress, BrokenOff, Place, SendOptions, Stored, TransferError};
+use crate::transfer::{
+    BatchProgress, BrokenOff, EarlyPut, Place, SendOptions, Stored, TransferError,
+};
 use crate::work::roots::Roots;
 
 /// Segments that are read from the catalog at a time.
@@ -43,6 +45,8 @@ const COPY_AFTER_BATCHES: usize = LINES_MAX / FILES_MAX;
 pub(super) struct Sending {
     pub(super) destination: Destination,
     pub(super) place: Place,
+    /// What writes the ledger's copy, started while the last file before it is looked at.
+    pub(super) early_copy: Option<EarlyPut>,
 }
 
 impl Run<'_> {
@@ -83,7 +87,9 @@ impl Run<'_> {
             }
             let batch = self.open(&roots, &page, &strangers).await?;
             page.drain(..batch.taken);
-            let mut taken = self.send(sending, batch).await?;
+            batches += 1;
+            let is_copied_next = batches >= COPY_AFTER_BATCHES;
+            let mut taken = self.send(sending, batch, is_copied_next).await?;
             for _ in 0..OTHER_NAMES {
                 if taken.is_empty() {
                     break;
@@ -92,14 +98,14 @@ impl Run<'_> {
                 strangers.extend(faults.into_iter().map(|fault| fault.remote_path));
                 // Some files fewer than a batch has at most: all of them are in this one.
                 let batch = self.open(&roots, &again, &strangers).await?;
-                taken = self.send(sending, batch).await?;
+                taken = self.send(sending, batch, false).await?;
             }
             for (_, fault) in taken {
                 self.note_fault(fault);
             }
-            batches += 1;
-            if batches >= COPY_AFTER_BATCHES || copied_at.elapsed() >= COPY_EVERY {
-                self.write_copy(&sending.place).await?;
+            if is_copied_next || copied_at.elapsed() >= COPY_EVERY {
+                self.write_copy(&sending.place, sending.early_copy.take())
+                    .await?;
                 (batches, copied_at) = (0, Instant::now());
             }
         }
@@ -115,12 +121,13 @@ impl Run<'_> {
         Batch::open(store, destination_id, roots, page, strangers).await
     }
 
-    /// Sends a batch and writes down in the ledger what arrived. Answers the segments whose paths strangers have, each
+    /// Sends a batch and writes down in the ledger what arrived; `is_copied_next`: after which the ledger's copy is written. Answers the segments whose paths strangers have, each
     /// with the fault that it is if there is no other path.
     async fn send(
         &mut self,
-        Sending { destination, place }: &Sending,
+        sending: &mut Sending,
         batch: Batch,
+        is_copied_next: bool,
     ) -> Result<Vec<(UnsentSegment, BackupFault)>, BackupError> {
         for fault in batch.faults {
             self.note_fault(fault);
@@ -132,6 +139,11 @@ impl Run<'_> {
         if left.is_zero() {
             return Err(TransferError::TimedOut.into());
         }
+        let Sending {
+            destination,
+            place,
+            early_copy,
+        } = sending;
         let (limit, bandwidth) = watch::channel(self.limit(destination).await?);
         let options = SendOptions {
             transfers: destination.transfers.unwrap_or(DEFAULT_TRANSFERS),
@@ -147,16 +159,24 @@ impl Run<'_> {
             .collect();
         let before = (self.result.bytes_moved, self.result.retries);
         let mut reached = BatchProgress::default();
+        let files = paths.len() as u64;
+        let all_arrived = Notify::new();
         let sent = {
             let this = &*self;
             let sending = place.send(batch.outgoing, &options, &self.attempt.cancel, |progress| {
                 this.report("sending", &progress);
+                if is_copied_next && progress.files_done == files {
+                    all_arrived.notify_one();
+                }
                 reached = progress;
             });
             tokio::pin!(sending);
             loop {
                 tokio::select! {
                     sent = &mut sending => break sent,
+                    () = all_arrived.notified(), if early_copy.is_none() => {
+                        *early_copy = place.start_put(&this.attempt.cancel).await;
+                    }
                     () = tokio::time::sleep(LOOK_AGAIN) => {
                         // The limit stays as it was while the database does not answer.
                         if let Ok(now) = this.limit_now().await {
