@@ -25,4 +25,5 @@ step .ci/fuzz.sh 40
 step env FOOTAGE_BIN=target/debug/footage clients/test.sh
 # Documentation examples run before the tests, so that the output ends with the summary of real tests.
 step cargo test --locked --doc
-step cargo test --locked --no-fail-fast --lib --bins --tests
+# Most tests wait for timers, disks and other programs: with as many as there are cores, these have little to do.
+step env RUST_TEST_THREADS=$((2 * $(nproc))) cargo test --locked --no-fail-fast --lib --bins --tests
