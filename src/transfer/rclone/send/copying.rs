@@ -107,10 +107,12 @@ impl Copying<'_> {
                 run = run.variables(&remote.prepared.without_checksums);
             }
         }
-        if remote.prepared.kind == DestinationKind::S3 {
+        run = run.arguments([match remote.prepared.kind {
             // The kernel reads ahead of what is read from a disk: rclone's buffers only copy it once more.
-            run = run.arguments(["--buffer-size=0"]);
-        }
+            DestinationKind::S3 | DestinationKind::Sftp => "--buffer-size=0",
+            // Of 16 MiB, as they are by default, eight would be all the memory that it gets.
+            _ => "--buffer-size=2Mi",
+        }]);
         if self.version >= FOLDER_TIMES_SINCE {
             run = run.arguments(["--no-update-dir-modtime"]);
         }
