@@ -12,6 +12,10 @@ use crate::domain::backup::object::BackupCheck;
 /// A folder is listed when so many of its files are asked for; fewer are asked for one by one.
 const LISTED_FROM: usize = 64;
 
+/// So many files are asked for over a connection before it is worth making another: a session of SSH takes both sides
+/// 0.1 s, so that 40 files were answered in 0.16 s over one and in 0.89 s over eight.
+const ASKED_PER_SESSION: usize = 32;
+
 /// A way to look at files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
@@ -20,6 +24,8 @@ pub(super) enum Look {
         with_md5: bool,
         /// By listing their folders rather than asking for each.
         by_folder: bool,
+        /// Over so many connections at most, where each takes its time to make.
+        sessions: u32,
     },
     /// By reading them.
     ReadBack,
@@ -47,6 +53,7 @@ impl Look {
         Self::Reported {
             with_md5,
             by_folder: is_better_listed(paths),
+            sessions: u32::try_from(paths.len().div_ceil(ASKED_PER_SESSION)).unwrap_or(u32::MAX),
         }
     }
 
@@ -64,11 +71,18 @@ impl Look {
             Self::Reported {
                 with_md5,
                 by_folder,
+                sessions,
             } => {
+                let checkers = match remote.prepared.kind {
+                    DestinationKind::Sftp | DestinationKind::Ftp if !by_folder => {
+                        transfers.min(sessions.max(1))
+                    }
+                    _ => transfers,
+                };
                 let mut run = Run::new(remote, "lsjson", patience)?
                     .arguments(["-R", "--files-only", "--no-mimetype", "--no-modtime"])
                     .arguments(["--log-level=NOTICE".to_owned()])
-                    .arguments([format!("--checkers={transfers}")]);
+                    .arguments([format!("--checkers={checkers}")]);
                 if with_md5 {
                     run = run.arguments(["--hash", "--hash-type=md5"]);
                 }
@@ -192,6 +206,11 @@ mod tests {
         assert_ne!(each, by_folder);
         assert_eq!(each.list(&few), "gate/1.mp4\ngate/2.mp4\n");
         assert_eq!(by_folder.list(&many), "/gate/*\n");
+        let sessions = |count: usize| match Look::reported(&vec!["1.mp4"; count], false) {
+            Look::Reported { sessions, .. } => sessions,
+            Look::ReadBack => 0,
+        };
+        assert_eq!([1, 32, 33, 40].map(sessions), [1, 1, 2, 2]);
         assert_eq!(Look::ReadBack.list(&many).lines().count(), LISTED_FROM);
     }
 }
