@@ -27,11 +27,27 @@ start() {
     -c max_connections=300 -c logging_collector=off >server.log 2>&1 &
   pid=$!
 }
+# It starts no more children once it stands still, and cannot be started again before the last of them is gone.
+crash() {
+  kill -STOP "$pid"
+  children=$(cat "/proc/$pid/task/$pid/children")
+  kill -KILL "$pid" $children
+  wait "$pid"
+  for child in $children; do
+    until is_gone "$child"; do sleep 0.01; done
+  done
+}
+is_gone() {
+  case $(cut -d ')' -f 2 "/proc/$1/stat" 2>/dev/null) in
+    '' | ' Z'*) return 0 ;;
+  esac
+  return 1
+}
 start "$@"
 while read -r word; do
   case $word in
     restart) kill -INT "$pid"; wait "$pid"; start "$@" ;;
-    crash) kill -KILL "$pid" $(cat "/proc/$pid/task/$pid/children"); wait "$pid"; start "$@" ;;
+    crash) crash; start "$@" ;;
     stop) kill -INT "$pid"; wait "$pid" ;;
     start) start "$@" ;;
   esac
