@@ -31,7 +31,7 @@ pub struct Engine {
     /// Folder for files that live only while a transfer runs; made where it is missing. What a killed process left in it
     /// is in folders named `transfer-…`.
     pub scratch: PathBuf,
-    /// Under which rclone finds what it sends. They lie in [`Engine::scratch`].
+    /// Links under which rclone finds what it sends; they lie in [`Engine::scratch`].
     pub links: DescriptorLinks,
 }
 

@@ -102,6 +102,12 @@ mod tests {
         file
     }
 
+    fn tree_in(scratch: &Path, name: &str) -> PathBuf {
+        let tree = scratch.join(name);
+        std::fs::create_dir(&tree).expect("a tree");
+        tree
+    }
+
     fn read(path: &Path) -> String {
         let mut text = String::new();
         File::open(path)
@@ -122,8 +128,7 @@ mod tests {
         let (one, other) = (file(scratch.path(), "one"), file(scratch.path(), "other"));
         let mut inodes = Vec::new();
         for tree in ["first", "second"] {
-            let tree = scratch.path().join(tree);
-            std::fs::create_dir(&tree).expect("a tree");
+            let tree = tree_in(scratch.path(), tree);
             links
                 .clone()
                 .name(
@@ -147,9 +152,7 @@ mod tests {
     #[test]
     fn files_get_their_names_where_no_links_can_be_kept() {
         let scratch = tempfile::tempdir().expect("a folder");
-        let links = DescriptorLinks::default();
-        let tree = scratch.path().join("tree");
-        std::fs::create_dir(&tree).expect("a tree");
+        let (links, tree) = (DescriptorLinks::default(), tree_in(scratch.path(), "tree"));
         let kept = links.folder(scratch.path()).expect("a folder");
         // As when somebody tidies up the scratch folder.
         std::fs::remove_dir(kept).expect("removed");
@@ -163,9 +166,7 @@ mod tests {
     #[test]
     fn two_files_of_the_same_name_are_an_error() {
         let scratch = tempfile::tempdir().expect("a folder");
-        let links = DescriptorLinks::default();
-        let tree = scratch.path().join("tree");
-        std::fs::create_dir(&tree).expect("a tree");
+        let (links, tree) = (DescriptorLinks::default(), tree_in(scratch.path(), "tree"));
         let one = file(scratch.path(), "one");
         let twice = [("gate/1.mp4", &one), ("gate/1.mp4", &one)];
         let error = links

@@ -53,7 +53,7 @@ impl Look {
         Self::Reported {
             with_md5,
             by_folder: is_better_listed(paths),
-            sessions: u32::try_from(paths.len().div_ceil(ASKED_PER_SESSION)).unwrap_or(u32::MAX),
+            sessions: u32::try_from(paths.len() / ASKED_PER_SESSION + 1).unwrap_or(u32::MAX),
         }
     }
 
@@ -75,7 +75,7 @@ impl Look {
             } => {
                 let checkers = match remote.prepared.kind {
                     DestinationKind::Sftp | DestinationKind::Ftp if !by_folder => {
-                        transfers.min(sessions.max(1))
+                        transfers.min(sessions)
                     }
                     _ => transfers,
                 };
@@ -210,7 +210,7 @@ mod tests {
             Look::Reported { sessions, .. } => sessions,
             Look::ReadBack => 0,
         };
-        assert_eq!([1, 32, 33, 40].map(sessions), [1, 1, 2, 2]);
+        assert_eq!([0, 1, 31, 32, 40].map(sessions), [1, 1, 1, 2, 2]);
         assert_eq!(Look::ReadBack.list(&many).lines().count(), LISTED_FROM);
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use self::copying::StartedCopy;
+use self::copying::WaitingCopy;
 use super::super::{
     BatchProgress, BrokenOff, FileFault, Outgoing, SendOptions, Stored, TransferError,
     paths::is_plain,
@@ -53,25 +53,25 @@ impl Remote {
         cancel: &CancellationToken,
         mut on_progress: impl FnMut(BatchProgress) + Send,
     ) -> Result<Vec<Outcome>, BrokenOff> {
-        let started = Started::default();
-        self.send_started(
+        let early = EarlySend::default();
+        self.send_with(
             batch,
             options,
             Locks::AsSet,
-            started,
+            early,
             cancel,
             &mut on_progress,
         )
         .await
     }
 
-    /// Sends files with what was started for them before.
-    pub(super) async fn send_started(
+    /// Sends files, with what was started for them before if anything was.
+    pub(super) async fn send_with(
         &self,
         batch: Vec<Outgoing>,
         options: &SendOptions,
         locks: Locks,
-        started: Started,
+        early: EarlySend,
         cancel: &CancellationToken,
         on_progress: &mut (dyn FnMut(BatchProgress) + Send),
     ) -> Result<Vec<Outcome>, BrokenOff> {
@@ -95,8 +95,8 @@ impl Remote {
             progress: BatchProgress::default(),
             arrived: HashSet::new(),
             begun: HashSet::new(),
-            started: started.copy,
-            early: started.look,
+            waiting: early.copy,
+            early: early.look,
             on_progress,
         };
         match sending.run().await {
@@ -112,10 +112,10 @@ impl Remote {
     }
 }
 
-/// What was started before it was known what is to be sent. It must be what would be started then.
+/// What was started before it was known which files are sent; see [`Remote::start_early`].
 #[derive(Default)]
-pub(super) struct Started {
-    pub(super) copy: Option<StartedCopy>,
+pub(super) struct EarlySend {
+    pub(super) copy: Option<WaitingCopy>,
     pub(super) look: Option<EarlyLook>,
 }
 
@@ -170,8 +170,8 @@ struct Sending<'a> {
     arrived: HashSet<String>,
     /// Paths to which rclone began to send, so that what stands there now may be of its making.
     begun: HashSet<String>,
-    /// Sends the first files.
-    started: Option<StartedCopy>,
+    /// Sends the first files, if it was started for them.
+    waiting: Option<WaitingCopy>,
     /// A look at what arrived, begun while the last files are on their way.
     early: Option<EarlyLook>,
     on_progress: &'a mut (dyn FnMut(BatchProgress) + Send),

@@ -14,7 +14,7 @@ use super::Remote;
 use super::check::Comparing;
 use super::command::{Limit, Patience, Run};
 use super::running::Event;
-use super::send::{Locks, Started};
+use super::send::{EarlySend, Locks};
 use super::settings::settings_error;
 use super::workspace::Workspace;
 use crate::domain::backup::destination::DEFAULT_TRANSFERS;
@@ -31,13 +31,13 @@ const FRESH: Duration = Duration::from_secs(10);
 
 /// What writes a small file, started before the file is known. Dropped, it ends.
 pub struct EarlyPut {
-    started: Started,
+    send: EarlySend,
     at: Instant,
 }
 
 impl EarlyPut {
-    fn if_fresh(self) -> Option<Started> {
-        (self.at.elapsed() < FRESH).then_some(self.started)
+    fn if_fresh(self) -> Option<EarlySend> {
+        (self.at.elapsed() < FRESH).then_some(self.send)
     }
 }
 
@@ -49,7 +49,7 @@ impl Remote {
     ) -> Result<EarlyPut, TransferError> {
         let version = self.ready(true, cancel).await?;
         Ok(EarlyPut {
-            started: self.start_small(version)?,
+            send: self.start_early(&small_options(), version)?,
             at: Instant::now(),
         })
     }
@@ -62,8 +62,8 @@ impl Remote {
         early: Option<EarlyPut>,
         cancel: &CancellationToken,
     ) -> Result<(), TransferError> {
-        let started = early.and_then(EarlyPut::if_fresh).unwrap_or_default();
-        self.put_locked(path, bytes, Locks::AsSet, started, cancel)
+        let early = early.and_then(EarlyPut::if_fresh).unwrap_or_default();
+        self.put_locked(path, bytes, Locks::AsSet, early, cancel)
             .await
     }
 
@@ -72,7 +72,7 @@ impl Remote {
         path: &str,
         bytes: &[u8],
         locks: Locks,
-        started: Started,
+        early: EarlySend,
         cancel: &CancellationToken,
     ) -> Result<(), TransferError> {
         let workspace = Workspace::new(&self.engine.scratch)?;
@@ -88,11 +88,11 @@ impl Remote {
             replaces: true,
         };
         let sent = self
-            .send_started(
+            .send_with(
                 vec![outgoing],
                 &small_options(),
                 locks,
-                started,
+                early,
                 cancel,
                 &mut |_| {},
             )
@@ -242,7 +242,7 @@ impl Remote {
                 &path,
                 random.as_bytes(),
                 Locks::Never,
-                Started::default(),
+                EarlySend::default(),
                 cancel,
             )
             .await;
@@ -275,7 +275,7 @@ impl Remote {
 }
 
 /// How small files are sent.
-pub(super) fn small_options() -> SendOptions {
+fn small_options() -> SendOptions {
     SendOptions {
         transfers: 1,
         bandwidth: watch::channel(0).1,

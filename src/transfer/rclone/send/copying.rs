@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::super::super::{Engine, Outgoing, TransferError};
+use super::super::super::{Engine, Outgoing, SendOptions, TransferError};
 use super::super::Remote;
 use super::super::command::{FILES, Patience, Run, lines};
 use super::super::ended::Ended;
 use super::super::look::{EarlyLook, Look, is_better_listed};
 use super::super::running::{Event, Running};
-use super::super::small::small_options;
-use super::{Locks, Sending, Started};
+use super::{EarlySend, Locks, Sending};
 use crate::domain::backup::destination::DestinationKind;
 use crate::domain::backup::object::BackupCheck;
 use crate::process::Heard;
@@ -33,7 +32,7 @@ struct EarlyStart {
 }
 
 /// An rclone that waits for the list of what it sends.
-pub(in super::super) struct StartedCopy {
+pub(in super::super) struct WaitingCopy {
     running: Running,
     /// Where it finds what is in the list.
     tree: PathBuf,
@@ -53,12 +52,13 @@ struct Copying<'a> {
 }
 
 impl Remote {
-    /// Starts what sends a small file and looks at it, before the file is known; see [`Remote::put`].
-    pub(in super::super) fn start_small(
+    /// Starts what sends files and looks at them before it is known which: some that replace what may stand under their
+    /// paths, none of them evidence, without a limit of bytes per second.
+    pub(in super::super) fn start_early(
         &self,
+        options: &SendOptions,
         version: (u32, u32),
-    ) -> Result<Started, TransferError> {
-        let options = small_options();
+    ) -> Result<EarlySend, TransferError> {
         let patience = Patience::new(options.deadline, options.stall_limit);
         let copying = Copying {
             there: There::Earlier,
@@ -71,8 +71,9 @@ impl Remote {
             version,
         };
         let copy = copying.start(self)?;
-        let look = EarlyLook::start(self, Look::ReadBack, options.transfers, 0, patience)?;
-        Ok(Started {
+        let look = Look::first(&[], options.check, false);
+        let look = EarlyLook::start(self, look, options.transfers, 0, patience)?;
+        Ok(EarlySend {
             copy: Some(copy),
             look: Some(look),
         })
@@ -80,7 +81,7 @@ impl Remote {
 }
 
 impl Copying<'_> {
-    fn start(&self, remote: &Remote) -> Result<StartedCopy, TransferError> {
+    fn start(&self, remote: &Remote) -> Result<WaitingCopy, TransferError> {
         let transfers = self.transfers.max(1);
         let how: &[&str] = match self.there {
             There::Nothing if self.by_folder => &["--ignore-existing"],
@@ -116,7 +117,7 @@ impl Copying<'_> {
         if self.version >= FOLDER_TIMES_SINCE {
             run = run.arguments(["--no-update-dir-modtime"]);
         }
-        Ok(StartedCopy {
+        Ok(WaitingCopy {
             running: run.start_within(self.limit_bytes)?,
             tree,
         })
@@ -224,13 +225,13 @@ impl Sending<'_> {
                 patience: self.patience,
                 version: self.version,
             };
-            let started = match self.started.take() {
-                Some(started) => started,
+            let waiting = match self.waiting.take() {
+                Some(waiting) => waiting,
                 None => copying.start(self.remote)?,
             };
             // While rclone loads itself.
-            name(&self.remote.engine, &batch, &group.files, started.tree).await?;
-            let running = started.running.give(lines(paths));
+            name(&self.remote.engine, &batch, &group.files, waiting.tree).await?;
+            let running = waiting.running.give(lines(paths));
             let (remote, transfers, patience) =
                 (self.remote, self.options.transfers, self.patience);
             let early = &mut self.early;

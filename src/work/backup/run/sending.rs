@@ -121,8 +121,8 @@ impl Run<'_> {
         Batch::open(store, destination_id, roots, page, strangers).await
     }
 
-    /// Sends a batch and writes down in the ledger what arrived; `is_copied_next`: after which the ledger's copy is written. Answers the segments whose paths strangers have, each
-    /// with the fault that it is if there is no other path.
+    /// Sends a batch and writes down in the ledger what arrived. `is_copied_next`: the ledger's copy is written after it.
+    /// Answers the segments whose paths strangers have, each with the fault that it is if there is no other path.
     async fn send(
         &mut self,
         sending: &mut Sending,
