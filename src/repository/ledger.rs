@@ -4,21 +4,25 @@ use std::collections::BTreeMap;
 
 use super::database::{Area, Connection};
 use super::error::{count, duration_us, inconsistent, stored, to_json, us};
-use super::objects::TABLE;
+use super::objects::{TABLE, paths_taken};
 use super::statement::sql;
 use super::{Store, StoreError};
 use crate::domain::backup::object::{BackupObject, ObjectState};
 use crate::domain::catalog::NewSegment;
 
-const UPSERT: &str = "
+const INSERT: &str = "
     INSERT INTO backup_objects (destination_id, segment_id, camera_id, start_us, end_us, remote_path, size_bytes, sha256,
         state, check_kind, check_time_us, create_time_us, job_id, policy_id, source_modified_us, locked_until_us,
-        start_accuracy_us)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-    ON CONFLICT (destination_id, segment_id) DO UPDATE SET camera_id = $3, start_us = $4, end_us = $5,
-        remote_path = $6, size_bytes = $7, sha256 = $8, state = $9, check_kind = $10, check_time_us = $11,
-        create_time_us = $12, job_id = $13, policy_id = $14, source_modified_us = $15, locked_until_us = $16,
-        start_accuracy_us = $17, ledger_path = ''";
+        start_accuracy_us) VALUES ";
+const OR_REPLACE: &str = "
+    ON CONFLICT (destination_id, segment_id) DO UPDATE SET camera_id = excluded.camera_id, start_us = excluded.start_us,
+        end_us = excluded.end_us, remote_path = excluded.remote_path, size_bytes = excluded.size_bytes,
+        sha256 = excluded.sha256, state = excluded.state, check_kind = excluded.check_kind,
+        check_time_us = excluded.check_time_us, create_time_us = excluded.create_time_us, job_id = excluded.job_id,
+        policy_id = excluded.policy_id, source_modified_us = excluded.source_modified_us,
+        locked_until_us = excluded.locked_until_us, start_accuracy_us = excluded.start_accuracy_us, ledger_path = ''";
+/// Objects that one statement writes: each statement costs about as much as several rows of it.
+const ROWS_AT_ONCE: usize = 50;
 const SIZES: &str = "
     SELECT segment_id, size_bytes FROM backup_objects
     WHERE destination_id = $1 AND segment_id IN (SELECT value FROM json_each($2))";
@@ -89,22 +93,30 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut transaction = self.write(Area::Backups).await?;
         for (destination_id, objects) in by_destination(objects) {
+            refuse_taken_paths(&mut transaction, destination_id, &objects).await?;
             let rows: Vec<(String, i64)> = sql(SIZES)
                 .bind(destination_id)
                 .bind(segment_ids(&objects))
                 .fetch_all(&mut transaction)
                 .await?;
-            let mut before: BTreeMap<String, i64> = rows.into_iter().collect();
+            let before: BTreeMap<String, i64> = rows.into_iter().collect();
             let mut change = Change::default();
-            for object in objects {
-                upsert(&mut transaction, object, policy_id).await?;
-                let size_bytes = stored(object.size_bytes);
-                let earlier = before.insert(object.segment_id.clone(), size_bytes);
+            // One statement takes no segment twice; the last object of one counts.
+            let newest: BTreeMap<&str, &BackupObject> = objects
+                .iter()
+                .map(|object| (object.segment_id.as_str(), *object))
+                .collect();
+            for object in newest.values() {
+                let earlier = before.get(&object.segment_id);
                 change.objects += i64::from(earlier.is_none());
-                change.bytes += size_bytes - earlier.unwrap_or_default();
+                change.bytes += stored(object.size_bytes) - earlier.copied().unwrap_or_default();
                 change.longest_us = change
                     .longest_us
                     .max(us(object.window.end()) - us(object.window.start()));
+            }
+            let newest: Vec<&BackupObject> = newest.into_values().collect();
+            for some in newest.chunks(ROWS_AT_ONCE) {
+                upsert(&mut transaction, some, policy_id).await?;
             }
             apply(&mut transaction, destination_id, &change).await?;
         }
@@ -228,42 +240,63 @@ fn segment_ids(objects: &[&BackupObject]) -> String {
     to_json(&ids)
 }
 
+/// Refuses objects of which one has the path of another segment's.
+async fn refuse_taken_paths(
+    connection: &mut Connection,
+    destination_id: &str,
+    objects: &[&BackupObject],
+) -> Result<(), StoreError> {
+    let paths: Vec<&str> = objects
+        .iter()
+        .map(|object| object.remote_path.as_str())
+        .collect();
+    let mut owners = paths_taken(connection, destination_id, &paths).await?;
+    for object in objects {
+        let owner = owners
+            .entry(object.remote_path.clone())
+            .or_insert_with(|| object.segment_id.clone());
+        if *owner != object.segment_id {
+            return Err(inconsistent(
+                TABLE,
+                &object.segment_id,
+                format!("the path {} is another segment's", object.remote_path),
+            ));
+        }
+    }
+    Ok(())
+}
+
 async fn upsert(
     connection: &mut Connection,
-    object: &BackupObject,
+    objects: &[&BackupObject],
     policy_id: &str,
 ) -> Result<(), StoreError> {
-    sql(UPSERT)
-        .bind(&object.destination_id)
-        .bind(&object.segment_id)
-        .bind(object.camera_id.as_str())
-        .bind(us(object.window.start()))
-        .bind(us(object.window.end()))
-        .bind(&object.remote_path)
-        .bind(stored(object.size_bytes))
-        .bind(&object.sha256)
-        .bind(object.state.as_str())
-        .bind(object.check.as_str())
-        .bind(us(object.check_time))
-        .bind(us(object.create_time))
-        .bind(&object.job_id)
-        .bind(policy_id)
-        .bind(us(object.source_modified_time))
-        .bind(object.locked_until_time.map(us))
-        .bind(duration_us(object.start_accuracy))
-        .execute(connection)
-        .await
-        .map_err(|error| {
-            if error.is_unique_violation() {
-                inconsistent(
-                    TABLE,
-                    &object.segment_id,
-                    format!("the path {} is another segment's", object.remote_path),
-                )
-            } else {
-                error
-            }
-        })?;
+    let mut query = sql(INSERT);
+    for (at, object) in objects.iter().enumerate() {
+        query
+            .push(if at == 0 { "(" } else { ", (" })
+            .push_values([
+                object.destination_id.as_str().into(),
+                object.segment_id.as_str().into(),
+                object.camera_id.as_str().into(),
+                us(object.window.start()).into(),
+                us(object.window.end()).into(),
+                object.remote_path.as_str().into(),
+                stored(object.size_bytes).into(),
+                object.sha256.as_str().into(),
+                object.state.as_str().into(),
+                object.check.as_str().into(),
+                us(object.check_time).into(),
+                us(object.create_time).into(),
+                object.job_id.as_str().into(),
+                policy_id.into(),
+                us(object.source_modified_time).into(),
+                object.locked_until_time.map(us).into(),
+                duration_us(object.start_accuracy).into(),
+            ])
+            .push(")");
+    }
+    query.push(OR_REPLACE).execute(connection).await?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
 
 use super::database::Connection;
 use super::error::{count, inconsistent, time, to_json, us};
@@ -191,12 +192,7 @@ impl Store {
         destination_id: &str,
         paths: &[String],
     ) -> Result<BTreeMap<String, String>, StoreError> {
-        let rows: Vec<(String, String)> = sql(PATHS)
-            .bind(destination_id)
-            .bind(to_json(&paths))
-            .fetch_all(&mut self.read().await?)
-            .await?;
-        Ok(rows.into_iter().collect())
+        paths_taken(&mut self.read().await?, destination_id, paths).await
     }
 
     /// Objects that no file of the ledger's copy at the destination has yet, at most `limit`.
@@ -371,4 +367,18 @@ pub(super) fn window(
 
 fn objects(rows: Vec<ObjectRow>) -> Result<Vec<BackupObject>, StoreError> {
     rows.into_iter().map(BackupObject::try_from).collect()
+}
+
+/// Which of `paths` the ledger has, and the segment of each.
+pub(super) async fn paths_taken(
+    connection: &mut Connection,
+    destination_id: &str,
+    paths: &[impl Serialize],
+) -> Result<BTreeMap<String, String>, StoreError> {
+    let rows: Vec<(String, String)> = sql(PATHS)
+        .bind(destination_id)
+        .bind(to_json(&paths))
+        .fetch_all(connection)
+        .await?;
+    Ok(rows.into_iter().collect())
 }

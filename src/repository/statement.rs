@@ -96,6 +96,17 @@ impl Statement {
         self.push("$").push(&place.to_string())
     }
 
+    /// Adds places to the text, with commas between them, each with its value.
+    pub(super) fn push_values(&mut self, values: impl IntoIterator<Item = Value>) -> &mut Self {
+        for (at, value) in values.into_iter().enumerate() {
+            if at > 0 {
+                self.push(", ");
+            }
+            self.push_bind(value);
+        }
+        self
+    }
+
     /// All rows. A statement runs once: its text and values are gone afterwards.
     pub(super) async fn fetch_all<R: Record>(
         &mut self,
