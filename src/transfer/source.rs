@@ -1,5 +1,6 @@
 //! Reads sources to hash them.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -10,6 +11,11 @@ use super::Sha256;
 
 /// Large enough that a call of the system costs little beside it, small enough to stay in the cache of a core.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
+
+thread_local! {
+    /// What a thread read its last file with: of small files, the pages of a new buffer would cost as much as reading.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// The hashes of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +63,19 @@ pub(super) fn read_all(
     size_bytes: u64,
     mut each: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut buffer = BUFFER.take();
+    buffer.resize(CHUNK_BYTES, 0);
+    let read = read_into(&mut buffer, file, size_bytes, &mut each);
+    BUFFER.set(buffer);
+    read
+}
+
+fn read_into(
+    buffer: &mut [u8],
+    file: &File,
+    size_bytes: u64,
+    each: &mut impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     let mut offset = 0;
     while offset <= size_bytes {
         let most = usize::try_from(size_bytes + 1 - offset).unwrap_or(CHUNK_BYTES);

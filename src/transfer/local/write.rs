@@ -159,7 +159,7 @@ fn write(
 fn publish(
     shared: &Shared,
     outgoing: &Outgoing,
-    Written { part, found }: Written,
+    Written { mut part, found }: Written,
     check: BackupCheck,
 ) -> Result<Outcome, TransferError> {
     let path = outgoing.path.as_str();
@@ -304,6 +304,7 @@ struct Part {
     folder: Arc<OwnedFd>,
     name: String,
     file: File,
+    is_named: bool,
 }
 
 impl Part {
@@ -317,24 +318,25 @@ impl Part {
             folder,
             name,
             file: file.into(),
+            is_named: false,
         })
     }
 
     /// Gives the file its name, in the place of the one that may have it.
-    fn take_name(&self, name: &str) -> io::Result<()> {
-        Ok(renameat(
-            &self.folder,
-            self.name.as_str(),
-            &self.folder,
-            name,
-        )?)
+    fn take_name(&mut self, name: &str) -> io::Result<()> {
+        renameat(&self.folder, self.name.as_str(), &self.folder, name)?;
+        self.is_named = true;
+        Ok(())
     }
 
     /// Gives the file its name if no other file has it; whether it got it.
-    fn take_free_name(&self, name: &str) -> io::Result<bool> {
+    fn take_free_name(&mut self, name: &str) -> io::Result<bool> {
         let flags = RenameFlags::NOREPLACE;
         match renameat_with(&self.folder, self.name.as_str(), &self.folder, name, flags) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.is_named = true;
+                Ok(true)
+            }
             Err(Errno::EXIST) => Ok(false),
             // Some file systems lack the flag. Nobody else writes to the name in the moment between.
             Err(Errno::INVAL | Errno::NOSYS) => {
@@ -367,7 +369,10 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // Under its new name the file is no longer here; what failed was told already.
+        if self.is_named {
+            return;
+        }
+        // What failed was told already.
         let _ = unlinkat(&self.folder, self.name.as_str(), AtFlags::empty());
     }
 }
