@@ -1,14 +1,16 @@
 //! Writing new jobs: calls that come while one is being written share the next transaction, and with it the one wait for
-//! the disk that each of them would have had.
+//! the disk that each of them would have had. Where places are free, so do the claims.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::Shared;
+use super::claims::Claimed;
 use crate::clock;
-use crate::domain::job::NewJob;
-use crate::repository::{InsertedJob, StoreError};
+use crate::domain::job::{JobKind, NewJob};
+use crate::repository::{AdmittedJobs, InsertedJob, StoreError};
 
 /// Jobs written in one transaction at most, so that no other writer waits long.
 const AT_ONCE: usize = 64;
@@ -87,17 +89,52 @@ async fn write(shared: &Shared, batch: Vec<Candidate>) {
         .iter()
         .map(|candidate| candidate.new.clone())
         .collect();
-    match shared.store.insert_jobs(&news, limit, clock::now()).await {
-        Ok(inserted) => {
+    let asked = Instant::now();
+    let leave = shared.claims.leave(&shared.draining).await;
+    let mut places: Vec<_> = news
+        .iter()
+        .filter_map(|new| {
+            let kind = new.spec.kind();
+            Some((kind, leave.as_ref()?.place(kind)?))
+        })
+        .collect();
+    let kinds: Vec<JobKind> = places.iter().map(|(kind, _)| *kind).collect();
+    let admitted = shared
+        .store
+        .admit_jobs(&news, limit, &kinds, &shared.owner, clock::now())
+        .await;
+    match admitted {
+        Ok(AdmittedJobs { inserted, claimed }) => {
+            // In this order, so that watchers see a job wait before they see it run.
             for (candidate, inserted) in batch.into_iter().zip(inserted) {
+                if let InsertedJob::New(job) = &inserted {
+                    if claimed.iter().any(|claimed| claimed.id == job.id) {
+                        shared.hub.publish(Arc::new(job.clone()));
+                    } else {
+                        shared.announce(job);
+                    }
+                }
                 // Whoever asked may be gone; the job is written all the same.
                 let _ = candidate.answer.send(Ok(inserted));
+            }
+            let claimed = claimed.into_iter().filter_map(|job| {
+                let kind = job.spec.kind();
+                let at = places.iter().position(|(of, _)| *of == kind)?;
+                let (_, place) = places.swap_remove(at);
+                Some(Claimed { job, place, asked })
+            });
+            let claimed = claimed.collect();
+            if let Some(leave) = leave {
+                leave.hand_over(claimed);
             }
         }
         // What stopped one of them must not stop the others.
         Err(_) if batch.len() > 1 => {
             for candidate in batch {
                 let inserted = write_again(shared, &candidate.new, candidate.is_own_id).await;
+                if let Ok(InsertedJob::New(job)) = &inserted {
+                    shared.announce(job);
+                }
                 let _ = candidate.answer.send(inserted);
             }
         }

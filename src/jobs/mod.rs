@@ -5,6 +5,7 @@
 
 mod admission;
 mod attempt;
+mod claims;
 mod hub;
 mod nodes;
 mod runner;
@@ -29,6 +30,7 @@ use crate::domain::job::{Job, JobKind, JobSpec, JobState, NewJob, RequestKey};
 use crate::repository::{CancelledJob, Hint, InsertedJob, JobFilter, Page, Store, StoreError};
 use crate::work::Work;
 use admission::Admission;
+use claims::Claims;
 use hub::Hub;
 use nodes::Wires;
 
@@ -141,6 +143,7 @@ struct Shared {
     store: Store,
     hub: Hub,
     admission: Admission,
+    claims: Claims,
     settings: JobSettings,
     /// This process, fresh at every start.
     owner: String,
@@ -164,6 +167,7 @@ impl Jobs {
                 store,
                 hub: Hub::default(),
                 admission: Admission::default(),
+                claims: Claims::default(),
                 settings,
                 owner: Uuid::now_v7().to_string(),
                 work_to_do: Notify::new(),
@@ -197,7 +201,7 @@ impl Jobs {
         let inserted = admission::admit(&self.shared, new.clone(), is_own_id)
             .await
             .ok_or(JobsError::Draining)??;
-        self.announced(inserted, &new)
+        self.written(inserted, &new)
     }
 
     /// A job to be written, unless no more work is taken on.
@@ -219,17 +223,10 @@ impl Jobs {
         })
     }
 
-    /// Tells whoever waits for it of a job that was written.
-    fn announced(&self, inserted: InsertedJob, new: &NewJob) -> Result<Arc<Job>, JobsError> {
-        let shared = &self.shared;
+    /// The job that was written, or was before.
+    fn written(&self, inserted: InsertedJob, new: &NewJob) -> Result<Arc<Job>, JobsError> {
         match inserted {
-            InsertedJob::New(job) => {
-                let job = Arc::new(job);
-                shared.hub.publish(Arc::clone(&job));
-                shared.work_to_do.notify_one();
-                shared.wires.announce(Hint::Queued);
-                Ok(job)
-            }
+            InsertedJob::New(job) => Ok(Arc::new(job)),
             InsertedJob::Existing(job) => Ok(self.newest(job)),
             InsertedJob::RequestIdReused => Err(JobsError::RequestIdReused),
             InsertedJob::OutputTaken => Err(JobsError::OutputTaken {
@@ -403,6 +400,13 @@ pub fn job_id(spec: &JobSpec) -> String {
 }
 
 impl Shared {
+    /// Tells whoever may claim it of a job that waits.
+    fn announce(&self, job: &Job) {
+        self.hub.publish(Arc::new(job.clone()));
+        self.work_to_do.notify_one();
+        self.wires.announce(Hint::Queued);
+    }
+
     fn keep_until(&self) -> DateTime<Utc> {
         clock::now() + self.settings.keep_ended
     }

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::attempt::{self, Claim};
+use super::claims::Claimed;
 use super::nodes::keep_wires;
-use super::{Jobs, Registry, Shared};
+use super::{Jobs, Registered, Registry, Shared};
 use crate::clock;
 use crate::repository::{Hint, StoreError};
 
@@ -124,12 +125,14 @@ impl Runner {
         let mut review = tick(REVIEW);
         let draining = self.shared.draining.clone();
         let is_shared = self.shared.store.is_shared();
+        self.shared.claims.open(&self.registry);
         let wires = tokio::spawn(keep_wires(Arc::clone(&self.shared), self.wires_end.clone()));
         // Whatever is asked for without a pause, each of these has its turn; only draining goes before all.
         while !draining.is_cancelled() {
             self.beat.send_replace(Instant::now());
             tokio::select! {
                 () = draining.cancelled() => break,
+                () = self.shared.claims.ready.notified() => self.run_claimed(),
                 () = self.shared.work_to_do.notified() => self.claim_all().await,
                 Some(ended) = self.attempts.join_next() => {
                     log_panic(ended);
@@ -169,6 +172,9 @@ impl Runner {
 
     async fn wind_down(&mut self, grace: Duration) {
         let deadline = Instant::now() + grace;
+        // What is claimed later than this, because the database does not answer, waits for its lease to run out.
+        let _ = tokio::time::timeout_at(deadline, self.shared.claims.closed()).await;
+        self.run_claimed();
         let mut alive = tick(POLL);
         while !self.attempts.is_empty() {
             self.beat.send_replace(Instant::now());
@@ -180,6 +186,31 @@ impl Runner {
                     self.interrupt.cancel();
                 }
             }
+        }
+    }
+
+    /// Runs what was claimed while it was let in.
+    fn run_claimed(&mut self) {
+        for claimed in self.shared.claims.take() {
+            let kind = claimed.job.spec.kind();
+            let registered = self.registry.kinds.iter().find(|(of, _)| *of == kind);
+            if let Some((_, registered)) = registered {
+                let claim = self.claim(registered, claimed);
+                self.attempts.spawn(attempt::run(claim));
+            }
+        }
+    }
+
+    fn claim(&self, registered: &Registered, claimed: Claimed) -> Claim {
+        let Claimed { job, place, asked } = claimed;
+        Claim {
+            shared: Arc::clone(&self.shared),
+            work: Arc::clone(&registered.work),
+            deadline: registered.deadline,
+            job,
+            interrupt: self.interrupt.clone(),
+            place,
+            asked,
         }
     }
 
@@ -198,15 +229,7 @@ impl Runner {
                     .await
                 {
                     Ok(Some(job)) => {
-                        let claim = Claim {
-                            shared: Arc::clone(&self.shared),
-                            work: Arc::clone(&registered.work),
-                            deadline: registered.deadline,
-                            job,
-                            interrupt: self.interrupt.clone(),
-                            place,
-                            asked,
-                        };
+                        let claim = self.claim(registered, Claimed { job, place, asked });
                         self.attempts.spawn(attempt::run(claim));
                     }
                     Ok(None) => break,

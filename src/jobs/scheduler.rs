@@ -14,6 +14,7 @@ use crate::clock;
 use crate::domain::backup::policy::Policy;
 use crate::domain::backup::run::BackupSpec;
 use crate::domain::job::{Job, JobSpec, RequestKey};
+use crate::repository::InsertedJob;
 
 /// Policies that are started in one look.
 const AT_ONCE: u32 = 100;
@@ -145,7 +146,12 @@ impl Jobs {
             .claim_run(new.spec.policy_id(), due, next, &new, limit, clock::now())
             .await?;
         match claimed {
-            Some(inserted) => self.announced(inserted, &new).map(Some),
+            Some(inserted) => {
+                if let InsertedJob::New(job) = &inserted {
+                    self.shared.announce(job);
+                }
+                self.written(inserted, &new).map(Some)
+            }
             None => Ok(None),
         }
     }

@@ -51,6 +51,20 @@ impl Work for Scripted {
     }
 }
 
+fn import() -> Submission {
+    Submission {
+        job_id: None,
+        spec: JobSpec::Import(ImportSpec {
+            source_id: "recordings".to_owned(),
+        }),
+        priority: PRIORITY_INTERACTIVE,
+        created_by: String::new(),
+        labels: BTreeMap::new(),
+        retry_of: String::new(),
+        request: None,
+    }
+}
+
 /// A database with one job, and a runner whose work does as told.
 struct Stage {
     store: Store,
@@ -73,24 +87,14 @@ impl Stage {
             begun: Arc::clone(&begun),
         };
         let limits = KindLimits {
-            at_once: 1,
+            // One for the first job, one that the runner holds while it looks for another, and a free one.
+            at_once: 3,
             deadline,
         };
         let registry = Registry::default().with(JobKind::Import, limits, work);
         let runner = Runner::new(&jobs, registry);
         let running = tokio::spawn(runner.run(Duration::ZERO));
-        let submission = Submission {
-            job_id: None,
-            spec: JobSpec::Import(ImportSpec {
-                source_id: "recordings".to_owned(),
-            }),
-            priority: PRIORITY_INTERACTIVE,
-            created_by: String::new(),
-            labels: BTreeMap::new(),
-            retry_of: String::new(),
-            request: None,
-        };
-        let job = jobs.submit(submission).await.unwrap();
+        let job = jobs.submit(import()).await.unwrap();
         Self {
             store,
             jobs,
@@ -179,6 +183,31 @@ async fn a_job_that_runs_here_is_not_taken_for_that_of_a_dead_process() {
 }
 
 #[tokio::test]
+async fn a_job_that_finds_a_place_is_claimed_while_it_is_let_in_and_seen_to_wait_and_then_to_run() {
+    let stage = Stage::of(Deed::WaitForTheEnd, None).await;
+    stage.begun().await;
+    let mut changes = stage.jobs.shared.hub.changes();
+    let second = stage.jobs.submit(import()).await.unwrap();
+    assert_eq!(second.state, JobState::Queued);
+    let stored = stage.store.job(&second.id).await.unwrap().unwrap();
+    assert_eq!(stored.state, JobState::Running);
+    let seen = async {
+        let mut states = Vec::new();
+        while states.last() != Some(&JobState::Running) {
+            let job = changes.recv().await.unwrap();
+            if job.id == second.id {
+                states.push(job.state);
+            }
+        }
+        states
+    };
+    let states = tokio::time::timeout(PATIENCE, seen).await.expect("it runs");
+    assert_eq!(states, [JobState::Queued, JobState::Running]);
+    stage.begun().await;
+    stage.shut_down().await;
+}
+
+#[tokio::test]
 async fn calls_that_come_together_are_answered_each_for_itself() {
     let stage = Stage::of(Deed::WaitForTheEnd, None).await;
     let ask = |number: usize| {
@@ -211,12 +240,7 @@ async fn calls_that_come_together_are_answered_each_for_itself() {
     }
     let taken = Submission {
         job_id: Some(answers[0].id.clone()),
-        spec: stage.job.spec.clone(),
-        priority: PRIORITY_INTERACTIVE,
-        created_by: String::new(),
-        labels: BTreeMap::new(),
-        retry_of: String::new(),
-        request: None,
+        ..import()
     };
     let refused = stage.jobs.submit(taken).await;
     assert!(matches!(refused, Err(JobsError::IdTaken(_))), "{refused:?}");
@@ -228,16 +252,7 @@ async fn what_is_asked_for_while_the_process_shuts_down_is_refused() {
     let stage = Stage::of(Deed::WaitForTheEnd, None).await;
     stage.begun().await;
     stage.jobs.drain();
-    let again = Submission {
-        job_id: None,
-        spec: stage.job.spec.clone(),
-        priority: PRIORITY_BACKGROUND,
-        created_by: String::new(),
-        labels: BTreeMap::new(),
-        retry_of: String::new(),
-        request: None,
-    };
-    let refused = stage.jobs.submit(again).await;
+    let refused = stage.jobs.submit(import()).await;
     assert!(matches!(refused, Err(JobsError::Draining)), "{refused:?}");
     stage.shut_down().await;
 }
@@ -271,16 +286,7 @@ async fn who_waits_is_given_the_job_when_the_database_goes_away() {
 #[tokio::test]
 async fn a_job_whose_transaction_was_committed_without_an_answer_is_found_and_not_refused() {
     let stage = Stage::of(Deed::WaitForTheEnd, None).await;
-    let submission = |job_id: Option<String>| Submission {
-        job_id,
-        spec: stage.job.spec.clone(),
-        priority: PRIORITY_INTERACTIVE,
-        created_by: String::new(),
-        labels: BTreeMap::new(),
-        retry_of: String::new(),
-        request: None,
-    };
-    let new = stage.jobs.new_job(submission(None)).unwrap();
+    let new = stage.jobs.new_job(import()).unwrap();
     let written = stage.store.insert_job(&new, 100, clock::now()).await;
     assert!(matches!(written, Ok(InsertedJob::New(_))), "{written:?}");
     let shared = &stage.jobs.shared;

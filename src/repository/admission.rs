@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::attempts::{self, Claim};
 use super::database::{Area, Connection};
 use super::error::{count, to_json, us};
 use super::job_rows::{JobRow, columns};
@@ -64,6 +65,15 @@ pub enum InsertedJob {
     QueueFull(u64),
 }
 
+/// How writing several new jobs ended.
+#[derive(Clone, Debug)]
+pub struct AdmittedJobs {
+    /// What came of each.
+    pub inserted: Vec<InsertedJob>,
+    /// Jobs that were claimed, perhaps others than the new ones.
+    pub claimed: Vec<Job>,
+}
+
 #[derive(sqlx::FromRow)]
 struct RequestRow {
     request_digest: String,
@@ -89,22 +99,32 @@ impl Store {
         Ok(inserted)
     }
 
-    /// Writes several jobs in one transaction, each as [`Store::insert_job`] would after those before it. When it fails,
-    /// none is written.
-    pub async fn insert_jobs(
+    /// Writes several jobs in one transaction, each as [`Store::insert_job`] would after those before it, and claims for
+    /// `owner` as many jobs of each kind as it stands in `kinds`, if so many wait. When it fails, nothing is written.
+    pub async fn admit_jobs(
         &self,
         news: &[NewJob],
         queue_limit: u64,
+        kinds: &[JobKind],
+        owner: &str,
         now: DateTime<Utc>,
-    ) -> Result<Vec<InsertedJob>, StoreError> {
+    ) -> Result<AdmittedJobs, StoreError> {
         let mut transaction = self.write(Area::Admission).await?;
         let mut queue = Queue::of(&mut transaction, queue_limit).await?;
         let mut inserted = Vec::with_capacity(news.len());
         for new in news {
             inserted.push(write_job(&mut transaction, new, &mut queue, now).await?);
         }
+        let mut claimed = Vec::with_capacity(kinds.len());
+        let now = transaction.present(now).await?;
+        for kind in kinds {
+            let next = attempts::claim_next(&mut transaction, *kind, owner, self.lease, now);
+            if let Claim::Job(job) = next.await? {
+                claimed.push(*job);
+            }
+        }
         transaction.commit().await?;
-        Ok(inserted)
+        Ok(AdmittedJobs { inserted, claimed })
     }
 
     /// The job that a request made before, with the digest of that request.

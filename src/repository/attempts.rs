@@ -141,26 +141,10 @@ impl Store {
         let mut connection = self.database.writer_within(self.worker_patience()).await?;
         let now = connection.present(now).await?;
         for _ in 0..CLAIMS {
-            let claimed: Result<Option<JobRow>, StoreError> = sql(CLAIM)
-                .on_postgres(CLAIM_POSTGRES)
-                .bind(kind.as_str())
-                .bind(owner)
-                .bind(us(now + self.lease))
-                .bind(us(now))
-                .fetch_optional(&mut connection)
-                .await;
-            match claimed {
-                Ok(None) => return Ok(None),
-                Ok(Some(row)) => {
-                    let (id, epoch) = (row.id.clone(), row.epoch);
-                    match Job::try_from(row) {
-                        Ok(job) => return Ok(Some(job)),
-                        Err(fault) => {
-                            error!(job_id = id, error = %fault, "a job cannot be read; it has failed");
-                            give_up(&mut connection, &id, epoch, owner, now).await?;
-                        }
-                    }
-                }
+            match claim_next(&mut connection, kind, owner, self.lease, now).await {
+                Ok(Claim::Nothing) => return Ok(None),
+                Ok(Claim::Job(job)) => return Ok(Some(*job)),
+                Ok(Claim::Unreadable) => {}
                 // Two nodes saw the destination free; the index let one of them have it.
                 Err(error) if error.is_unique_violation() => {}
                 Err(error) => return Err(error),
@@ -328,6 +312,46 @@ impl Store {
     /// A worker that was cut off has told its watchers revisions that nobody else knows of. What follows must be newer.
     fn told_unwritten_at_most(&self) -> u64 {
         (self.lease.num_seconds().unsigned_abs() + 1) * TOLD_A_SECOND
+    }
+}
+
+/// What came of a claim.
+pub(super) enum Claim {
+    /// Nothing waits.
+    Nothing,
+    /// A job.
+    Job(Box<Job>),
+    /// Its row holds what this program cannot read; it has failed.
+    Unreadable,
+}
+
+/// Gives the next waiting job of a kind to `owner`, for the length of a lease.
+pub(super) async fn claim_next(
+    connection: &mut Connection,
+    kind: JobKind,
+    owner: &str,
+    lease: TimeDelta,
+    now: DateTime<Utc>,
+) -> Result<Claim, StoreError> {
+    let claimed: Option<JobRow> = sql(CLAIM)
+        .on_postgres(CLAIM_POSTGRES)
+        .bind(kind.as_str())
+        .bind(owner)
+        .bind(us(now + lease))
+        .bind(us(now))
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = claimed else {
+        return Ok(Claim::Nothing);
+    };
+    let (id, epoch) = (row.id.clone(), row.epoch);
+    match Job::try_from(row) {
+        Ok(job) => Ok(Claim::Job(Box::new(job))),
+        Err(fault) => {
+            error!(job_id = id, error = %fault, "a job cannot be read; it has failed");
+            give_up(connection, &id, epoch, owner, now).await?;
+            Ok(Claim::Unreadable)
+        }
     }
 }
 

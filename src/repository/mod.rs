@@ -42,7 +42,7 @@ use statement::sql;
 
 use crate::domain::job::LEASE;
 
-pub use admission::InsertedJob;
+pub use admission::{AdmittedJobs, InsertedJob};
 pub use archives::{ArchiveFilter, ArchiveTotals};
 pub use attempts::{Fence, Finish};
 pub use cameras::{CameraChange, CameraUpdate, DeletedCamera};

@@ -54,6 +54,7 @@ async fn insert(store: &Store, new: &NewJob) -> crate::domain::job::Job {
 
 on_both! {
     the_same_request_makes_one_job_and_another_with_its_id_is_refused,
+    jobs_are_claimed_in_the_transaction_that_lets_them_in_the_oldest_first,
     an_output_id_is_taken_while_its_job_lives,
     a_full_queue_refuses_jobs_until_one_is_claimed,
     a_worker_that_lost_its_job_can_write_nothing_about_it,
@@ -76,6 +77,35 @@ async fn the_same_request_makes_one_job_and_another_with_its_id_is_refused() {
         .await
         .unwrap();
     assert!(matches!(other, InsertedJob::RequestIdReused));
+}
+
+async fn jobs_are_claimed_in_the_transaction_that_lets_them_in_the_oldest_first() {
+    let Database { store, _folder } = Database::new().await;
+    let admit = async |ids: &[&str], kinds: &[JobKind], now_ms: i64| {
+        let news: Vec<_> = ids.iter().map(|id| clip_job(id, None)).collect();
+        let admitted = store.admit_jobs(&news, 100, kinds, "me", at_ms(now_ms));
+        let AdmittedJobs { inserted, claimed } = admitted.await.unwrap();
+        let is_new = |inserted: &InsertedJob| matches!(inserted, InsertedJob::New(_));
+        assert!(inserted.iter().all(is_new), "{inserted:?}");
+        for job in &claimed {
+            assert_eq!(store.job(&job.id).await.unwrap().as_ref(), Some(job));
+            assert_eq!((job.state, job.epoch), (JobState::Running, 1));
+            assert_eq!(job.owner, "me");
+        }
+        claimed.into_iter().map(|job| job.id).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        admit(&["job_1", "job_2"], &[JobKind::Clip], 0).await,
+        ["job_1"]
+    );
+    // A place goes to whoever waits longest.
+    assert_eq!(
+        admit(&["job_3"], &[JobKind::Import, JobKind::Clip], 1).await,
+        ["job_2"]
+    );
+    assert!(admit(&["job_4"], &[], 2).await.is_empty());
+    let places = [JobKind::Clip; 3];
+    assert_eq!(admit(&[], &places, 3).await, ["job_3", "job_4"]);
 }
 
 async fn an_output_id_is_taken_while_its_job_lives() {
