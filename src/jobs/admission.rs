@@ -105,10 +105,19 @@ async fn write(shared: &Shared, batch: Vec<Candidate>) {
         .await;
     match admitted {
         Ok(AdmittedJobs { inserted, claimed }) => {
+            let claimed = claimed.into_iter().filter_map(|job| {
+                let kind = job.spec.kind();
+                let at = places.iter().position(|(of, _)| *of == kind)?;
+                let (_, place) = places.swap_remove(at);
+                Some(Claimed { job, place, asked })
+            });
+            let claimed: Vec<Claimed> = claimed.collect();
+            // Before jobs that wait are announced: the runner may need the places.
+            drop(places);
             // In this order, so that watchers see a job wait before they see it run.
             for (candidate, inserted) in batch.into_iter().zip(inserted) {
                 if let InsertedJob::New(job) = &inserted {
-                    if claimed.iter().any(|claimed| claimed.id == job.id) {
+                    if claimed.iter().any(|claimed| claimed.job.id == job.id) {
                         shared.hub.publish(Arc::new(job.clone()));
                     } else {
                         shared.announce(job);
@@ -117,19 +126,13 @@ async fn write(shared: &Shared, batch: Vec<Candidate>) {
                 // Whoever asked may be gone; the job is written all the same.
                 let _ = candidate.answer.send(Ok(inserted));
             }
-            let claimed = claimed.into_iter().filter_map(|job| {
-                let kind = job.spec.kind();
-                let at = places.iter().position(|(of, _)| *of == kind)?;
-                let (_, place) = places.swap_remove(at);
-                Some(Claimed { job, place, asked })
-            });
-            let claimed = claimed.collect();
             if let Some(leave) = leave {
                 leave.hand_over(claimed);
             }
         }
         // What stopped one of them must not stop the others.
         Err(_) if batch.len() > 1 => {
+            drop((places, leave));
             for candidate in batch {
                 let inserted = write_again(shared, &candidate.new, candidate.is_own_id).await;
                 if let Ok(InsertedJob::New(job)) = &inserted {
