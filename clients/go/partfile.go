@@ -121,11 +121,12 @@ func (p *partFile) finish() (bool, error) {
 	if err := errors.Join(p.file.Truncate(p.size), p.file.Sync()); err != nil {
 		return false, err
 	}
-	return true, p.rename()
+	return true, p.rename(found)
 }
 
-// rename gives the file its name, unless another download of the same bytes to the same place did that already.
-func (p *partFile) rename() error {
+// rename gives the file its name, unless another download of the same bytes to the same place did that already. found is
+// the hash of the bytes.
+func (p *partFile) rename(found string) error {
 	own, err := p.file.Stat()
 	if err != nil {
 		return err
@@ -136,9 +137,12 @@ func (p *partFile) rename() error {
 		return err
 	}
 	if isSame(own, p.part) {
-		return os.Rename(p.part, p.path)
+		// The other download may give the name in the moment between.
+		if err := os.Rename(p.part, p.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	if isSame(own, p.path) {
+	if isSame(own, p.path) || hashOf(p.path) == found {
 		return nil
 	}
 	return &fs.PathError{Op: "rename", Path: p.part, Err: errors.New("taken away while it was written")}
@@ -147,6 +151,20 @@ func (p *partFile) rename() error {
 func isSame(own os.FileInfo, path string) bool {
 	other, err := os.Stat(path)
 	return err == nil && os.SameFile(own, other)
+}
+
+// hashOf returns the hash of a file; empty where it cannot be read.
+func hashOf(path string) string {
+	file, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return ""
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // close leaves what came where a later download finds it; nothing where none could tell whether it fits.
