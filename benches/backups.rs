@@ -20,8 +20,12 @@ mod hour;
 mod ledger;
 #[path = "../tests/support/postgres.rs"]
 mod postgres;
-#[path = "../tests/service/server.rs"]
-#[allow(dead_code, reason = "the tests use more of the harness")]
+#[path = "../tests/service/server/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the tests use more of the harness"
+)]
 mod server;
 #[path = "../tests/support/servers/mod.rs"]
 mod servers;

@@ -14,8 +14,12 @@
 mod footage;
 #[path = "../tests/support/postgres.rs"]
 mod postgres;
-#[path = "../tests/service/server.rs"]
-#[allow(dead_code, reason = "the tests use more of the harness")]
+#[path = "../tests/service/server/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the tests use more of the harness"
+)]
 mod server;
 #[path = "../tests/service/stand_in.rs"]
 #[allow(dead_code, reason = "only the gate is used here")]

@@ -5,15 +5,25 @@
     reason = "the tests start the server and stock tools by themselves"
 )]
 
+mod jobs;
+mod left_behind;
+mod messages;
+mod processes;
+mod recordings;
+
+pub use jobs::{clip_of, ended, next_job, states_of};
+pub use left_behind::{nothing_left, nothing_left_but};
+pub use messages::{clip_request, fields, notice_reason, reason, seconds, time};
+pub use processes::{children_of, is_running};
+pub use recordings::{age, put, twelve_seconds};
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use super::footage::{Recipe, Recording, epoch, ms};
 use super::postgres::Postgres;
-use heldar_footage::proto;
 use heldar_footage::proto::archive_service_client::ArchiveServiceClient;
 use heldar_footage::proto::backup_service_client::BackupServiceClient;
 use heldar_footage::proto::catalog_service_client::CatalogServiceClient;
@@ -339,34 +349,6 @@ impl Drop for Server {
     }
 }
 
-/// Process ids of the children of a process, all threads' together.
-pub fn children_of(pid: u32) -> Vec<u32> {
-    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
-        return Vec::new();
-    };
-    tasks
-        .flatten()
-        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
-        .flat_map(|children| {
-            children
-                .split_whitespace()
-                .filter_map(|pid| pid.parse().ok())
-                .collect::<Vec<_>>()
-        })
-        .collect()
-}
-
-/// Whether a process runs; one that ended and was not waited for does not.
-pub fn is_running(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        !stat
-            .rsplit(") ")
-            .next()
-            .unwrap_or_default()
-            .starts_with('Z')
-    })
-}
-
 /// Waits for something that another process does and that cannot be waited for otherwise.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -374,164 +356,6 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "did not come true: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// The reason in an error's details.
-pub fn reason(status: &tonic::Status) -> String {
-    use tonic_types::StatusExt as _;
-    let info = status
-        .get_details_error_info()
-        .expect("every error has an ErrorInfo");
-    assert_eq!(info.domain, "footage.heldar");
-    info.reason
-}
-
-/// The field paths in an error's details.
-pub fn fields(status: &tonic::Status) -> Vec<String> {
-    use tonic_types::StatusExt as _;
-    let request = status.get_details_bad_request().expect("a BadRequest");
-    request
-        .field_violations
-        .into_iter()
-        .map(|violation| violation.field)
-        .collect()
-}
-
-/// Seconds on the wire.
-pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos: 0 })
-}
-
-/// A time on the wire.
-pub fn time(time: chrono::DateTime<chrono::Utc>) -> Option<prost_types::Timestamp> {
-    Some(prost_types::Timestamp {
-        seconds: time.timestamp(),
-        nanos: i32::try_from(time.timestamp_subsec_nanos()).unwrap(),
-    })
-}
-
-/// The clip of a job that succeeded.
-pub fn clip_of(job: &proto::Job) -> proto::Clip {
-    assert_eq!(job.state(), proto::JobState::Succeeded, "{:?}", job.error);
-    match &job.result {
-        Some(proto::job::Result::Clip(clip)) => clip.clone(),
-        other => panic!("no clip: {other:?}"),
-    }
-}
-
-impl Server {
-    /// Stops the server and checks that it left nothing behind but the files of these clips.
-    pub fn stop_with(self, site: &Site, clips: &[&proto::Clip]) {
-        assert_eq!(self.stop(), 0, "the server ends well");
-        nothing_left(site, clips);
-    }
-
-    /// The memory that the server holds.
-    pub fn memory_bytes(&self) -> u64 {
-        self.status_bytes("VmRSS:")
-    }
-
-    /// The most memory that the server has held so far.
-    pub fn peak_memory_bytes(&self) -> u64 {
-        self.status_bytes("VmHWM:")
-    }
-
-    /// From now on the most memory is that since now (proc(5), clear_refs).
-    pub fn forget_peak_memory(&self) {
-        std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").unwrap();
-    }
-
-    /// A size that the kernel tells of the server's process.
-    fn status_bytes(&self, field: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(field))
-            .unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-    }
-}
-
-/// Checks that no server of this site runs and that it left nothing behind but the files of these clips: no other
-/// file beside them, nothing in the scratch folder, no process that was started for it.
-pub fn nothing_left(site: &Site, clips: &[&proto::Clip]) {
-    nothing_left_but(site, clips, &[]);
-}
-
-/// The same with the files of archives.
-pub fn nothing_left_but(site: &Site, clips: &[&proto::Clip], archives: &[&proto::Archive]) {
-    site.check_left_with(clips, archives);
-    assert_eq!(
-        processes_of(site),
-        Vec::<String>::new(),
-        "processes left behind"
-    );
-}
-
-/// Command lines of the running processes that name the site's folder.
-pub fn processes_of(site: &Site) -> Vec<String> {
-    let folder = site.path("");
-    let folder = folder.to_str().unwrap().trim_end_matches('/');
-    std::fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| is_running(*pid))
-        .filter_map(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).ok())
-        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-        .filter(|line| line.contains(folder))
-        .collect()
-}
-
-/// The next state of a job that is watched.
-pub async fn next_job(watch: &mut tonic::Streaming<proto::WatchJobResponse>) -> Option<proto::Job> {
-    loop {
-        match watch.message().await.unwrap()?.event {
-            Some(proto::watch_job_response::Event::Job(job)) => return Some(job),
-            Some(proto::watch_job_response::Event::Heartbeat(_)) => {}
-            None => panic!("an event without content"),
-        }
-    }
-}
-
-/// The states that a job goes through from now on, to its end.
-pub async fn states_of(server: &Server, job_id: &str) -> Vec<proto::Job> {
-    let request = proto::WatchJobRequest {
-        job_id: job_id.to_owned(),
-        ..Default::default()
-    };
-    let mut states = Vec::new();
-    let watched = async {
-        let mut watch = server.jobs().watch_job(request).await.unwrap().into_inner();
-        while let Some(job) = next_job(&mut watch).await {
-            states.push(job);
-        }
-    };
-    if tokio::time::timeout(PATIENCE, watched).await.is_err() {
-        panic!(
-            "the job does not end; last seen: {:?}; children: {:?}; log:\n{}",
-            states.last(),
-            children_of(server.pid()),
-            server.log()
-        );
-    }
-    states
-}
-
-/// A job at its end.
-pub async fn ended(server: &Server, job_id: &str) -> proto::Job {
-    states_of(server, job_id)
-        .await
-        .pop()
-        .expect("a watch answers with the state at once")
-}
-
-/// The reason in the error or warning of a job.
-pub fn notice_reason(notice: &tonic_types::pb::Status) -> String {
-    use tonic_types::RpcStatusExt as _;
-    let info = notice.get_details_error_info().expect("an ErrorInfo");
-    assert_eq!(info.domain, "footage.heldar");
-    info.reason
 }
 
 /// A request over HTTP for a path: status, and the body.
@@ -557,87 +381,6 @@ pub fn http_get(server: &Server, path: &str) -> (u16, Vec<u8>) {
     (status, answer[end + 4..].to_vec())
 }
 
-impl Site {
-    /// Puts a recording where a Heldar recorder would have put it, closed an hour ago.
-    pub fn record(&self, camera: &str, recording: &Recording) {
-        for segment in &recording.segments {
-            let name = (epoch() + segment.start)
-                .format("%Y%m%d_%H%M%S.mp4")
-                .to_string();
-            put(&segment.path, &self.recordings().join(camera).join(name));
-        }
-    }
-
-    /// Checks that the clips folder holds these clips and that nothing unfinished lies anywhere.
-    pub fn check_left(&self, clips: &[&proto::Clip]) {
-        self.check_left_with(clips, &[]);
-    }
-
-    /// The same with what the archive folder holds.
-    pub fn check_left_with(&self, clips: &[&proto::Clip], archives: &[&proto::Archive]) {
-        let mut zips: Vec<_> = archives
-            .iter()
-            .map(|made| made.file_name.as_str())
-            .collect();
-        zips.sort_unstable();
-        assert_eq!(
-            files_in(&self.archives()),
-            zips,
-            "files in the archive folder"
-        );
-        let mut known: Vec<_> = clips.iter().map(|clip| clip.file_name.as_str()).collect();
-        known.sort_unstable();
-        assert_eq!(self.clip_files(), known, "files in the clips folder");
-        // That of a clip which has a file by now is swept later.
-        for name in self.kept_layouts() {
-            assert!(
-                name.starts_with("clip_"),
-                "{name} is kept, which is no clip's"
-            );
-        }
-        let scratch = files_in(&self.data().join("scratch"));
-        assert_eq!(scratch, Vec::<String>::new(), "files in the scratch folder");
-        for name in files_in(&self.data()) {
-            let is_known = [
-                "archives",
-                "clips",
-                "restores",
-                "scratch",
-                "footage.lock",
-                "signing_key",
-                "signing_keys.pub",
-            ]
-            .contains(&name.as_str())
-                || name.starts_with("heldar.db");
-            assert!(is_known, "{name} in the data folder");
-        }
-    }
-}
-
-/// Copies a closed file into place in one step, with all folders that it needs. It was last written an hour ago.
-pub fn put(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-    // Names that begin with a dot are nobody's footage.
-    let hidden = to.with_file_name(format!(
-        ".{}.part",
-        to.file_name().unwrap().to_str().unwrap()
-    ));
-    std::fs::copy(from, &hidden).unwrap();
-    age(&hidden);
-    std::fs::rename(hidden, to).unwrap();
-}
-
-/// Makes a file look as if it was last written an hour ago.
-pub fn age(path: &Path) {
-    let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
-    std::fs::File::options()
-        .append(true)
-        .open(path)
-        .unwrap()
-        .set_modified(hour_ago)
-        .unwrap();
-}
-
 /// Asks until an answer comes, for what happens in the server at a time of its own.
 pub async fn becomes<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -648,67 +391,4 @@ pub async fn becomes<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> 
         assert!(Instant::now() < deadline, "did not come true: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-impl Server {
-    /// Waits for the import with which the `nth` server of the site began to follow a source.
-    pub async fn imported(&self, source_id: &str, nth: usize) -> proto::ImportSummary {
-        let filter = proto::JobFilter {
-            kinds: vec![proto::JobKind::Import.into()],
-            created_by: "serve".to_owned(),
-            ..Default::default()
-        };
-        let mut jobs = self.jobs();
-        becomes("the source is imported", async || {
-            let request = proto::ListJobsRequest {
-                filter: Some(filter.clone()),
-                ..Default::default()
-            };
-            let jobs = jobs.list_jobs(request).await.unwrap().into_inner().jobs;
-            let mut summaries = jobs.into_iter().rev().filter_map(|job| match job.result {
-                Some(proto::job::Result::Import(summary)) if summary.source_id == source_id => {
-                    Some(summary)
-                }
-                _ => None,
-            });
-            summaries.nth(nth - 1)
-        })
-        .await
-    }
-
-    /// The segments of a camera, oldest first.
-    pub async fn segments(&self, camera_id: &str) -> Vec<proto::Segment> {
-        let request = proto::ListSegmentsRequest {
-            camera_id: camera_id.to_owned(),
-            ..Default::default()
-        };
-        match self.catalog().list_segments(request).await {
-            Ok(answer) => answer.into_inner().segments.into_iter().rev().collect(),
-            Err(status) => {
-                assert_eq!(reason(&status), "CAMERA_NOT_FOUND");
-                Vec::new()
-            }
-        }
-    }
-}
-
-/// A request for a clip of milliseconds `from` to `to` of a recording, cut by ffmpeg: a test can hold that up.
-pub fn clip_request(camera_id: &str, from: i64, to: i64) -> proto::CreateClipRequest {
-    proto::CreateClipRequest {
-        camera_id: camera_id.to_owned(),
-        start_time: time(epoch() + ms(from)),
-        end_time: time(epoch() + ms(to)),
-        engine: proto::ClipEngine::Ffmpeg.into(),
-        ..Default::default()
-    }
-}
-
-/// Twelve seconds in three segments of four.
-pub fn twelve_seconds() -> std::sync::Arc<Recording> {
-    Recipe {
-        segment_s: 4,
-        length_s: 12,
-        ..Recipe::plain()
-    }
-    .record()
 }
