@@ -434,5 +434,4 @@ fn object_lock(part: &mut Part<'_>, asked: proto::S3ObjectLock) -> Option<S3Obje
 }
 
 #[cfg(test)]
-#[path = "read_destination_tests.rs"]
 mod tests;
