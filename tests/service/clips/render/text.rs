@@ -1,0 +1,166 @@
+//! What is written into the pictures.
+
+use super::*;
+
+const LARGE: (usize, usize) = (640, 360);
+
+fn large() -> Recipe {
+    Recipe {
+        size: "640x360",
+        ..thirty_seconds()
+    }
+}
+
+/// Twice as large, so that digits are told apart for sure.
+const DOUBLE: (usize, usize) = (1280, 720);
+
+/// The corner of a picture where the time stands, bright on a dark box.
+fn corner(picture: &[u8]) -> Vec<u8> {
+    let rows = picture.chunks_exact(DOUBLE.0).take(68);
+    rows.flat_map(|row| row[DOUBLE.0 * 6 / 10..].to_vec())
+        .collect()
+}
+
+/// The same corner with a text that the test writes by itself.
+fn corner_with(folder: &Path, text: &str) -> Vec<u8> {
+    let style = "DejaVu Sans Mono,13,&H00FFFFFF,&H00FFFFFF,&H40000000,&H40000000,0,0,0,0,100,100,0,0,3,2,0,9,6,6,6,1";
+    let script = format!(
+        "[Script Info]\nScriptType: v4.00+\nPlayResX: 640\nPlayResY: 360\nWrapStyle: 2\nScaledBorderAndShadow: yes\n\
+         [V4+ Styles]\nFormat: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, \
+         Bold, Italic, Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, \
+         MarginL, MarginR, MarginV, Encoding\nStyle: Time,{style}\n[Events]\n\
+         Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n\
+         Dialogue: 0,0:00:00.00,1:00:00.00,Time,,0,0,0,,{text}\n"
+    );
+    let path = folder.join("time.ass");
+    std::fs::write(&path, script).unwrap();
+    let drawn = format!("subtitles={},format=gray", path.display());
+    let mut command = ffmpeg();
+    command.args(["-f", "lavfi", "-i", "color=black:size=1280x720:rate=25"]);
+    command.args(["-frames:v", "1", "-vf", &drawn, "-f", "rawvideo", "-"]);
+    corner(&run(&mut command))
+}
+
+/// How much the inner parts of two corners differ when one is shifted by up to two pixels, of which one is none.
+fn differing(one: &[u8], other: &[u8], dx: usize, dy: usize) -> u64 {
+    let width = DOUBLE.0 - DOUBLE.0 * 6 / 10;
+    let height = one.len() / width;
+    (1..height - 1)
+        .flat_map(|y| (1..width - 1).map(move |x| (x, y)))
+        .map(|(x, y)| {
+            let found = other[(y + dy - 1) * width + x + dx - 1];
+            u64::from(one[y * width + x].abs_diff(found))
+        })
+        .sum()
+}
+
+#[tokio::test]
+async fn the_time_in_the_picture_is_right_before_and_after_a_gap_in_every_zone() {
+    let recording = large().record();
+    let site = unfollowed();
+    let paths = lay(&site, CAMERA, &recording);
+    std::fs::remove_file(&paths[1]).unwrap();
+    import(&site, &[]);
+    let server = site.start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut clips = Vec::new();
+    for (zone, hour, tail) in [("", 15, "UTC"), ("Asia/Kathmandu", 20, "+05:45")] {
+        let options = RenderOptions {
+            width: DOUBLE.0 as i32,
+            burn_in_time: true,
+            time_zone: zone.to_owned(),
+            ..fine()
+        };
+        // The recordings begin at 15:06:40 UTC; in Kathmandu it is 5:45 h later.
+        let text = |second: i64| {
+            let minute = if zone.is_empty() { 6 } else { 51 };
+            format!(
+                "2025-06-15 {hour}:{:02}:{:02} {tail}",
+                minute + (40 + second) / 60,
+                (40 + second) % 60
+            )
+        };
+        let known: Vec<Vec<u8>> = (0..30)
+            .map(|second| corner_with(folder.path(), &text(second)))
+            .collect();
+        let (_, clip) = cut(&server, ask_rendered(7_400, 23_000, options)).await;
+        assert_eq!(gap_reasons(&clip), [GapReason::NotRecorded]);
+        let fetched = fetch(&server, &clip).await;
+        let shown = pictures(&fetched.path(), DOUBLE, true);
+        let due: Vec<usize> = (185..250).chain(500..575).map(|frame| frame / 25).collect();
+        let read: Vec<usize> = shown
+            .iter()
+            .map(|picture| {
+                let found = corner(picture);
+                // The two may be drawn a pixel apart.
+                let differs = |known: &Vec<u8>| {
+                    let at = |dx: usize, dy: usize| differing(known, &found, dx, dy);
+                    (0..9).map(|shift| at(shift % 3, shift / 3)).min()
+                };
+                (0..30)
+                    .min_by_key(|second| differs(&known[*second]))
+                    .unwrap()
+            })
+            .collect();
+        assert_eq!(
+            read, due,
+            "the time of every picture, in seconds of the recording"
+        );
+        clips.push(clip);
+    }
+    server.stop_with(&site, &clips.iter().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn no_name_of_a_camera_and_no_path_of_the_server_is_more_than_text() {
+    let recording = large().record();
+    let mut site = Site::new();
+    let data = site.path("it's [a],b;c:d\\e%{f}=g");
+    site.set("HELDAR_DATA_DIR", data.to_str().unwrap());
+    lay(&site, CAMERA, &recording);
+    site.import();
+    let server = site.start().await;
+    let (_, plain) = cut(&server, ask_rendered(1_000, 1_400, fine())).await;
+    let plain = pictures(&fetch(&server, &plain).await.path(), LARGE, true);
+    for name in [
+        "{\\an2\\fs200}below",
+        "\\N\\N\\N\\N\\N\\N\\N\\N\\N\\N\\N\\N\\N\\Nbelow",
+        "',drawbox=0:0:640:360:red:fill,ass='",
+        ":fontsdir=/etc;[in]negate[out]",
+        "m 0 0 l 640 0 640 360 0 360{\\p1}",
+        "%{metadata:x} $(id) `id` \u{202e}drawkcab",
+    ] {
+        let camera = proto::Camera {
+            id: CAMERA.to_owned(),
+            display_name: name.to_owned(),
+            ..Default::default()
+        };
+        let change = proto::UpsertCameraRequest {
+            camera: Some(camera),
+            ..Default::default()
+        };
+        server.catalog().upsert_camera(change).await.unwrap();
+        let options = RenderOptions {
+            burn_in_camera_name: true,
+            ..fine()
+        };
+        let (_, clip) = cut(&server, ask_rendered(1_000, 1_400, options)).await;
+        let shown = pictures(&fetch(&server, &clip).await.path(), LARGE, true);
+        assert_eq!(shown.len(), plain.len());
+        let top = 40 * LARGE.0;
+        for (shown, plain) in shown.iter().zip(&plain) {
+            assert!(
+                difference(&shown[..top], &plain[..top]) > 20_000,
+                "{name:?} is not there"
+            );
+            let below = (LARGE.0 * LARGE.1 - top) as u64;
+            let differs = difference(&shown[top..], &plain[top..]);
+            assert!(
+                differs < below * 2,
+                "{name:?} does more than stand at the top: {differs}"
+            );
+        }
+    }
+    assert_eq!(files_in(&data.join("scratch")), Vec::<String>::new());
+    assert_eq!(server.stop(), 0);
+}
