@@ -7,6 +7,8 @@ mod files;
 mod frames;
 mod holes;
 mod indexes;
+mod keeping;
+mod listing;
 mod materializing;
 mod players;
 mod records;
