@@ -1,0 +1,184 @@
+//! Copies that go wrong or are stopped, sources that lie, and files that are not as planned.
+
+use std::cell::Cell;
+
+use super::form::{clip_of, with_other_parameters};
+use super::*;
+
+#[test]
+fn a_source_that_ends_before_its_tables_say_is_named() {
+    let plan = minute();
+    let short = tempfile::tempfile().expect("a temporary file");
+    short
+        .write_all_at(&source_bytes()[..1000], 0)
+        .expect("room");
+    let out = tempfile::tempfile().expect("a temporary file");
+    let files = [Arc::new(short)];
+    let made = splice(&out, &plan, true, &label(), &files, unwatched());
+    let Err(SpliceError::Broken(broken)) = made else {
+        panic!("a clip of what is not there");
+    };
+    assert_eq!(broken.piece, 0);
+    assert_eq!(broken.error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn a_full_disk_is_told_as_such() {
+    let full = File::options().read(true).write(true).open("/dev/full");
+    let made = spliced(&minute(), true, &full.expect("Linux has it"));
+    let Err(SpliceError::Write(error)) = made else {
+        panic!("a clip on a full disk");
+    };
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+}
+
+#[test]
+fn a_copy_stops_when_it_is_told_to() {
+    let mut plan = minute();
+    // Larger than what is copied between two looks, and apart from one another.
+    for sample in &mut plan.video.samples {
+        sample.size = 10_000;
+    }
+    plan.video.piece_bytes = vec![plan.video.samples.len() as u64 * 10_000];
+    let out = tempfile::tempfile().expect("a temporary file");
+    let looks = Cell::new(0);
+    let must_stop = || {
+        looks.set(looks.get() + 1);
+        looks.get() == 3
+    };
+    let files = [source()];
+    let mut last = Copied::default();
+    let on_copied = |copied: Copied| {
+        assert!(copied.media_bytes >= last.media_bytes && copied.needed_at >= last.needed_at);
+        last = copied;
+    };
+    let never = || panic!("it is not written whole");
+    let made = splice(
+        &out,
+        &plan,
+        true,
+        &label(),
+        &files,
+        Caller {
+            must_stop,
+            on_copied,
+            on_written: never,
+        },
+    );
+    assert!(matches!(made, Err(SpliceError::Stopped)));
+    assert_eq!(looks.get(), 3);
+    assert!(out.metadata().expect("a file").len() <= 3 * (STEP_BYTES + BUFFER_BYTES as u64));
+    assert!(last.media_bytes > 0 && last.needed_at > 0);
+}
+
+#[test]
+fn what_is_to_be_done_with_a_file_that_is_written_is_done_once_and_its_failure_is_that_of_the_clip()
+{
+    let plan = minute();
+    let out = tempfile::tempfile().expect("a temporary file");
+    let files = [source()];
+    let mut written_bytes = None;
+    let on_written = || {
+        written_bytes = Some(out.metadata()?.len());
+        Ok(())
+    };
+    let made = splice(
+        &out,
+        &plan,
+        true,
+        &label(),
+        &files,
+        watched_to_its_end(on_written),
+    );
+    assert_eq!(written_bytes, Some(made.expect("a clip").size_bytes));
+
+    let out = tempfile::tempfile().expect("a temporary file");
+    let full = || Err(io::Error::from(io::ErrorKind::StorageFull));
+    let made = splice(
+        &out,
+        &plan,
+        true,
+        &label(),
+        &files,
+        watched_to_its_end(full),
+    );
+    assert!(matches!(made, Err(SpliceError::Write(_))));
+}
+
+#[test]
+fn a_file_that_is_not_as_planned_is_found_out() {
+    let plan = minute();
+    let out = tempfile::tempfile().expect("a temporary file");
+    spliced(&plan, true, &out).expect("a clip");
+    let Head {
+        bytes, mut places, ..
+    } = head(&plan, true, &label()).expect("a header");
+    places.move_back(bytes.len() as u64);
+    let is_fine = |plan: &Plan, places: &Places| check(&out, plan, true, places).is_ok();
+    assert!(is_fine(&plan, &places));
+    type Change = fn(&mut Plan);
+    let changes: [Change; 6] = [
+        |plan| plan.video.samples[7].size += 1,
+        |plan| plan.video.samples[7].dts += 1,
+        |plan| plan.video.samples[7].composition_offset += 1,
+        |plan| plan.video.samples[7].sync = true,
+        |plan| plan.sound = None,
+        |plan| {
+            plan.video.samples.pop();
+        },
+    ];
+    for change in changes {
+        let mut other = plan.clone();
+        change(&mut other);
+        assert!(!is_fine(&other, &places));
+    }
+    places.video[7] += 1;
+    assert!(!is_fine(&plan, &places));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: 2_000,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_file_that_lies_is_refused_or_cut_and_never_a_panic(
+        changes in prop::collection::vec((0usize..12_000, prop_oneof![any::<u8>(), Just(0u8), Just(255u8)]), 1..12),
+        length in 0usize..200_000,
+    ) {
+        static HONEST: OnceLock<Vec<u8>> = OnceLock::new();
+        let honest = HONEST.get_or_init(|| {
+            clip_of(&with_other_parameters(), GapMode::Keep, Parameters::Several)
+        });
+        let mut bytes = honest.clone();
+        for (at, value) in changes {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = value;
+            }
+        }
+        bytes.truncate(length.max(1_000));
+        let file = tempfile::tempfile().expect("a temporary file");
+        file.write_all_at(&bytes, 0).expect("room for it");
+        let Ok(index) = SourceIndex::read(&file) else {
+            return Ok(());
+        };
+        let mut segment = plain(0, 10).segment(0);
+        segment.footage = Footage::Indexed(Arc::new(index));
+        for (gap_mode, parameters) in [(GapMode::Close, Parameters::One), (GapMode::Keep, Parameters::Several)] {
+            let wanted = Wanted { gap_mode, parameters, ..wanted(1_000, 20_000) };
+            let Ok(plan) = plan(std::slice::from_ref(&segment), &wanted) else {
+                continue;
+            };
+            if plan.expected_bytes > 2 * bytes.len() as u64 {
+                continue;
+            }
+            let out = tempfile::tempfile().expect("a temporary file");
+            let shared = Arc::new(file.try_clone().expect("a descriptor"));
+            let files = vec![shared; plan.pieces.len()];
+            // Refused or not: what matters is that it ends.
+            let _ = splice(&out, &plan, plan.sound.is_some(), &label(), &files, unwatched());
+        }
+    }
+}
