@@ -33,6 +33,7 @@ mod import_report;
 mod jobs;
 mod json;
 mod last_window;
+mod local_catalog;
 mod logging;
 mod materialize;
 mod open_files;
@@ -54,6 +55,7 @@ mod time_argument;
 mod variables;
 mod verify;
 mod words;
+mod work_settings;
 
 use std::process::ExitCode;
 

@@ -1,46 +1,37 @@
 //! Putting the service together: folders, database, jobs, followers, server; and taking it apart again.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::data_folder::{lock_data_folder, lock_path, make_folder, signer, write_owner};
-use super::followers::{follow_sources, import_of};
+use super::followers::follow_sources;
+use super::local_catalog::Catalog;
 use super::open_files;
 use super::settings::Settings;
 use super::systemd;
+use super::work_settings::{archive_settings, backup_settings, engine, restores, transfer_engine};
 use heldar_footage::api::{ServeError, Server, Services};
-use heldar_footage::clock;
-use heldar_footage::domain::job::{Job, JobKind, LEASE};
+use heldar_footage::domain::job::JobKind;
 use heldar_footage::domain::source::Source;
-use heldar_footage::jobs::{
-    JobChange, JobSettings, Jobs, JobsError, KindLimits, Registry, RunDefaults, Runner, Scheduler,
-};
-use heldar_footage::media::{self, Engine};
+use heldar_footage::jobs::{Jobs, JobsError, KindLimits, RunDefaults, Runner, Scheduler};
+use heldar_footage::media;
 use heldar_footage::packing::{KeyError, KnownKeysError};
-use heldar_footage::repository::{OpenError, Store, StoreError};
+use heldar_footage::repository::{OpenError, StoreError};
 use heldar_footage::transfer;
-use heldar_footage::work::archive::{ArchiveSettings, ArchiveWork};
+use heldar_footage::work::archive::ArchiveWork;
 use heldar_footage::work::backup::{
-    AlertWatch, BackupSettings, BackupWork, RestoreWork, RunWork, Webhook, WebhookError,
+    AlertWatch, BackupWork, RestoreWork, RunWork, Webhook, WebhookError,
 };
 use heldar_footage::work::clip::{ClipSettings, ClipWork};
 use heldar_footage::work::housekeeping::{Housekeeping, Inherited, TidyError};
-use heldar_footage::work::import::ImportWork;
-use heldar_footage::work::intake::{Intake, RESTORES, SourceError};
+use heldar_footage::work::intake::SourceError;
 use heldar_footage::work::verify::VerifyWork;
 
-/// Imports at the same time: each reads from its own disk more often than not.
-const IMPORTS_AT_ONCE: usize = 2;
-/// How long an import that is told to stop may take.
-const IMPORT_GRACE: Duration = Duration::from_secs(5);
 /// What work that watches its own time gets beyond it, to say itself that it took too long.
 const ENDS_BY_ITSELF: Duration = Duration::from_secs(60);
 
@@ -91,182 +82,6 @@ pub enum ServiceError {
     Serve(#[from] ServeError),
     #[error(transparent)]
     Jobs(#[from] JobsError),
-}
-
-/// What every command needs that works on the catalog itself.
-pub(super) struct Catalog {
-    pub(super) store: Store,
-    pub(super) jobs: Jobs,
-    pub(super) intake: Arc<Intake>,
-    job_timeout: Duration,
-}
-
-impl Catalog {
-    /// Opens the database of the settings, and makes it where it is missing.
-    pub(super) async fn open(settings: &Settings) -> Result<Self, ServiceError> {
-        make_folder(&settings.data_dir)?;
-        let store = Store::open(settings.database_url.reveal())
-            .await?
-            .with_lease(TimeDelta::from_std(settings.lease).unwrap_or(LEASE))
-            .with_secret_key(settings.secret_key.clone());
-        let limits = JobSettings {
-            queue_limit: settings.job_queue_limit,
-            ..JobSettings::default()
-        };
-        let jobs = Jobs::new(store.clone(), limits);
-        let intake = Arc::new(Intake::new(
-            store.clone(),
-            engine(settings),
-            settings.segment_length,
-        ));
-        Ok(Self {
-            store,
-            jobs,
-            intake,
-            job_timeout: settings.job_timeout,
-        })
-    }
-
-    /// What this process can do about imports.
-    pub(super) fn imports(&self) -> Registry {
-        Registry::default().with(
-            JobKind::Import,
-            KindLimits {
-                at_once: IMPORTS_AT_ONCE,
-                deadline: Some(self.job_timeout),
-            },
-            ImportWork::new(Arc::clone(&self.intake)),
-        )
-    }
-
-    /// Imports a source by a job of its own and returns the job's states, the end state last. A server on the same
-    /// data folder may take the job instead; the states are the same. Cancelling asks the job to stop.
-    pub(super) async fn import(
-        self,
-        source: Source,
-        cancel: CancellationToken,
-    ) -> Result<ReceiverStream<Result<Arc<Job>, JobsError>>, ServiceError> {
-        let source = self.as_known(source).await?;
-        self.put_source(&source).await?;
-        let job = self.jobs.submit(import_of(source.id, "import")).await?;
-        let mut watch = self.jobs.watch(&job.id, 0).await?;
-        let running = tokio::spawn(Runner::new(&self.jobs, self.imports()).run(IMPORT_GRACE));
-        let (states, receiver) = mpsc::channel(1);
-        tokio::spawn(async move {
-            let mut cancelled = false;
-            loop {
-                tokio::select! {
-                    change = watch.next() => match change {
-                        Ok(Some(JobChange::Job(job))) => {
-                            let _ = states.send(Ok(job)).await;
-                        }
-                        Ok(Some(_)) => {}
-                        Ok(None) => break,
-                        Err(error) => {
-                            let _ = states.send(Err(error)).await;
-                            break;
-                        }
-                    },
-                    () = cancel.cancelled(), if !cancelled => {
-                        cancelled = true;
-                        // A job that has just ended cannot be cancelled, and its end state is on its way.
-                        let _ = self.jobs.cancel(&job.id).await;
-                    }
-                }
-            }
-            self.jobs.drain();
-            let _ = running.await;
-            self.store.close().await;
-        });
-        Ok(ReceiverStream::new(receiver))
-    }
-
-    /// A folder is one source: an import of one that is known goes on under its id, and does not end its being
-    /// followed. A folder within another source, or around one, would bring the same files in twice.
-    async fn as_known(&self, source: Source) -> Result<Source, ServiceError> {
-        let mut source = source;
-        let root = canonical(&source.root);
-        for known in self.store.sources().await? {
-            let known_root = canonical(&known.root);
-            if known_root == root {
-                source.id = known.id;
-                source.follow |= known.follow;
-                return Ok(source);
-            }
-            if known.id != source.id
-                && (root.starts_with(&known_root) || known_root.starts_with(&root))
-            {
-                return Err(ServiceError::Nested {
-                    root: source.root,
-                    other: known.id,
-                    other_root: known.root,
-                });
-            }
-        }
-        Ok(source)
-    }
-
-    /// Writes a source, after a check that its files can be read as it says.
-    pub(super) async fn put_source(&self, source: &Source) -> Result<(), ServiceError> {
-        self.intake
-            .rules(source)
-            .map_err(|error| ServiceError::Source {
-                id: source.id.clone(),
-                source: error,
-            })?;
-        Ok(self.store.put_source(source).await?)
-    }
-}
-
-fn engine(settings: &Settings) -> Engine {
-    Engine {
-        ffmpeg: settings.ffmpeg_bin.clone().into(),
-        scratch: settings.data_dir.join("scratch"),
-    }
-}
-
-fn archive_settings(settings: &Settings) -> ArchiveSettings {
-    ArchiveSettings {
-        folder: settings.archive_dir.clone(),
-        keep_for: settings.archive_retention,
-        max_bytes: settings.archive_max_bytes,
-        max_segments: settings.archive_max_segments,
-        folder_max_bytes: settings.archive_dir_max_bytes,
-        timeout: settings.archive_timeout,
-        cut_timeout: settings.clip_timeout,
-    }
-}
-
-fn backup_settings(settings: &Settings) -> BackupSettings {
-    let backup = &settings.backup;
-    BackupSettings {
-        run_timeout: backup.job_timeout,
-        stall_limit: backup.stall_limit,
-        local_roots: backup.local_roots.clone(),
-        networks: backup.networks.clone(),
-        restore_folder: backup.restore_dir.clone(),
-    }
-}
-
-fn transfer_engine(settings: &Settings) -> transfer::Engine {
-    transfer::Engine {
-        rclone: settings.rclone_bin.clone().into(),
-        rclone_config: settings.backup.rclone_config.clone(),
-        scratch: settings.data_dir.join("scratch"),
-        links: transfer::DescriptorLinks::default(),
-    }
-}
-
-/// The source of footage that was brought back. Its files come with their times, so that its layout says nothing.
-fn restores(settings: &Settings) -> Source {
-    Source {
-        id: RESTORES.to_owned(),
-        root: settings.backup.restore_dir.clone(),
-        layout: "heldar".to_owned(),
-        zone: "UTC".to_owned(),
-        follow: false,
-        create_time: clock::now(),
-    }
 }
 
 /// The running service.
@@ -525,9 +340,4 @@ fn sources(settings: &Settings) -> Result<Vec<Source>, ServiceError> {
             Ok(source.clone().into_source(true))
         })
         .collect()
-}
-
-/// The path without links, as far as it is there.
-fn canonical(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
