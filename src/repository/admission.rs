@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::attempts::{self, Claim};
+use super::claims::{self, Claim};
 use super::database::{Area, Connection};
 use super::error::{count, to_json, us};
 use super::job_rows::{JobRow, columns};
@@ -118,7 +118,7 @@ impl Store {
         let mut claimed = Vec::with_capacity(kinds.len());
         let now = transaction.present(now).await?;
         for kind in kinds {
-            let next = attempts::claim_next(&mut transaction, *kind, owner, self.lease, now);
+            let next = claims::claim_next(&mut transaction, *kind, owner, self.lease, now);
             if let Claim::Job(job) = next.await? {
                 claimed.push(*job);
             }

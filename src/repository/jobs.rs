@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::attempts::{End, Outcome, write_end};
+use super::attempt_ends::{End, Outcome, write_end};
 use super::error::{self, count, stored, to_json, us};
 use super::job_rows::{JobRow, columns};
 use super::statement::sql;

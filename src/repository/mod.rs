@@ -5,9 +5,11 @@
 
 mod admission;
 mod archives;
+mod attempt_ends;
 mod attempts;
 mod cameras;
 mod care;
+mod claims;
 mod clips;
 mod database;
 mod destination_rows;
@@ -44,7 +46,8 @@ use crate::domain::job::LEASE;
 
 pub use admission::{AdmittedJobs, InsertedJob};
 pub use archives::{ArchiveFilter, ArchiveTotals};
-pub use attempts::{Fence, Finish};
+pub use attempt_ends::Finish;
+pub use attempts::Fence;
 pub use cameras::{CameraChange, CameraUpdate, DeletedCamera};
 pub use care::{CopyError, copy_database};
 pub use clips::ClipFilter;

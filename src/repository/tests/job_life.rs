@@ -209,7 +209,7 @@ async fn a_claim_reads_the_first_row_of_an_index() {
     let Database { store, _folder } = Database::new().await;
     let plan: Vec<(i64, i64, i64, String)> = sql(format!(
         "EXPLAIN QUERY PLAN {}",
-        super::super::attempts::CLAIM
+        super::super::claims::CLAIM
     ))
     .bind("IMPORT")
     .bind("me")
