@@ -9,10 +9,11 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::ask::HEADROOM_BYTES;
 use super::held_sources::{ORPHAN_AGE, names_in, remove_if_empty};
 use super::layouts::Known;
 use super::virtual_clip::digest;
-use super::{ClipError, ClipWork, HEADROOM_BYTES, blocking};
+use super::{ClipError, ClipWork, blocking};
 use crate::domain::clip::Clip;
 use crate::domain::clip_recipe::{ClipRecipe, Found};
 use crate::domain::id;

@@ -6,8 +6,9 @@ use std::os::unix::fs::FileExt as _;
 use ring::digest::{Context, SHA256};
 use tokio::sync::watch;
 
+use super::error::work_error;
 use super::virtual_content::Content;
-use super::{ClipError, ClipWork, blocking, work_error};
+use super::{ClipError, ClipWork, blocking};
 use crate::domain::clip::{Clip, MaterializeSpec};
 use crate::domain::job::{JobResult, Notice, Progress, Reason};
 use crate::media::CutError;

@@ -2,7 +2,9 @@
 
 use chrono::TimeDelta;
 
-use super::{ClipError, ClipWork, HEADROOM_BYTES, microseconds};
+use super::ask::HEADROOM_BYTES;
+use super::cut::cutting;
+use super::{ClipError, ClipWork, microseconds};
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::Segment;
 use crate::domain::clip::RenderOptions;
@@ -90,7 +92,7 @@ fn told(progress: RenderProgress) -> Progress {
         RenderProgress::Cutting(cut) => Progress {
             fraction: Some(CUTTING_SHARE * share(cut.media_done, cut.media_total)),
             media_done_us: 0,
-            ..super::cutting(cut)
+            ..cutting(cut)
         },
         RenderProgress::Encoding {
             media_done,

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use ring::digest::{Context, SHA256};
 use tokio_util::sync::CancellationToken;
 
+use super::cut::{describe, wanted};
+use super::error::{internal, notice, work_error};
 use super::held_sources::{Hold, may_hold};
 use super::layouts::Known;
-use super::{ClipError, ClipWork, blocking, internal, notice, touches, work_error};
+use super::{ClipError, ClipWork, blocking, touches};
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::{Container, Segment, SegmentState};
 use crate::domain::clip::ClipSpec;
@@ -117,7 +119,7 @@ impl ClipWork {
                 .await
                 .map_err(work_error)?;
         }
-        let mut clip = super::describe(
+        let mut clip = describe(
             &attempt.job_id,
             spec,
             window,
@@ -174,10 +176,7 @@ impl ClipWork {
         cancel: &CancellationToken,
     ) -> Result<Drawn, ClipError> {
         let mut prepared = Prepared::open(&self.engine, sources, cancel).await?;
-        let (wanted, title) = (
-            super::wanted(recipe.window, recipe.gap_mode),
-            recipe.title.clone(),
-        );
+        let (wanted, title) = (wanted(recipe.window, recipe.gap_mode), recipe.title.clone());
         blocking(move || {
             let laid_out = prepared.lay_out(&wanted, &title)?;
             let unusable = prepared.unusable();
