@@ -79,8 +79,8 @@ func TestAServerThatHasAnotherFileThanTheClipIsNotBelieved(t *testing.T) {
 	folder := t.TempDir()
 	inBubble(t, s, func(t *testing.T, client *footage.Client) {
 		_, err := client.DownloadClip(t.Context(), clipOf(content), folder)
-		if !errors.Is(err, footage.ErrDataLoss) || s.downloads != 1 {
-			t.Errorf("after %d calls: %v", s.downloads, err)
+		if !errors.Is(err, footage.ErrDataLoss) || s.downloads.Load() != 1 {
+			t.Errorf("after %d calls: %v", s.downloads.Load(), err)
 		}
 	})
 	if names := namesIn(t, folder); names != "[]" {
@@ -158,8 +158,8 @@ func TestAClipThatIsGoneLeavesNothing(t *testing.T) {
 	}}
 	folder := t.TempDir()
 	inBubble(t, s, func(t *testing.T, client *footage.Client) {
-		if _, err := client.DownloadClip(t.Context(), clipOf(content), folder); !errors.Is(err, footage.ErrNotFound) || s.downloads != 1 {
-			t.Errorf("after %d calls: %v", s.downloads, err)
+		if _, err := client.DownloadClip(t.Context(), clipOf(content), folder); !errors.Is(err, footage.ErrNotFound) || s.downloads.Load() != 1 {
+			t.Errorf("after %d calls: %v", s.downloads.Load(), err)
 		}
 	})
 	if names := namesIn(t, folder); names != "[]" {
@@ -199,8 +199,8 @@ func TestAFaultOfTheDiskIsNotTriedAgain(t *testing.T) {
 	s := &standIn{}
 	inBubble(t, s, func(t *testing.T, client *footage.Client) {
 		_, err := client.DownloadClip(t.Context(), clipOf(content), filepath.Join(t.TempDir(), "nowhere", "clip.mp4"))
-		if !errors.Is(err, fs.ErrNotExist) || s.downloads != 0 {
-			t.Errorf("after %d calls: %v", s.downloads, err)
+		if !errors.Is(err, fs.ErrNotExist) || s.downloads.Load() != 0 {
+			t.Errorf("after %d calls: %v", s.downloads.Load(), err)
 		}
 	})
 	// The disk fills up, after some bytes have come.
@@ -218,8 +218,8 @@ func TestAFaultOfTheDiskIsNotTriedAgain(t *testing.T) {
 	}
 	inBubble(t, s, func(t *testing.T, client *footage.Client) {
 		_, err := client.DownloadClip(soon(t), clipOf(content), folder)
-		if !errors.Is(err, syscall.ENOSPC) || s.downloads != 1 {
-			t.Errorf("after %d calls: %v", s.downloads, err)
+		if !errors.Is(err, syscall.ENOSPC) || s.downloads.Load() != 1 {
+			t.Errorf("after %d calls: %v", s.downloads.Load(), err)
 		}
 	})
 }

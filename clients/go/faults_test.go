@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,19 +35,19 @@ type standIn struct {
 
 	// watch answers the call of WatchJob with this number, from 1 on.
 	watch       func(call int, request *footagepb.WatchJobRequest, send func(revision int64, state footagepb.JobState)) error
-	watches     int
+	watches     atomic.Int32
 	cancel      func() error
 	createClip  func(ctx context.Context, call int, request *footagepb.CreateClipRequest) (*footagepb.Job, error)
-	createClips int
-	deleteClips int
+	createClips atomic.Int32
+	deleteClips atomic.Int32
 	download    func(call int, offset int64, send func(*footagepb.DownloadClipResponse)) error
-	downloads   int
+	downloads   atomic.Int32
 	listCameras func(ctx context.Context) (*footagepb.ListCamerasResponse, error)
 }
 
 func (s *standIn) WatchJob(request *footagepb.WatchJobRequest, stream grpc.ServerStreamingServer[footagepb.WatchJobResponse]) error {
-	s.watches++
-	return s.watch(s.watches, request, func(revision int64, state footagepb.JobState) {
+	call := int(s.watches.Add(1))
+	return s.watch(call, request, func(revision int64, state footagepb.JobState) {
 		_ = stream.Send(&footagepb.WatchJobResponse{Event: &footagepb.WatchJobResponse_Job{Job: jobAt(revision, state)}})
 	})
 }
@@ -56,18 +57,18 @@ func (s *standIn) CancelJob(context.Context, *footagepb.CancelJobRequest) (*foot
 }
 
 func (s *standIn) CreateClip(ctx context.Context, request *footagepb.CreateClipRequest) (*footagepb.Job, error) {
-	s.createClips++
-	return s.createClip(ctx, s.createClips, request)
+	call := int(s.createClips.Add(1))
+	return s.createClip(ctx, call, request)
 }
 
 func (s *standIn) DeleteClip(context.Context, *footagepb.DeleteClipRequest) (*footagepb.DeleteClipResponse, error) {
-	s.deleteClips++
+	s.deleteClips.Add(1)
 	return nil, away(0)
 }
 
 func (s *standIn) DownloadClip(request *footagepb.DownloadClipRequest, stream grpc.ServerStreamingServer[footagepb.DownloadClipResponse]) error {
-	s.downloads++
-	return s.download(s.downloads, request.GetOffsetBytes(), func(response *footagepb.DownloadClipResponse) { _ = stream.Send(response) })
+	call := int(s.downloads.Add(1))
+	return s.download(call, request.GetOffsetBytes(), func(response *footagepb.DownloadClipResponse) { _ = stream.Send(response) })
 }
 
 func (s *standIn) ListCameras(ctx context.Context, _ *footagepb.ListCamerasRequest) (*footagepb.ListCamerasResponse, error) {
@@ -175,8 +176,8 @@ func TestAServerThatStaysAwayIsGivenUpWhenPatienceEnds(t *testing.T) {
 			t.Errorf("after %v: %v", took, err)
 		}
 		// Pauses of 0.1, 0.2, … up to 5 s, each shortened by up to a half.
-		if s.watches < 24 || s.watches > 60 {
-			t.Errorf("the server was called %d times", s.watches)
+		if s.watches.Load() < 24 || s.watches.Load() > 60 {
+			t.Errorf("the server was called %d times", s.watches.Load())
 		}
 	})
 }
@@ -204,8 +205,8 @@ func TestWhatTheServerMeansIsNotTriedAgain(t *testing.T) {
 	}}
 	inBubble(t, s, func(t *testing.T, client *footage.Client) {
 		_, err := client.FollowJob(jobAt(1, queued)).Result(t.Context())
-		if !errors.Is(err, footage.ErrInternal) || s.watches != 1 {
-			t.Errorf("after %d calls: %v", s.watches, err)
+		if !errors.Is(err, footage.ErrInternal) || s.watches.Load() != 1 {
+			t.Errorf("after %d calls: %v", s.watches.Load(), err)
 		}
 	})
 }
@@ -280,8 +281,8 @@ func TestACallThatWouldDoSomethingTwiceIsNotRepeated(t *testing.T) {
 	s := &standIn{}
 	inBubble(t, s, func(t *testing.T, client *footage.Client) {
 		_, err := client.Clips.DeleteClip(t.Context(), &footagepb.DeleteClipRequest{ClipId: "clip_1"})
-		if !errors.Is(err, footage.ErrUnavailable) || s.deleteClips != 1 {
-			t.Errorf("after %d calls: %v", s.deleteClips, err)
+		if !errors.Is(err, footage.ErrUnavailable) || s.deleteClips.Load() != 1 {
+			t.Errorf("after %d calls: %v", s.deleteClips.Load(), err)
 		}
 	})
 }
