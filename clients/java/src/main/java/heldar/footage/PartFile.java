@@ -113,16 +113,17 @@ final class PartFile implements AutoCloseable {
     String found = HexFormat.of().formatHex(hash.digest());
     if (receivedBytes == sizeBytes && (sha256.isEmpty() || found.equals(sha256))) {
       file.force(true);
-      shut();
+      // While the lock is held, as whatever is done to the part: another download may open it the moment it is free.
       Files.move(part, path, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+      shut();
       return true;
     }
     if (isInherited) {
       restart();
       return false;
     }
-    shut();
     Files.delete(part);
+    shut();
     throw new DataLossException(
         "%s: %d bytes with SHA-256 %s came, not %d with %s"
             .formatted(path.getFileName(), receivedBytes, found, sizeBytes, sha256.isEmpty() ? "any" : sha256),
@@ -134,9 +135,12 @@ final class PartFile implements AutoCloseable {
   @Override
   public void close() throws IOException {
     if (isOpen) {
-      shut();
-      if (expectedSha256.isEmpty() || receivedBytes == 0) {
-        Files.deleteIfExists(part);
+      try {
+        if (expectedSha256.isEmpty() || receivedBytes == 0) {
+          Files.deleteIfExists(part);
+        }
+      } finally {
+        shut();
       }
     }
   }
