@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::claims::Claimed;
 use crate::clock;
-use crate::domain::job::{JobKind, NewJob};
+use crate::domain::job::NewJob;
 use crate::repository::{AdmittedJobs, InsertedJob, StoreError};
 
 /// Jobs written in one transaction at most, so that no other writer waits long.
@@ -90,49 +90,45 @@ async fn write(shared: &Shared, batch: Vec<Candidate>) {
         .map(|candidate| candidate.new.clone())
         .collect();
     let asked = Instant::now();
-    let leave = shared.claims.leave(&shared.draining).await;
-    let mut places: Vec<_> = news
-        .iter()
-        .filter_map(|new| {
-            let kind = new.spec.kind();
-            Some((kind, leave.as_ref()?.place(kind)?))
-        })
-        .collect();
-    let kinds: Vec<JobKind> = places.iter().map(|(kind, _)| *kind).collect();
+    let leave = shared.claims.leave(&shared.draining);
+    let mut has_claimed = false;
+    let place = |kind| {
+        let place = leave.as_ref()?.place(kind)?;
+        has_claimed = true;
+        Some(place)
+    };
     let admitted = shared
         .store
-        .admit_jobs(&news, limit, &kinds, &shared.owner, clock::now())
+        .admit_jobs(&news, limit, &shared.owner, place, clock::now())
         .await;
     match admitted {
         Ok(AdmittedJobs { inserted, claimed }) => {
-            let claimed = claimed.into_iter().filter_map(|job| {
-                let kind = job.spec.kind();
-                let at = places.iter().position(|(of, _)| *of == kind)?;
-                let (_, place) = places.swap_remove(at);
-                Some(Claimed { job, place, asked })
-            });
-            let claimed: Vec<Claimed> = claimed.collect();
-            // Before jobs that wait are announced: the runner may need the places.
-            drop(places);
-            // In this order, so that watchers see a job wait before they see it run.
-            for (candidate, inserted) in batch.into_iter().zip(inserted) {
-                if let InsertedJob::New(job) = &inserted {
-                    if claimed.iter().any(|claimed| claimed.job.id == job.id) {
+            // In this order: watchers see a job wait before they see it run, and whoever is answered may cancel it.
+            for inserted in &inserted {
+                if let InsertedJob::New(job) = inserted {
+                    if claimed.iter().any(|(claimed, _)| claimed.id == job.id) {
                         shared.hub.publish(Arc::new(job.clone()));
                     } else {
                         shared.announce(job);
                     }
                 }
-                // Whoever asked may be gone; the job is written all the same.
-                let _ = candidate.answer.send(Ok(inserted));
             }
+            let claimed = claimed.into_iter();
+            let claimed = claimed.map(|(job, place)| Claimed::new(&shared.hub, job, place, asked));
+            let claimed = claimed.collect();
             if let Some(leave) = leave {
                 leave.hand_over(claimed);
             }
+            for (candidate, inserted) in batch.into_iter().zip(inserted) {
+                // Whoever asked may be gone; the job is written all the same.
+                let _ = candidate.answer.send(Ok(inserted));
+            }
         }
-        // What stopped one of them must not stop the others.
-        Err(_) if batch.len() > 1 => {
-            drop((places, leave));
+        // What stopped one of them, or what waited before them, must not stop the others.
+        Err(_) if batch.len() > 1 || has_claimed => {
+            drop(leave);
+            // The runner may have passed over what waits, for want of the places that were held.
+            shared.work_to_do.notify_one();
             for candidate in batch {
                 let inserted = write_again(shared, &candidate.new, candidate.is_own_id).await;
                 if let Ok(InsertedJob::New(job)) = &inserted {

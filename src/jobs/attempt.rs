@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
 use super::Shared;
+use super::claims::Claimed;
 use super::runner::Chain;
 use crate::clock;
 use crate::domain::job::{Job, JobState, Notice, Progress, Reason, backoff};
@@ -34,33 +35,33 @@ const FINISH_LEASES: u32 = 2;
 pub(super) struct Claim {
     pub(super) shared: Arc<Shared>,
     pub(super) work: Arc<dyn Work>,
-    pub(super) job: Job,
+    pub(super) claimed: Claimed,
     pub(super) deadline: Option<Duration>,
     pub(super) interrupt: CancellationToken,
-    pub(super) place: OwnedSemaphorePermit,
-    /// When the job was asked for: its lease runs from no earlier than this.
-    pub(super) asked: Instant,
 }
 
 /// Runs the claimed job to its end and gives its place back.
 pub(super) async fn run(claim: Claim) {
     let span = info_span!(
         "job",
-        job_id = claim.job.id,
-        kind = claim.job.spec.kind().as_str(),
-        attempt = claim.job.attempt
+        job_id = claim.claimed.job.id,
+        kind = claim.claimed.job.spec.kind().as_str(),
+        attempt = claim.claimed.job.attempt
     );
     let Claim {
         shared,
         work,
-        job,
+        claimed,
         deadline,
         interrupt,
+    } = claim;
+    let Claimed {
+        job,
         place,
         asked,
-    } = claim;
+        stop,
+    } = claimed;
     async {
-        let stop = CancellationToken::new();
         let (attempt, progress) =
             Attempt::new(job.id.clone(), job.epoch, job.spec.clone(), stop.clone());
         let mut keeper = Keeper {
@@ -70,7 +71,7 @@ pub(super) async fn run(claim: Claim) {
                 owner: shared.owner.clone(),
             },
             shared: Arc::clone(&shared),
-            job: Arc::new(job),
+            job,
             stop,
             progress,
             speed: Speed::new(),
@@ -81,9 +82,6 @@ pub(super) async fn run(claim: Claim) {
             lease: shared.store.lease().to_std().unwrap_or_default(),
             unsaved: false,
         };
-        shared
-            .hub
-            .set_running(Arc::clone(&keeper.job), keeper.stop.clone());
         shared.wires.announce(Hint::Changed);
         info!("job started");
         // A fault in the work of one job must not cost its place, nor leave the job to its lease.

@@ -3,26 +3,46 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, RwLockReadGuard, Semaphore};
+use tokio::sync::{
+    Notify, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Registry;
+use super::hub::Hub;
 use crate::domain::job::{Job, JobKind};
 
 /// A job of this process that is to be run now.
 pub(super) struct Claimed {
-    pub(super) job: Job,
+    pub(super) job: Arc<Job>,
     pub(super) place: OwnedSemaphorePermit,
     /// When the job was asked for: its lease runs from no earlier than this.
     pub(super) asked: Instant,
+    /// Stops it, also before it runs.
+    pub(super) stop: CancellationToken,
+}
+
+impl Claimed {
+    /// A job that was just claimed. From now on it counts as one that runs here: who cancels it is heard, and it is not
+    /// taken for abandoned.
+    pub(super) fn new(hub: &Hub, job: Job, place: OwnedSemaphorePermit, asked: Instant) -> Self {
+        let (job, stop) = (Arc::new(job), CancellationToken::new());
+        hub.set_running(Arc::clone(&job), stop.clone());
+        Self {
+            job,
+            place,
+            asked,
+            stop,
+        }
+    }
 }
 
 /// Where admission finds free places, and leaves what it claimed for the runner.
 #[derive(Default)]
 pub(super) struct Claims {
     desk: Mutex<Desk>,
-    /// Read by who claims, from the look at whether jobs are drained until the claim is left here.
+    /// Read by who claims, from the look at whether jobs are drained until the hub knows of the claim and it is left here.
     claiming: RwLock<()>,
     /// Woken when there is something to run.
     pub(super) ready: Notify,
@@ -35,7 +55,7 @@ struct Desk {
     claimed: Vec<Claimed>,
 }
 
-/// Leave to claim jobs. While it is held, the runner does not end.
+/// Leave to claim jobs. While it is held, the runner does not end, unless the database keeps it waiting.
 pub(super) struct Leave<'a> {
     claims: &'a Claims,
     _claiming: RwLockReadGuard<'a, ()>,
@@ -58,9 +78,9 @@ impl Claims {
             .collect();
     }
 
-    /// Leave to claim, unless no more work is taken on.
-    pub(super) async fn leave(&self, draining: &CancellationToken) -> Option<Leave<'_>> {
-        let claiming = self.claiming.read().await;
+    /// Leave to claim, unless no more work is taken on, or somebody just looks at what is claimed.
+    pub(super) fn leave(&self, draining: &CancellationToken) -> Option<Leave<'_>> {
+        let claiming = self.claiming.try_read().ok()?;
         (!draining.is_cancelled()).then_some(Leave {
             claims: self,
             _claiming: claiming,
@@ -70,6 +90,11 @@ impl Claims {
     /// Waits for those who have leave; while jobs are drained, nobody gets it any more.
     pub(super) async fn closed(&self) {
         drop(self.claiming.write().await);
+    }
+
+    /// While this is held nobody has leave; `None` when somebody does.
+    pub(super) fn paused(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        self.claiming.try_write().ok()
     }
 
     /// What is to be run.

@@ -17,7 +17,8 @@ use super::claims::Claimed;
 use super::nodes::keep_wires;
 use super::{Jobs, Registered, Registry, Shared};
 use crate::clock;
-use crate::repository::{Hint, StoreError};
+use crate::domain::job::Job;
+use crate::repository::{Hint, StoreError, Worker};
 
 /// How often to look for work that nobody announced: retries that have become due, jobs of other processes.
 const POLL: Duration = Duration::from_secs(1);
@@ -37,6 +38,9 @@ const REVIEW: Duration = Duration::from_secs(5);
 const FORGOTTEN_AT_ONCE: u32 = 500;
 /// How far back each look at other processes' changes reaches, because a commit can become visible after a later one.
 const CHANGES_OVERLAP: TimeDelta = TimeDelta::seconds(3);
+
+/// How long a claim that is under way when work is no longer taken on may take, however short the grace is.
+const LAST_CLAIM: Duration = Duration::from_secs(2);
 
 /// A runner that was not heard of for this long hangs. Each of its steps waits for the database, and each wait has an end:
 /// a connection is waited for at most 10 s, and a statement at most 60 s.
@@ -91,16 +95,28 @@ impl Runner {
 
     /// Gives back the jobs of `dead_owner`, a process that is known to be gone. Its attempts are used up.
     pub async fn take_over_from(&self, dead_owner: &str) -> Result<(), StoreError> {
-        let rescued = self
-            .shared
+        self.rescue(dead_owner).await
+    }
+
+    /// Gives back jobs whose lease ran out, and those of `owner` that this process does not run.
+    async fn rescue(&self, owner: &str) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        // What is being claimed just now is not known to the hub yet.
+        let paused = shared.claims.paused();
+        let worker = |job: &Job| {
+            if job.owner != shared.owner {
+                Worker::Gone
+            } else if paused.is_none() || shared.hub.is_running(&job.id) {
+                Worker::Alive
+            } else {
+                Worker::NeverBegan
+            }
+        };
+        let rescued = shared
             .store
-            .rescue_jobs(
-                dead_owner,
-                |job| job.owner == self.shared.owner && self.shared.hub.is_running(&job.id),
-                self.shared.keep_until(),
-                clock::now(),
-            )
+            .rescue_jobs(owner, worker, shared.keep_until(), clock::now())
             .await?;
+        drop(paused);
         if !rescued.is_empty() {
             self.shared.wires.announce(Hint::Queued);
         }
@@ -109,7 +125,7 @@ impl Runner {
                 job_id = job.id,
                 state = job.state.as_str(),
                 attempt = job.attempt,
-                "job taken over from a stopped worker"
+                "job taken from a worker that does not run it"
             );
             self.shared.hub.publish(Arc::new(job));
         }
@@ -151,8 +167,7 @@ impl Runner {
                 }
                 _ = look.tick(), if is_shared => self.hear_of_other_processes().await,
                 _ = rescue.tick() => {
-                    // No process has the empty name, so this takes only what ran out of its lease.
-                    if let Err(error) = self.take_over_from("").await {
+                    if let Err(error) = self.rescue(&self.shared.owner).await {
                         warn!(error = %Chain(&error), "looking for abandoned jobs failed");
                     }
                     self.shared.hub.tidy();
@@ -172,8 +187,9 @@ impl Runner {
 
     async fn wind_down(&mut self, grace: Duration) {
         let deadline = Instant::now() + grace;
-        // What is claimed later than this, because the database does not answer, waits for its lease to run out.
-        let _ = tokio::time::timeout_at(deadline, self.shared.claims.closed()).await;
+        // What is claimed later than this, because the database does not answer, is taken over by who starts next.
+        let last_claim = deadline.max(Instant::now() + LAST_CLAIM);
+        let _ = tokio::time::timeout_at(last_claim, self.shared.claims.closed()).await;
         self.run_claimed();
         let mut alive = tick(POLL);
         while !self.attempts.is_empty() {
@@ -202,15 +218,12 @@ impl Runner {
     }
 
     fn claim(&self, registered: &Registered, claimed: Claimed) -> Claim {
-        let Claimed { job, place, asked } = claimed;
         Claim {
             shared: Arc::clone(&self.shared),
             work: Arc::clone(&registered.work),
             deadline: registered.deadline,
-            job,
+            claimed,
             interrupt: self.interrupt.clone(),
-            place,
-            asked,
         }
     }
 
@@ -229,7 +242,8 @@ impl Runner {
                     .await
                 {
                     Ok(Some(job)) => {
-                        let claim = self.claim(registered, Claimed { job, place, asked });
+                        let claimed = Claimed::new(&self.shared.hub, job, place, asked);
+                        let claim = self.claim(registered, claimed);
                         self.attempts.spawn(attempt::run(claim));
                     }
                     Ok(None) => break,

@@ -207,6 +207,67 @@ async fn a_job_that_finds_a_place_is_claimed_while_it_is_let_in_and_seen_to_wait
     stage.shut_down().await;
 }
 
+/// Jobs with a place for an import, and no runner that would run it.
+async fn without_a_runner(folder: &TempDir) -> (Jobs, Runner) {
+    let url = format!("sqlite://{}/test.db", folder.path().display());
+    let jobs = Jobs::new(Store::open(&url).await.unwrap(), JobSettings::default());
+    let work = Scripted {
+        deed: Deed::WaitForTheEnd,
+        begun: Arc::default(),
+    };
+    let limits = KindLimits {
+        at_once: 1,
+        deadline: None,
+    };
+    let registry = Registry::default().with(JobKind::Import, limits, work);
+    jobs.shared.claims.open(&registry);
+    let runner = Runner::new(&jobs, registry);
+    (jobs, runner)
+}
+
+#[tokio::test]
+async fn a_job_that_was_claimed_while_it_was_let_in_can_be_stopped_and_is_not_abandoned_before_it_runs()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let (jobs, runner) = without_a_runner(&folder).await;
+    let job = jobs.submit(import()).await.unwrap();
+    runner.take_over_from(jobs.owner()).await.unwrap();
+    let stored = jobs.get(&job.id).await.unwrap();
+    assert_eq!((stored.state, stored.attempt), (JobState::Running, 1));
+    jobs.cancel(&job.id).await.unwrap();
+    let claimed = jobs.shared.claims.take();
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(claimed[0].job.id, job.id);
+    assert!(claimed[0].stop.is_cancelled());
+}
+
+#[tokio::test]
+async fn a_claim_of_which_this_process_never_heard_is_given_back_and_costs_no_attempt() {
+    let folder = tempfile::tempdir().unwrap();
+    let (jobs, runner) = without_a_runner(&folder).await;
+    let shared = &jobs.shared;
+    let news = [jobs.new_job(import()).unwrap()];
+    let place = |_| Some(());
+    let admitted = shared
+        .store
+        .admit_jobs(&news, 100, jobs.owner(), place, clock::now());
+    // As when the answer to the commit is lost.
+    let lost = admitted.await.unwrap().claimed;
+    assert_eq!(lost.len(), 1);
+    let leave = shared.claims.leave(&shared.draining).expect("leave");
+    runner.take_over_from(jobs.owner()).await.unwrap();
+    let stored = jobs.get(&lost[0].0.id).await.unwrap();
+    assert_eq!(
+        stored.state,
+        JobState::Running,
+        "somebody may be about to tell of it"
+    );
+    drop(leave);
+    runner.take_over_from(jobs.owner()).await.unwrap();
+    let stored = jobs.get(&stored.id).await.unwrap();
+    assert_eq!((stored.state, stored.attempt), (JobState::Queued, 0));
+}
+
 #[tokio::test]
 async fn calls_that_come_together_are_answered_each_for_itself() {
     let stage = Stage::of(Deed::WaitForTheEnd, None).await;

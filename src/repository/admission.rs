@@ -67,11 +67,11 @@ pub enum InsertedJob {
 
 /// How writing several new jobs ended.
 #[derive(Clone, Debug)]
-pub struct AdmittedJobs {
+pub struct AdmittedJobs<P> {
     /// What came of each.
     pub inserted: Vec<InsertedJob>,
-    /// Jobs that were claimed, perhaps others than the new ones.
-    pub claimed: Vec<Job>,
+    /// Jobs that were claimed, perhaps others than the new ones, each with its place.
+    pub claimed: Vec<(Job, P)>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -100,27 +100,36 @@ impl Store {
     }
 
     /// Writes several jobs in one transaction, each as [`Store::insert_job`] would after those before it, and claims for
-    /// `owner` as many jobs of each kind as it stands in `kinds`, if so many wait. When it fails, nothing is written.
-    pub async fn admit_jobs(
+    /// `owner`, for each that is new and for which there is a `place`, the job of its kind that is next in turn.
+    ///
+    /// # Errors
+    /// [`StoreError`]. Nothing is written then, unless only the answer of the database was lost: the jobs may be there, and
+    /// some of them claimed by an owner that does not know it.
+    pub async fn admit_jobs<P: Send>(
         &self,
         news: &[NewJob],
         queue_limit: u64,
-        kinds: &[JobKind],
         owner: &str,
+        mut place: impl FnMut(JobKind) -> Option<P> + Send,
         now: DateTime<Utc>,
-    ) -> Result<AdmittedJobs, StoreError> {
+    ) -> Result<AdmittedJobs<P>, StoreError> {
         let mut transaction = self.write(Area::Admission).await?;
         let mut queue = Queue::of(&mut transaction, queue_limit).await?;
         let mut inserted = Vec::with_capacity(news.len());
         for new in news {
             inserted.push(write_job(&mut transaction, new, &mut queue, now).await?);
         }
-        let mut claimed = Vec::with_capacity(kinds.len());
+        let mut claimed = Vec::with_capacity(news.len());
         let now = transaction.present(now).await?;
-        for kind in kinds {
-            let next = claims::claim_next(&mut transaction, *kind, owner, self.lease, now);
+        for (new, inserted) in news.iter().zip(&inserted) {
+            let kind = new.spec.kind();
+            if !matches!(inserted, InsertedJob::New(_)) {
+                continue;
+            }
+            let Some(place) = place(kind) else { continue };
+            let next = claims::claim_next(&mut transaction, kind, owner, self.lease, now);
             if let Claim::Job(job) = next.await? {
-                claimed.push(*job);
+                claimed.push((*job, place));
             }
         }
         transaction.commit().await?;

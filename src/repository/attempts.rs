@@ -68,6 +68,17 @@ pub struct Fence {
     pub owner: String,
 }
 
+/// What is known of the worker of a job that seems to be abandoned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worker {
+    /// It goes on: after the machine slept, or its clock was set, a lease has run out all the same.
+    Alive,
+    /// It is no more. The attempt is used up.
+    Gone,
+    /// There never was one, as its process did not hear that it was given the job. That costs no attempt.
+    NeverBegan,
+}
+
 impl Store {
     /// Gives the next waiting job of this kind to `owner`, if there is one.
     pub async fn claim_job(
@@ -189,13 +200,12 @@ impl Store {
         }
     }
 
-    /// Takes jobs from workers that are gone: those whose lease ran out, and those of `dead_owner`, but none that
-    /// `is_alive`: after the machine slept, or its clock was set, a lease has run out while its worker goes on. An
-    /// attempt is used up; a job without one left fails.
+    /// Takes jobs from workers that are gone, as `worker` says of those whose lease ran out and those of `owner`. A job
+    /// without an attempt left fails.
     pub async fn rescue_jobs(
         &self,
-        dead_owner: &str,
-        is_alive: impl Fn(&Job) -> bool + Send,
+        owner: &str,
+        worker: impl Fn(&Job) -> Worker + Send,
         keep_until: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<Vec<Job>, StoreError> {
@@ -205,7 +215,7 @@ impl Store {
         let rows: Vec<JobRow> = sql(ORPHANS)
             .on_postgres(ORPHANS_POSTGRES)
             .bind(us(now))
-            .bind(dead_owner)
+            .bind(owner)
             .fetch_all(&mut transaction)
             .await?;
         let mut rescued = Vec::with_capacity(rows.len());
@@ -219,23 +229,24 @@ impl Store {
                     continue;
                 }
             };
-            if is_alive(&job) {
-                continue;
-            }
-            let lost = Notice::new(
-                Reason::AttemptsUsedUp,
-                format!(
-                    "the server stopped while the job ran, {} of {} times",
-                    job.attempt, job.max_attempts
-                ),
-            );
+            let finish = match worker(&job) {
+                Worker::Alive => continue,
+                Worker::NeverBegan => Finish::Interrupted,
+                Worker::Gone => Finish::Abandoned(Notice::new(
+                    Reason::AttemptsUsedUp,
+                    format!(
+                        "the server stopped while the job ran, {} of {} times",
+                        job.attempt, job.max_attempts
+                    ),
+                )),
+            };
             let end = End {
                 progress: None,
                 revision: job.revision + self.told_unwritten_at_most(),
                 keep_until,
                 now,
             };
-            rescued.push(end_attempt(&mut transaction, &job, Finish::Abandoned(lost), &end).await?);
+            rescued.push(end_attempt(&mut transaction, &job, finish, &end).await?);
         }
         transaction.commit().await?;
         Ok(rescued)

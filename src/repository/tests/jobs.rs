@@ -81,31 +81,37 @@ async fn the_same_request_makes_one_job_and_another_with_its_id_is_refused() {
 
 async fn jobs_are_claimed_in_the_transaction_that_lets_them_in_the_oldest_first() {
     let Database { store, _folder } = Database::new().await;
-    let admit = async |ids: &[&str], kinds: &[JobKind], now_ms: i64| {
+    let admit = async |ids: &[&str], places: usize, now_ms: i64| {
         let news: Vec<_> = ids.iter().map(|id| clip_job(id, None)).collect();
-        let admitted = store.admit_jobs(&news, 100, kinds, "me", at_ms(now_ms));
+        let mut places = 0..places;
+        let place = |kind| {
+            assert_eq!(kind, JobKind::Clip);
+            places.next()
+        };
+        let admitted = store.admit_jobs(&news, 100, "me", place, at_ms(now_ms));
         let AdmittedJobs { inserted, claimed } = admitted.await.unwrap();
         let is_new = |inserted: &InsertedJob| matches!(inserted, InsertedJob::New(_));
         assert!(inserted.iter().all(is_new), "{inserted:?}");
-        for job in &claimed {
+        for (job, _) in &claimed {
             assert_eq!(store.job(&job.id).await.unwrap().as_ref(), Some(job));
             assert_eq!((job.state, job.epoch), (JobState::Running, 1));
             assert_eq!(job.owner, "me");
         }
-        claimed.into_iter().map(|job| job.id).collect::<Vec<_>>()
+        let with_places = claimed.into_iter().map(|(job, place)| (job.id, place));
+        with_places.collect::<Vec<_>>()
     };
-    assert_eq!(
-        admit(&["job_1", "job_2"], &[JobKind::Clip], 0).await,
-        ["job_1"]
-    );
+    let claimed = |ids: &[&str]| -> Vec<_> {
+        let ids = ids.iter().map(|id| (*id).to_owned());
+        ids.zip(0..).collect()
+    };
+    assert_eq!(admit(&["job_1", "job_2"], 1, 0).await, claimed(&["job_1"]));
     // A place goes to whoever waits longest.
+    assert_eq!(admit(&["job_3"], 1, 1).await, claimed(&["job_2"]));
+    assert!(admit(&["job_4"], 0, 2).await.is_empty());
     assert_eq!(
-        admit(&["job_3"], &[JobKind::Import, JobKind::Clip], 1).await,
-        ["job_2"]
+        admit(&["job_5", "job_6"], 3, 3).await,
+        claimed(&["job_3", "job_4"])
     );
-    assert!(admit(&["job_4"], &[], 2).await.is_empty());
-    let places = [JobKind::Clip; 3];
-    assert_eq!(admit(&[], &places, 3).await, ["job_3", "job_4"]);
 }
 
 async fn an_output_id_is_taken_while_its_job_lives() {
@@ -156,7 +162,7 @@ async fn a_worker_that_lost_its_job_can_write_nothing_about_it() {
         .unwrap();
     let later = at_ms(0) + LEASE + TimeDelta::milliseconds(1);
     let rescued = store
-        .rescue_jobs("", |_| false, at_ms(99), later)
+        .rescue_jobs("", |_| Worker::Gone, at_ms(99), later)
         .await
         .unwrap();
     assert_eq!(rescued[0].state, JobState::Queued);
@@ -224,7 +230,7 @@ async fn a_job_whose_attempts_are_used_up_fails_and_an_interruption_costs_none()
             .unwrap();
         assert_eq!(job.attempt, attempt);
         store
-            .rescue_jobs("me", |_| false, at_ms(99), at_ms(2))
+            .rescue_jobs("me", |_| Worker::Gone, at_ms(99), at_ms(2))
             .await
             .unwrap();
     }
@@ -274,7 +280,7 @@ async fn a_cancelled_job_ends_cancelled_even_when_its_worker_fails_or_dies() {
             }
             None => {
                 store
-                    .rescue_jobs("me", |_| false, at_ms(99), at_ms(2))
+                    .rescue_jobs("me", |_| Worker::Gone, at_ms(99), at_ms(2))
                     .await
                     .unwrap();
             }

@@ -41,6 +41,7 @@ async fn check_sums(store: &Store) -> (u64, u64) {
 on_both! {
     an_object_reads_back_as_it_was_written,
     the_sums_of_a_destination_are_always_those_of_its_objects,
+    a_batch_of_any_size_is_written_whole,
     no_two_objects_share_a_path_and_a_batch_with_such_is_not_written_at_all,
     objects_are_listed_newest_first_and_found_by_what_is_asked,
     objects_are_read_in_order_piece_by_piece,
@@ -68,8 +69,12 @@ async fn the_sums_of_a_destination_are_always_those_of_its_objects() {
     assert_eq!(check_sums(&store).await, (3, 300));
     let mut again = all(&store).await.remove(1);
     again.size_bytes = 1_000;
+    let before = BackupObject {
+        size_bytes: 7,
+        ..again.clone()
+    };
     store
-        .add_objects(&[again.clone(), again.clone()], "")
+        .add_objects(&[before, again.clone()], "")
         .await
         .unwrap();
     assert_eq!(check_sums(&store).await, (3, 1_200));
@@ -85,6 +90,31 @@ async fn the_sums_of_a_destination_are_always_those_of_its_objects() {
     assert_eq!(check_sums(&store).await, (2, 200));
 }
 
+async fn a_batch_of_any_size_is_written_whole() {
+    let Database { store, _folder } = with_objects().await;
+    let first = all(&store).await.remove(0);
+    let mut expected = 3;
+    // One statement, exactly full ones, and some with a rest.
+    for count in [1, 50, 51, 123] {
+        let batch: Vec<BackupObject> = (0..count)
+            .map(|number| BackupObject {
+                segment_id: format!("seg_{count}_{number}"),
+                remote_path: format!("gate/{count}_{number}.mp4"),
+                size_bytes: number + 1,
+                ..first.clone()
+            })
+            .collect();
+        store.add_objects(&batch, "pol").await.unwrap();
+        expected += count;
+        let everything = BackupSelection::default();
+        let written = store.objects_in_order(NAS, &everything, None, 1_000);
+        let mut written = written.await.unwrap();
+        assert_eq!(written.len() as u64, expected);
+        written.retain(|object| batch.iter().any(|sent| sent == object));
+        assert_eq!(written.len() as u64, count);
+    }
+}
+
 async fn no_two_objects_share_a_path_and_a_batch_with_such_is_not_written_at_all() {
     let Database { store, _folder } = with_objects().await;
     let first = all(&store).await.remove(0);
@@ -97,12 +127,21 @@ async fn no_two_objects_share_a_path_and_a_batch_with_such_is_not_written_at_all
         segment_id: "seg_thief".to_owned(),
         ..first.clone()
     };
-    let error = store.add_objects(&[fine, thief], "").await.unwrap_err();
-    assert!(
-        matches!(&error, StoreError::Inconsistent { id, .. } if id == "seg_thief"),
-        "{error:?}"
-    );
-    assert_eq!(check_sums(&store).await, (3, 300));
+    let twin = BackupObject {
+        segment_id: "seg_twin".to_owned(),
+        ..fine.clone()
+    };
+    for (batch, culprit) in [
+        ([fine.clone(), thief], "seg_thief"),
+        ([fine, twin], "seg_twin"),
+    ] {
+        let error = store.add_objects(&batch, "").await.unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Inconsistent { id, .. } if id == culprit),
+            "{error:?}"
+        );
+        assert_eq!(check_sums(&store).await, (3, 300));
+    }
     let taken = store
         .paths_taken(
             NAS,
