@@ -8,6 +8,7 @@ mod frames;
 mod holes;
 mod indexes;
 mod keeping;
+mod likeness;
 mod listing;
 mod materializing;
 mod players;

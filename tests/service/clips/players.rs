@@ -9,6 +9,7 @@ use heldar_footage::proto::ClipEngine;
 use md5::{Digest as _, Md5};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::likeness::{self, difference};
 use super::*;
 use crate::footage::{Recording, ffmpeg, run};
 
@@ -441,14 +442,6 @@ fn pictures_of(recording: &Recording) -> Vec<Vec<u8>> {
 
 /// Which picture this one is: players differ a little in how they make colours of it.
 fn nearest(shown: &[u8], pictures: &[Vec<u8>]) -> usize {
-    let difference = |picture: &[u8]| -> u64 {
-        picture
-            .iter()
-            .zip(shown)
-            .map(|(one, other)| u64::from(one.abs_diff(*other)))
-            .sum()
-    };
-    (0..pictures.len())
-        .min_by_key(|at| difference(&pictures[*at]))
-        .unwrap()
+    let differs = |at: usize, most| difference(&pictures[at], shown, most);
+    likeness::nearest(pictures.len(), 0, differs)
 }

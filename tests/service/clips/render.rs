@@ -8,6 +8,7 @@ use std::path::Path;
 
 use heldar_footage::proto::{ClipEngine, RenderOptions};
 
+use super::likeness::{difference, nearest};
 use super::*;
 use crate::footage::{Recording, ffmpeg, run};
 
@@ -40,23 +41,15 @@ fn recorded(recording: &Recording) -> Vec<Picture> {
         .collect()
 }
 
-fn difference(one: &[u8], other: &[u8]) -> u64 {
-    let pairs = one.iter().zip(other);
-    pairs
-        .map(|(one, other)| u64::from(one.abs_diff(*other)))
-        .sum()
-}
-
 /// Which recorded picture each is.
 fn numbers(shown: &[Picture], recorded: &[Picture]) -> Vec<usize> {
-    let nearest = |picture: &Picture| {
-        let known = recorded.iter().enumerate();
-        known
-            .min_by_key(|(_, known)| difference(picture, known))
-            .expect("something was recorded")
-            .0
+    let mut number = 0;
+    let mut of = |picture: &Picture| {
+        let differs = |at: usize, most| difference(picture, &recorded[at], most);
+        number = nearest(recorded.len(), number, differs);
+        number
     };
-    shown.iter().map(nearest).collect()
+    shown.iter().map(&mut of).collect()
 }
 
 /// When each frame of a file begins, in milliseconds, for a player that ignores edit lists.
