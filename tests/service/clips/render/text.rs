@@ -1,5 +1,7 @@
 //! What is written into the pictures.
 
+use std::fmt::Write as _;
+
 use super::*;
 
 const LARGE: (usize, usize) = (640, 360);
@@ -21,24 +23,34 @@ fn corner(picture: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// The same corner with a text that the test writes by itself.
-fn corner_with(folder: &Path, text: &str) -> Vec<u8> {
+/// The same corner with each of these texts, which the test writes by itself.
+fn corners_with(folder: &Path, texts: &[String]) -> Vec<Vec<u8>> {
     let style = "DejaVu Sans Mono,13,&H00FFFFFF,&H00FFFFFF,&H40000000,&H40000000,0,0,0,0,100,100,0,0,3,2,0,9,6,6,6,1";
-    let script = format!(
+    let mut script = format!(
         "[Script Info]\nScriptType: v4.00+\nPlayResX: 640\nPlayResY: 360\nWrapStyle: 2\nScaledBorderAndShadow: yes\n\
          [V4+ Styles]\nFormat: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, \
          Bold, Italic, Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, \
          MarginL, MarginR, MarginV, Encoding\nStyle: Time,{style}\n[Events]\n\
-         Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n\
-         Dialogue: 0,0:00:00.00,1:00:00.00,Time,,0,0,0,,{text}\n"
+         Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
     );
+    for (second, text) in texts.iter().enumerate() {
+        let (start, end) = (
+            format!("0:00:{second:02}.00"),
+            format!("0:00:{:02}.00", second + 1),
+        );
+        writeln!(script, "Dialogue: 0,{start},{end},Time,,0,0,0,,{text}").unwrap();
+    }
     let path = folder.join("time.ass");
     std::fs::write(&path, script).unwrap();
     let drawn = format!("subtitles={},format=gray", path.display());
     let mut command = ffmpeg();
-    command.args(["-f", "lavfi", "-i", "color=black:size=1280x720:rate=25"]);
-    command.args(["-frames:v", "1", "-vf", &drawn, "-f", "rawvideo", "-"]);
-    corner(&run(&mut command))
+    command.args(["-f", "lavfi", "-i", "color=black:size=1280x720:rate=1"]);
+    command.args(["-frames:v", &texts.len().to_string()]);
+    let pictures = run(command.args(["-vf", &drawn, "-f", "rawvideo", "-"]));
+    pictures
+        .chunks_exact(DOUBLE.0 * DOUBLE.1)
+        .map(corner)
+        .collect()
 }
 
 /// How much the inner parts of two corners differ when one is shifted by up to two pixels, of which one is none; of more
@@ -84,9 +96,8 @@ async fn the_time_in_the_picture_is_right_before_and_after_a_gap_in_every_zone()
                 (40 + second) % 60
             )
         };
-        let known: Vec<Vec<u8>> = (0..30)
-            .map(|second| corner_with(folder.path(), &text(second)))
-            .collect();
+        let texts: Vec<String> = (0..30).map(text).collect();
+        let known = corners_with(folder.path(), &texts);
         let (_, clip) = cut(&server, ask_rendered(7_400, 23_000, options)).await;
         assert_eq!(gap_reasons(&clip), [GapReason::NotRecorded]);
         let fetched = fetch(&server, &clip).await;
