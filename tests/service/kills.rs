@@ -1,4 +1,4 @@
-//! A server that is killed again and again while it has clips, archives and backups to do.
+//! Servers that are killed again and again while they have clips, archives and backups to do.
 //!
 //! `HELDAR_TEST_KILLS` says how often, `HELDAR_TEST_POSTGRES=1` has it done on PostgreSQL; `make soak` does both. The moments
 //! are random; `HELDAR_TEST_SEED` repeats those that a failed run printed, as far as a machine can repeat moments.
@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use futures::future::join_all;
 use heldar_footage::proto::archive_service_client::ArchiveServiceClient;
 use heldar_footage::proto::backup_service_client::BackupServiceClient;
 use heldar_footage::proto::clip_service_client::ClipServiceClient;
@@ -25,6 +26,8 @@ use crate::server::{
 };
 
 const KILLS: usize = 200;
+/// Servers that have these kills among them: each of them mostly waits for its next one.
+const SERVERS: usize = 4;
 /// A life ends at a random moment within this after it serves.
 const LONGEST_LIFE_MS: u64 = 1_200;
 /// A start that is killed before it serves is killed within this.
@@ -155,14 +158,14 @@ async fn call(channel: Channel, asks: Vec<(Ask, u64)>, asked: Asked) {
 }
 
 /// A server that is killed before or while it starts.
-fn killed_start(site: &Site, after: Duration) {
+async fn killed_start(site: &Site, after: Duration) {
     let mut child = site
         .footage(&["serve"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    std::thread::sleep(after);
+    tokio::time::sleep(after).await;
     child.kill().unwrap();
     child.wait().unwrap();
 }
@@ -259,15 +262,54 @@ async fn whenever_the_server_is_killed_no_job_is_lost_or_made_twice_and_nothing_
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         now.unwrap().as_nanos() as u64
     });
-    println!("{kills} kills with HELDAR_TEST_SEED={seed}");
+    println!("{kills} kills of {SERVERS} servers with HELDAR_TEST_SEED={seed}");
     let began = Instant::now();
-    let mut random = Random(seed);
+    let series = (0..SERVERS).map(|at| {
+        let share = kills / SERVERS + usize::from(at < kills % SERVERS);
+        kill_again_and_again(share, Random(seed.wrapping_add(at as u64)))
+    });
+    let mut whole = Account::default();
+    for account in join_all(series).await {
+        whole.requests += account.requests;
+        whole.unanswered += account.unanswered;
+        for (end, jobs) in account.ended_as {
+            *whole.ended_as.entry(end).or_default() += jobs;
+        }
+    }
+    let Account {
+        requests,
+        unanswered,
+        ended_as,
+    } = whole;
+    println!(
+        "{kills} kills in {:.0} s: {requests} requests, {unanswered} of them unanswered; {ended_as:?}",
+        began.elapsed().as_secs_f64(),
+    );
+    let succeeded: usize = ended_as
+        .iter()
+        .filter(|(name, _)| name.ends_with("SUCCEEDED"))
+        .map(|(_, count)| count)
+        .sum();
+    assert!(succeeded > 0, "nothing was done at all: {ended_as:?}");
+}
+
+/// What came of the requests to one server, or to several.
+#[derive(Default)]
+struct Account {
+    requests: usize,
+    unanswered: usize,
+    /// See [`tally`].
+    ended_as: BTreeMap<String, usize>,
+}
+
+/// Kills a server so often, and has it finish in the end and show that all holds.
+async fn kill_again_and_again(kills: usize, mut random: Random) -> Account {
     let site = site();
     let asked = Asked::default();
     let mut destinations = Vec::new();
     for kill in 0..kills {
         if random.below(5) == 0 {
-            killed_start(&site, Duration::from_millis(random.below(LONGEST_START_MS)));
+            killed_start(&site, Duration::from_millis(random.below(LONGEST_START_MS))).await;
             continue;
         }
         // A folder that has all footage already gives a run nothing to do.
@@ -344,17 +386,11 @@ async fn whenever_the_server_is_killed_no_job_is_lost_or_made_twice_and_nothing_
     });
     assert_eq!(server.stop(), 0);
     nothing_left_but(&site, &clips, &archives);
-    println!(
-        "{kills} kills in {:.0} s: {} requests, {unanswered} of them unanswered; {ended_as:?}",
-        began.elapsed().as_secs_f64(),
-        asked.len()
-    );
-    let succeeded: usize = ended_as
-        .iter()
-        .filter(|(name, _)| name.ends_with("SUCCEEDED"))
-        .map(|(_, count)| count)
-        .sum();
-    assert!(succeeded > 0, "nothing was done at all: {ended_as:?}");
+    Account {
+        requests: asked.len(),
+        unanswered,
+        ended_as,
+    }
 }
 
 /// What the jobs made.
