@@ -91,16 +91,15 @@ async fn write(shared: &Shared, batch: Vec<Candidate>) {
         .collect();
     let asked = Instant::now();
     let leave = shared.claims.leave(&shared.draining);
-    let mut has_claimed = false;
-    let place = |kind| {
-        let place = leave.as_ref()?.place(kind)?;
-        has_claimed = true;
-        Some(place)
-    };
+    let place = |kind| leave.as_ref()?.place(kind);
     let admitted = shared
         .store
         .admit_jobs(&news, limit, &shared.owner, place, clock::now())
         .await;
+    if admitted.is_err() {
+        // The runner may have passed over what waits, for want of the places that were held.
+        shared.work_to_do.notify_one();
+    }
     match admitted {
         Ok(AdmittedJobs { inserted, claimed }) => {
             // In this order: watchers see a job wait before they see it run, and whoever is answered may cancel it.
@@ -124,11 +123,9 @@ async fn write(shared: &Shared, batch: Vec<Candidate>) {
                 let _ = candidate.answer.send(Ok(inserted));
             }
         }
-        // What stopped one of them, or what waited before them, must not stop the others.
-        Err(_) if batch.len() > 1 || has_claimed => {
+        // What stopped one of them must not stop the others.
+        Err(_) if batch.len() > 1 => {
             drop(leave);
-            // The runner may have passed over what waits, for want of the places that were held.
-            shared.work_to_do.notify_one();
             for candidate in batch {
                 let inserted = write_again(shared, &candidate.new, candidate.is_own_id).await;
                 if let Ok(InsertedJob::New(job)) = &inserted {

@@ -91,10 +91,11 @@ pub(super) async fn run(claim: Claim) {
         let ended = keeper.keep(working, interrupt).await;
         let is_told = keeper.finish(ended).await;
         drop(kept);
-        shared.hub.set_stopped(&keeper.fence.job_id);
+        let Fence { job_id, epoch, .. } = &keeper.fence;
+        shared.hub.set_stopped(job_id, *epoch, is_told);
         if !is_told {
             // Perhaps it was ended by somebody else, or by this worker, who did not hear of it.
-            tell_truth(&shared, &keeper.fence.job_id).await;
+            tell_truth(&shared, job_id).await;
         }
     }
     .instrument(span)

@@ -2,6 +2,7 @@
 //! waits for the disk once instead of twice.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{
     Notify, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore,
@@ -13,7 +14,10 @@ use super::Registry;
 use super::hub::Hub;
 use crate::domain::job::{Job, JobKind};
 
-/// A job of this process that is to be run now.
+/// How long those who have leave are waited for. Nobody gets it meanwhile.
+const LONGEST_CLAIM: Duration = Duration::from_secs(1);
+
+/// A job of this process that is to be run now: one that was claimed while it was let in, or by the runner itself.
 pub(super) struct Claimed {
     pub(super) job: Arc<Job>,
     pub(super) place: OwnedSemaphorePermit,
@@ -92,9 +96,10 @@ impl Claims {
         drop(self.claiming.write().await);
     }
 
-    /// While this is held nobody has leave; `None` when somebody does.
-    pub(super) fn paused(&self) -> Option<RwLockWriteGuard<'_, ()>> {
-        self.claiming.try_write().ok()
+    /// While this is held nobody has leave; `None` when somebody has it for too long.
+    pub(super) async fn paused(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        let paused = tokio::time::timeout(LONGEST_CLAIM, self.claiming.write());
+        paused.await.ok()
     }
 
     /// What is to be run.

@@ -22,10 +22,25 @@ pub(super) struct Hub {
 #[derive(Default)]
 struct Slots {
     live: HashMap<String, watch::Sender<Arc<Job>>>,
-    running: HashMap<String, CancellationToken>,
+    /// Attempts that this process was given.
+    given: HashMap<String, Given>,
     told: Told,
     /// Jobs that watchers of many have seen live, and of whose end they have to hear.
     shown: HashSet<String>,
+}
+
+/// An attempt that this process was given.
+struct Given {
+    epoch: i64,
+    stop: CancellationToken,
+    /// False for one that is over and whose end could not be written: its job is not run, and waits for its lease to run out.
+    is_running: bool,
+}
+
+impl Slots {
+    fn runs(&self, id: &str) -> bool {
+        self.given.get(id).is_some_and(|given| given.is_running)
+    }
 }
 
 /// What was told last of each job, in two generations so that the memory is bounded.
@@ -153,19 +168,44 @@ impl Hub {
             .live
             .entry(id.clone())
             .or_insert_with(|| watch::Sender::new(Arc::clone(&job)));
-        slots.running.insert(id, stop);
+        let given = Given {
+            epoch: job.epoch,
+            stop,
+            is_running: true,
+        };
+        slots.given.insert(id, given);
         drop(slots);
         self.publish(job);
     }
 
-    /// Notes that this process no longer runs a job.
-    pub(super) fn set_stopped(&self, id: &str) {
-        self.lock().running.remove(id);
+    /// Notes that an attempt is over, and whether its end is written. This process may have been given the job anew by now.
+    pub(super) fn set_stopped(&self, id: &str, epoch: i64, is_written: bool) {
+        let mut slots = self.lock();
+        match slots.given.get_mut(id) {
+            Some(given) if given.epoch == epoch && is_written => drop(slots.given.remove(id)),
+            Some(given) if given.epoch == epoch => given.is_running = false,
+            _ => {}
+        }
     }
 
-    /// Whether this process runs a job.
-    pub(super) fn is_running(&self, id: &str) -> bool {
-        self.lock().running.contains_key(id)
+    /// Whether this process runs this attempt at a job.
+    pub(super) fn is_running(&self, id: &str, epoch: i64) -> bool {
+        let slots = self.lock();
+        let given = slots.given.get(id);
+        given.is_some_and(|given| given.epoch == epoch && given.is_running)
+    }
+
+    /// Whether this process heard that it was given this attempt at a job, wherever that is now.
+    pub(super) fn has_heard_of(&self, id: &str, epoch: i64) -> bool {
+        let slots = self.lock();
+        let given = slots.given.get(id);
+        given.is_some_and(|given| given.epoch == epoch)
+    }
+
+    /// Forgets attempts that are over, but for those that `is_open` in the database.
+    pub(super) fn forget_over(&self, is_open: impl Fn(&str, i64) -> bool) {
+        let given = &mut self.lock().given;
+        given.retain(|id, given| given.is_running || is_open(id, given.epoch));
     }
 
     /// Whether somebody here watches jobs that another process may run.
@@ -175,7 +215,7 @@ impl Hub {
             || slots
                 .live
                 .iter()
-                .any(|(id, slot)| slot.receiver_count() > 0 && !slots.running.contains_key(id))
+                .any(|(id, slot)| slot.receiver_count() > 0 && !slots.runs(id))
     }
 
     /// Whether somebody here would be told of this state, which another process wrote. What this process runs, the hub
@@ -191,7 +231,7 @@ impl Hub {
             revision,
             is_end: false,
         };
-        is_watched && !slots.running.contains_key(id) && !slots.told.has(id, state)
+        is_watched && !slots.runs(id) && !slots.told.has(id, state)
     }
 
     /// Notes live jobs that a watcher of many was shown.
@@ -219,15 +259,15 @@ impl Hub {
             .filter(|_| self.changes.receiver_count() > 0);
         of_one
             .chain(of_many)
-            .filter(|id| !slots.running.contains_key(*id))
+            .filter(|id| !slots.runs(id))
             .cloned()
             .collect()
     }
 
     /// Stops a job at once if this process runs it; otherwise its worker looks for the mark.
     pub(super) fn stop_running(&self, id: &str) {
-        if let Some(stop) = self.lock().running.get(id) {
-            stop.cancel();
+        if let Some(given) = self.lock().given.get(id) {
+            given.stop.cancel();
         }
     }
 
@@ -237,8 +277,8 @@ impl Hub {
         if self.changes.receiver_count() == 0 {
             slots.shown.clear();
         }
-        let Slots { live, running, .. } = &mut *slots;
-        live.retain(|id, slot| slot.receiver_count() > 0 || running.contains_key(id));
+        let Slots { live, given, .. } = &mut *slots;
+        live.retain(|id, slot| slot.receiver_count() > 0 || given.contains_key(id));
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots> {

@@ -17,8 +17,7 @@ use super::claims::Claimed;
 use super::nodes::keep_wires;
 use super::{Jobs, Registered, Registry, Shared};
 use crate::clock;
-use crate::domain::job::Job;
-use crate::repository::{Hint, StoreError, Worker};
+use crate::repository::{Fence, Finish, Hint, StoreError};
 
 /// How often to look for work that nobody announced: retries that have become due, jobs of other processes.
 const POLL: Duration = Duration::from_secs(1);
@@ -95,28 +94,17 @@ impl Runner {
 
     /// Gives back the jobs of `dead_owner`, a process that is known to be gone. Its attempts are used up.
     pub async fn take_over_from(&self, dead_owner: &str) -> Result<(), StoreError> {
-        self.rescue(dead_owner).await
-    }
-
-    /// Gives back jobs whose lease ran out, and those of `owner` that this process does not run.
-    async fn rescue(&self, owner: &str) -> Result<(), StoreError> {
-        let shared = &self.shared;
-        // What is being claimed just now is not known to the hub yet.
-        let paused = shared.claims.paused();
-        let worker = |job: &Job| {
-            if job.owner != shared.owner {
-                Worker::Gone
-            } else if paused.is_none() || shared.hub.is_running(&job.id) {
-                Worker::Alive
-            } else {
-                Worker::NeverBegan
-            }
-        };
-        let rescued = shared
+        let (owner, hub) = (&self.shared.owner, &self.shared.hub);
+        let rescued = self
+            .shared
             .store
-            .rescue_jobs(owner, worker, shared.keep_until(), clock::now())
+            .rescue_jobs(
+                dead_owner,
+                |job| job.owner == *owner && hub.is_running(&job.id, job.epoch),
+                self.shared.keep_until(),
+                clock::now(),
+            )
             .await?;
-        drop(paused);
         if !rescued.is_empty() {
             self.shared.wires.announce(Hint::Queued);
         }
@@ -125,9 +113,43 @@ impl Runner {
                 job_id = job.id,
                 state = job.state.as_str(),
                 attempt = job.attempt,
-                "job taken from a worker that does not run it"
+                "job taken over from a stopped worker"
             );
-            self.shared.hub.publish(Arc::new(job));
+            hub.publish(Arc::new(job));
+        }
+        Ok(())
+    }
+
+    /// Gives back what this process was given and never heard of, because the database's answer was lost. That costs no
+    /// attempt.
+    pub(super) async fn give_back_unheard(&self) -> Result<(), StoreError> {
+        let Shared {
+            store, hub, owner, ..
+        } = &*self.shared;
+        let fences = {
+            // The hub does not know yet what is being claimed just now.
+            let Some(_paused) = self.shared.claims.paused().await else {
+                return Ok(());
+            };
+            let fences = store.claims_of(owner).await?;
+            hub.forget_over(|id, epoch| {
+                let mut fences = fences.iter();
+                fences.any(|fence| fence.job_id == id && fence.epoch == epoch)
+            });
+            let unheard = |fence: &Fence| !hub.has_heard_of(&fence.job_id, fence.epoch);
+            fences.into_iter().filter(unheard).collect::<Vec<_>>()
+        };
+        for fence in fences {
+            let (keep_until, now) = (self.shared.keep_until(), clock::now());
+            let given_back =
+                store.finish_job(&fence, Finish::Interrupted, None, 0, keep_until, now);
+            if let Some(job) = given_back.await? {
+                warn!(
+                    job_id = job.id,
+                    "job given back: nobody heard that it was claimed"
+                );
+                self.shared.announce(&job);
+            }
         }
         Ok(())
     }
@@ -167,7 +189,9 @@ impl Runner {
                 }
                 _ = look.tick(), if is_shared => self.hear_of_other_processes().await,
                 _ = rescue.tick() => {
-                    if let Err(error) = self.rescue(&self.shared.owner).await {
+                    // No process has the empty name, so this takes only what ran out of its lease.
+                    let rescued = self.take_over_from("").await;
+                    if let Err(error) = rescued.and(self.give_back_unheard().await) {
                         warn!(error = %Chain(&error), "looking for abandoned jobs failed");
                     }
                     self.shared.hub.tidy();
@@ -187,7 +211,7 @@ impl Runner {
 
     async fn wind_down(&mut self, grace: Duration) {
         let deadline = Instant::now() + grace;
-        // What is claimed later than this, because the database does not answer, is taken over by who starts next.
+        // What is claimed later than this, because the database does not answer, is taken for abandoned.
         let last_claim = deadline.max(Instant::now() + LAST_CLAIM);
         let _ = tokio::time::timeout_at(last_claim, self.shared.claims.closed()).await;
         self.run_claimed();

@@ -65,6 +65,13 @@ fn import() -> Submission {
     }
 }
 
+impl Jobs {
+    /// The job as the database has it.
+    async fn stored(&self, id: &str) -> Job {
+        self.shared.store.job(id).await.unwrap().unwrap()
+    }
+}
+
 /// A database with one job, and a runner whose work does as told.
 struct Stage {
     store: Store,
@@ -220,6 +227,7 @@ async fn without_a_runner(folder: &TempDir) -> (Jobs, Runner) {
         deadline: None,
     };
     let registry = Registry::default().with(JobKind::Import, limits, work);
+    // As the runner does when it begins.
     jobs.shared.claims.open(&registry);
     let runner = Runner::new(&jobs, registry);
     (jobs, runner)
@@ -232,7 +240,8 @@ async fn a_job_that_was_claimed_while_it_was_let_in_can_be_stopped_and_is_not_ab
     let (jobs, runner) = without_a_runner(&folder).await;
     let job = jobs.submit(import()).await.unwrap();
     runner.take_over_from(jobs.owner()).await.unwrap();
-    let stored = jobs.get(&job.id).await.unwrap();
+    runner.give_back_unheard().await.unwrap();
+    let stored = jobs.stored(&job.id).await;
     assert_eq!((stored.state, stored.attempt), (JobState::Running, 1));
     jobs.cancel(&job.id).await.unwrap();
     let claimed = jobs.shared.claims.take();
@@ -255,17 +264,51 @@ async fn a_claim_of_which_this_process_never_heard_is_given_back_and_costs_no_at
     let lost = admitted.await.unwrap().claimed;
     assert_eq!(lost.len(), 1);
     let leave = shared.claims.leave(&shared.draining).expect("leave");
-    runner.take_over_from(jobs.owner()).await.unwrap();
-    let stored = jobs.get(&lost[0].0.id).await.unwrap();
-    assert_eq!(
-        stored.state,
-        JobState::Running,
-        "somebody may be about to tell of it"
-    );
+    runner.give_back_unheard().await.unwrap();
+    let stored = jobs.stored(&lost[0].0.id).await;
+    // Whoever has leave may be about to tell of it.
+    assert_eq!(stored.state, JobState::Running);
     drop(leave);
-    runner.take_over_from(jobs.owner()).await.unwrap();
-    let stored = jobs.get(&stored.id).await.unwrap();
+    runner.give_back_unheard().await.unwrap();
+    let stored = jobs.stored(&stored.id).await;
     assert_eq!((stored.state, stored.attempt), (JobState::Queued, 0));
+}
+
+#[tokio::test]
+async fn an_attempt_whose_end_could_not_be_written_is_not_taken_for_one_that_never_began() {
+    let folder = tempfile::tempdir().unwrap();
+    let (jobs, runner) = without_a_runner(&folder).await;
+    let job = jobs.submit(import()).await.unwrap();
+    let hub = &jobs.shared.hub;
+    hub.set_stopped(&job.id, 1, false);
+    runner.give_back_unheard().await.unwrap();
+    assert_eq!(jobs.stored(&job.id).await.state, JobState::Running);
+    // It is a lost attempt, like that of a dead process.
+    runner.take_over_from(jobs.owner()).await.unwrap();
+    let stored = jobs.stored(&job.id).await;
+    assert_eq!((stored.state, stored.attempt), (JobState::Queued, 1));
+    assert!(hub.has_heard_of(&job.id, 1));
+    runner.give_back_unheard().await.unwrap();
+    assert!(!hub.has_heard_of(&job.id, 1), "it is over for everybody");
+}
+
+#[tokio::test]
+async fn an_attempt_that_ends_late_takes_nothing_from_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (jobs, _runner) = without_a_runner(&folder).await;
+    let hub = &jobs.shared.hub;
+    let job = jobs.submit(import()).await.unwrap();
+    let first = jobs.stored(&job.id).await;
+    let next = Job {
+        epoch: 2,
+        ..first.clone()
+    };
+    let stop = CancellationToken::new();
+    hub.set_running(Arc::new(next), stop.clone());
+    hub.set_stopped(&job.id, 1, true);
+    assert!(hub.is_running(&job.id, 2));
+    hub.stop_running(&job.id);
+    assert!(stop.is_cancelled());
 }
 
 #[tokio::test]

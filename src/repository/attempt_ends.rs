@@ -37,7 +37,7 @@ pub enum Finish {
     Stopped,
     /// Another attempt may mend it, if there is one left.
     Retry(Notice, DateTime<Utc>),
-    /// The process shuts down: this costs no attempt.
+    /// The process shuts down, or never heard of its claim: this costs no attempt.
     Interrupted,
     /// Its worker is gone; said by whoever found that out.
     Abandoned(Notice),

@@ -43,6 +43,7 @@ macro_rules! orphans {
         )
     };
 }
+const CLAIMS_OF: &str = "SELECT id, epoch FROM jobs WHERE state IN ('RUNNING', 'CANCELLING') AND owner = $1 ORDER BY id";
 const ORPHANS: &str = orphans!("");
 /// What is locked is just being ended by its worker, or rescued by another node.
 const ORPHANS_POSTGRES: &str = orphans!(" FOR UPDATE SKIP LOCKED");
@@ -66,17 +67,6 @@ pub struct Fence {
     pub epoch: i64,
     /// The worker's process.
     pub owner: String,
-}
-
-/// What is known of the worker of a job that seems to be abandoned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Worker {
-    /// It goes on: after the machine slept, or its clock was set, a lease has run out all the same.
-    Alive,
-    /// It is no more. The attempt is used up.
-    Gone,
-    /// There never was one, as its process did not hear that it was given the job. That costs no attempt.
-    NeverBegan,
 }
 
 impl Store {
@@ -200,12 +190,27 @@ impl Store {
         }
     }
 
-    /// Takes jobs from workers that are gone, as `worker` says of those whose lease ran out and those of `owner`. A job
-    /// without an attempt left fails.
+    /// What is given to `owner`, to be ended or given back by it alone.
+    pub async fn claims_of(&self, owner: &str) -> Result<Vec<Fence>, StoreError> {
+        let rows: Vec<(String, i64)> = sql(CLAIMS_OF)
+            .bind(owner)
+            .fetch_all(&mut self.read().await?)
+            .await?;
+        let fences = rows.into_iter().map(|(job_id, epoch)| Fence {
+            job_id,
+            epoch,
+            owner: owner.to_owned(),
+        });
+        Ok(fences.collect())
+    }
+
+    /// Takes jobs from workers that are gone: those whose lease ran out, and those of `dead_owner`, but none that
+    /// `is_alive`: after the machine slept, or its clock was set, a lease has run out while its worker goes on. An
+    /// attempt is used up; a job without one left fails.
     pub async fn rescue_jobs(
         &self,
-        owner: &str,
-        worker: impl Fn(&Job) -> Worker + Send,
+        dead_owner: &str,
+        is_alive: impl Fn(&Job) -> bool + Send,
         keep_until: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<Vec<Job>, StoreError> {
@@ -215,7 +220,7 @@ impl Store {
         let rows: Vec<JobRow> = sql(ORPHANS)
             .on_postgres(ORPHANS_POSTGRES)
             .bind(us(now))
-            .bind(owner)
+            .bind(dead_owner)
             .fetch_all(&mut transaction)
             .await?;
         let mut rescued = Vec::with_capacity(rows.len());
@@ -229,24 +234,23 @@ impl Store {
                     continue;
                 }
             };
-            let finish = match worker(&job) {
-                Worker::Alive => continue,
-                Worker::NeverBegan => Finish::Interrupted,
-                Worker::Gone => Finish::Abandoned(Notice::new(
-                    Reason::AttemptsUsedUp,
-                    format!(
-                        "the server stopped while the job ran, {} of {} times",
-                        job.attempt, job.max_attempts
-                    ),
-                )),
-            };
+            if is_alive(&job) {
+                continue;
+            }
+            let lost = Notice::new(
+                Reason::AttemptsUsedUp,
+                format!(
+                    "the server stopped while the job ran, {} of {} times",
+                    job.attempt, job.max_attempts
+                ),
+            );
             let end = End {
                 progress: None,
                 revision: job.revision + self.told_unwritten_at_most(),
                 keep_until,
                 now,
             };
-            rescued.push(end_attempt(&mut transaction, &job, finish, &end).await?);
+            rescued.push(end_attempt(&mut transaction, &job, Finish::Abandoned(lost), &end).await?);
         }
         transaction.commit().await?;
         Ok(rescued)

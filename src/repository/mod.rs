@@ -47,7 +47,7 @@ use crate::domain::job::LEASE;
 pub use admission::{AdmittedJobs, InsertedJob};
 pub use archives::{ArchiveFilter, ArchiveTotals};
 pub use attempt_ends::Finish;
-pub use attempts::{Fence, Worker};
+pub use attempts::Fence;
 pub use cameras::{CameraChange, CameraUpdate, DeletedCamera};
 pub use care::{CopyError, copy_database};
 pub use clips::ClipFilter;

@@ -63,7 +63,7 @@ on_both! {
     what_was_cancelled_before_it_ran_took_no_turn,
     a_caller_who_fills_the_queue_leaves_room_for_others,
     a_job_that_lives_is_not_taken_though_its_lease_ran_out,
-    a_job_whose_worker_never_began_waits_again_and_has_lost_no_attempt,
+    what_an_owner_was_given_is_known_until_it_ends,
     a_row_that_cannot_be_read_stops_neither_claims_nor_rescues_of_others,
     a_rescued_job_is_newer_than_whatever_its_worker_can_have_told,
 }
@@ -95,7 +95,7 @@ async fn a_row_that_cannot_be_read_stops_neither_claims_nor_rescues_of_others() 
     assert_eq!(claim(&store, 10).await.unwrap().id, "c");
     spoil(&store, "b").await;
     let rescued = store
-        .rescue_jobs("me", |_| Worker::Gone, at_ms(99), at_ms(20))
+        .rescue_jobs("me", |_| false, at_ms(99), at_ms(20))
         .await
         .unwrap();
     assert_eq!(rescued.len(), 1);
@@ -110,7 +110,7 @@ async fn a_rescued_job_is_newer_than_whatever_its_worker_can_have_told() {
     // Four a second until its lease is over.
     let told = job.revision + 4 * store.lease().num_seconds().unsigned_abs();
     let rescued = store
-        .rescue_jobs("me", |_| Worker::Gone, at_ms(99), at_ms(20))
+        .rescue_jobs("me", |_| false, at_ms(99), at_ms(20))
         .await
         .unwrap();
     assert!(rescued[0].revision > told, "{}", rescued[0].revision);
@@ -236,21 +236,30 @@ async fn a_job_that_lives_is_not_taken_though_its_lease_ran_out() {
     insert(&store, &import("a", "", PRIORITY_INTERACTIVE), 100, 0).await;
     let job = claim(&store, 0).await.unwrap();
     let after_sleep = at_ms(3_600_000);
-    let taken = store.rescue_jobs("", |_| Worker::Alive, at_ms(99), after_sleep);
+    let taken = store.rescue_jobs("", |job| job.id == "a", at_ms(99), after_sleep);
     assert!(taken.await.unwrap().is_empty());
     let renewed = store.renew_lease(&fence(&job), after_sleep).await.unwrap();
     assert_eq!(renewed, Some(JobState::Running));
 }
 
-async fn a_job_whose_worker_never_began_waits_again_and_has_lost_no_attempt() {
+async fn what_an_owner_was_given_is_known_until_it_ends() {
     let Database { store, _folder } = Database::new().await;
-    insert(&store, &import("a", "", PRIORITY_INTERACTIVE), 100, 0).await;
-    let job = claim(&store, 0).await.unwrap();
-    let taken = store.rescue_jobs("me", |_| Worker::NeverBegan, at_ms(99), at_ms(1));
-    let taken = taken.await.unwrap();
-    assert_eq!((taken[0].state, taken[0].attempt), (JobState::Queued, 0));
-    let again = claim(&store, 2).await.unwrap();
-    assert_eq!((again.attempt, again.epoch), (1, job.epoch + 1));
+    for id in ["a", "b", "c"] {
+        insert(&store, &import(id, "", PRIORITY_INTERACTIVE), 100, 0).await;
+    }
+    let (a, b) = (claim(&store, 0).await, claim(&store, 0).await);
+    let (a, b) = (fence(&a.unwrap()), fence(&b.unwrap()));
+    let cancelled = store.cancel_job("b", 0, at_ms(99), at_ms(1)).await;
+    assert!(matches!(cancelled.unwrap(), CancelledJob::Marked(_)));
+    assert_eq!(store.claims_of("me").await.unwrap(), [a.clone(), b]);
+    assert!(store.claims_of("you").await.unwrap().is_empty());
+    let given_back = store.finish_job(&a, Finish::Interrupted, None, 0, at_ms(99), at_ms(2));
+    let given_back = given_back.await.unwrap().unwrap();
+    assert_eq!(
+        (given_back.state, given_back.attempt),
+        (JobState::Queued, 0)
+    );
+    assert_eq!(store.claims_of("me").await.unwrap().len(), 1);
 }
 
 /// Makes `event` happen in the database to the job that `worker` had claimed last. Whether the database let it.
@@ -268,7 +277,7 @@ async fn happen(store: &Store, event: JobEvent, worker: &mut Option<Job>) -> boo
             return matches!(cancelled.unwrap(), CancelledJob::Marked(job) if job.state != JobState::Succeeded);
         }
         JobEvent::Abandon => {
-            let rescued = store.rescue_jobs("me", |_| Worker::Gone, at_ms(99), at_ms(1));
+            let rescued = store.rescue_jobs("me", |_| false, at_ms(99), at_ms(1));
             return !rescued.await.unwrap().is_empty();
         }
         JobEvent::Succeed => {

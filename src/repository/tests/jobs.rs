@@ -162,7 +162,7 @@ async fn a_worker_that_lost_its_job_can_write_nothing_about_it() {
         .unwrap();
     let later = at_ms(0) + LEASE + TimeDelta::milliseconds(1);
     let rescued = store
-        .rescue_jobs("", |_| Worker::Gone, at_ms(99), later)
+        .rescue_jobs("", |_| false, at_ms(99), later)
         .await
         .unwrap();
     assert_eq!(rescued[0].state, JobState::Queued);
@@ -230,7 +230,7 @@ async fn a_job_whose_attempts_are_used_up_fails_and_an_interruption_costs_none()
             .unwrap();
         assert_eq!(job.attempt, attempt);
         store
-            .rescue_jobs("me", |_| Worker::Gone, at_ms(99), at_ms(2))
+            .rescue_jobs("me", |_| false, at_ms(99), at_ms(2))
             .await
             .unwrap();
     }
@@ -280,7 +280,7 @@ async fn a_cancelled_job_ends_cancelled_even_when_its_worker_fails_or_dies() {
             }
             None => {
                 store
-                    .rescue_jobs("me", |_| Worker::Gone, at_ms(99), at_ms(2))
+                    .rescue_jobs("me", |_| false, at_ms(99), at_ms(2))
                     .await
                     .unwrap();
             }

@@ -95,7 +95,7 @@ async fn a_lease_runs_by_the_clock_of_the_database_whatever_a_node_believes() {
     assert!(job.start_time.unwrap() > behind + TimeDelta::days(1000));
     assert!(
         store
-            .rescue_jobs("", |_| Worker::Gone, ahead, ahead)
+            .rescue_jobs("", |_| false, ahead, ahead)
             .await
             .unwrap()
             .is_empty()
