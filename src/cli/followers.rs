@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::local_catalog::Catalog;
+use super::opened_catalog::Catalog;
 
 /// How often to look for sources that another command has added.
 const SOURCES_EVERY: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use heldar_footage::proto::{Job, job};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::CliError;
-use super::local_catalog::Catalog;
+use super::opened_catalog::Catalog;
 use super::progress::ProgressView;
 use super::settings::{Settings, absolute};
 use super::signals::Signals;

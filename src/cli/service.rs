@@ -10,8 +10,8 @@ use tracing::info;
 
 use super::data_folder::{lock_data_folder, lock_path, make_folder, signer, write_owner};
 use super::followers::follow_sources;
-use super::local_catalog::Catalog;
 use super::open_files;
+use super::opened_catalog::Catalog;
 use super::settings::Settings;
 use super::systemd;
 use super::work_settings::{archive_settings, backup_settings, engine, restores, transfer_engine};

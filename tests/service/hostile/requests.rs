@@ -1,4 +1,4 @@
-//! Requests that are wrong: every method, every field, all of them at once.
+//! Requests that are wrong, and what is expected of the answers to all of them.
 
 mod fields;
 mod ids;

@@ -1,8 +1,9 @@
 //! Jobs watched to their ends.
 
+use heldar_footage::proto;
+
 use super::processes::children_of;
 use super::{PATIENCE, Server};
-use heldar_footage::proto;
 
 /// The clip of a job that succeeded.
 pub fn clip_of(job: &proto::Job) -> proto::Clip {

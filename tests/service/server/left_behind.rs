@@ -1,8 +1,9 @@
 //! What a server must not leave behind: files that nobody asked for, processes that go on.
 
+use heldar_footage::proto;
+
 use super::processes::processes_of;
 use super::{Server, Site, files_in};
-use heldar_footage::proto;
 
 impl Server {
     /// Stops the server and checks that it left nothing behind but the files of these clips.

@@ -1,7 +1,8 @@
 //! What goes over the wire: times, requests, and the reasons of what was refused or failed.
 
-use crate::footage::{epoch, ms};
 use heldar_footage::proto;
+
+use crate::footage::{epoch, ms};
 
 /// The reason in an error's details.
 pub fn reason(status: &tonic::Status) -> String {

@@ -11,12 +11,6 @@ mod messages;
 mod processes;
 mod recordings;
 
-pub use jobs::{clip_of, ended, next_job, states_of};
-pub use left_behind::{nothing_left, nothing_left_but};
-pub use messages::{clip_request, fields, notice_reason, reason, seconds, time};
-pub use processes::{children_of, is_running};
-pub use recordings::{age, put, twelve_seconds};
-
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,6 +26,12 @@ use heldar_footage::proto::job_service_client::JobServiceClient;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tonic::transport::Channel;
+
+pub use jobs::{clip_of, ended, next_job, states_of};
+pub use left_behind::{nothing_left, nothing_left_but};
+pub use messages::{clip_request, fields, notice_reason, reason, seconds, time};
+pub use processes::{children_of, is_running};
+pub use recordings::{age, put, twelve_seconds};
 
 /// Where in the clips folder the layouts of virtual clips are kept.
 pub const KEPT_LAYOUTS: &str = ".layouts";

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use heldar_footage::proto;
+
 use super::messages::reason;
 use super::{Server, Site, becomes};
 use crate::footage::{Recipe, Recording, epoch};
-use heldar_footage::proto;
 
 impl Site {
     /// Puts a recording where a Heldar recorder would have put it, closed an hour ago.

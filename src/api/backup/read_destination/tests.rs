@@ -1,3 +1,5 @@
+//! Destinations that are taken, and how each of their fields is read.
+
 mod refused;
 
 use super::*;

@@ -98,6 +98,7 @@ async fn the_time_in_the_picture_is_right_before_and_after_a_gap_in_every_zone()
         };
         let texts: Vec<String> = (0..30).map(text).collect();
         let known = corners_with(folder.path(), &texts);
+        assert_eq!(known.len(), texts.len());
         let (_, clip) = cut(&server, ask_rendered(7_400, 23_000, options)).await;
         assert_eq!(gap_reasons(&clip), [GapReason::NotRecorded]);
         let fetched = fetch(&server, &clip).await;

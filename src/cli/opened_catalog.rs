@@ -1,4 +1,4 @@
-//! The catalog of this machine, as `serve` and `import` open it: its database, its jobs, its sources.
+//! The catalog as `serve` and `import` open it: its database, its jobs, its sources.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
