@@ -176,7 +176,9 @@ pub fn program(name: &str) -> Option<PathBuf> {
 
 /// As [`program`]; a test that needs it fails without it, so that nobody takes silence for success.
 pub fn needed(name: &str) -> PathBuf {
-    program(name).unwrap_or_else(|| panic!("{name} is not installed; `make tools` installs it"))
+    program(name).unwrap_or_else(|| {
+        panic!("{name} is not installed; `make tools` installs what tests need, `make bench` what benchmarks need")
+    })
 }
 
 /// Runs a program to its end.
