@@ -143,12 +143,19 @@ impl Runner {
             let (keep_until, now) = (self.shared.keep_until(), clock::now());
             let given_back =
                 store.finish_job(&fence, Finish::Interrupted, None, 0, keep_until, now);
-            if let Some(job) = given_back.await? {
-                warn!(
-                    job_id = job.id,
-                    "job given back: nobody heard that it was claimed"
-                );
-                self.shared.announce(&job);
+            match given_back.await {
+                Ok(Some(job)) => {
+                    warn!(
+                        job_id = job.id,
+                        "job given back: nobody heard that it was claimed"
+                    );
+                    self.shared.announce(&job);
+                }
+                Ok(None) => {}
+                // It must not keep the others from going back; what cannot be read waits for the end of its lease.
+                Err(error) => {
+                    warn!(job_id = fence.job_id, error = %Chain(&error), "giving a job back failed");
+                }
             }
         }
         Ok(())
