@@ -1,10 +1,12 @@
 //! A clip without ffmpeg: the header that shows the window, and behind it the planned samples, copied from the sources.
 //!
 //! The order and the tables are those of the plan, so the header is known before the first sample is read and stands in
-//! front of the media from the start. The kernel copies what lies together in a source, which on some file systems means
-//! that both files share it; behind the copy, two other threads read the new file and hash what is in it. What a source's
-//! tables say was checked when they were read; here they only decide what is copied from where.
+//! front of the media from the start. The bytes are read once, written, and handed to the thread that hashes them; where
+//! files may share what they have in common (`sharing`), the kernel copies what lies together in a source, and the hash reads
+//! the new file behind it. What a source's tables say was checked when they were read; here they only decide what is copied
+//! from where.
 
+mod sharing;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +14,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use ring::digest::{Context, SHA256};
 use rustix::fs::copy_file_range;
@@ -25,16 +27,16 @@ use super::movie::{self, Label, MovieError, Times, boxed};
 use super::plan::Plan;
 use super::suitable::format_of;
 
-/// What is small is gathered in a buffer of this size.
+pub(super) use sharing::may_share;
+
+/// Bytes are gathered in blocks of this size.
 const BUFFER_BYTES: usize = 256 << 10;
 /// From this length on a call of the kernel for a stretch alone is the faster way.
 const KERNEL_BYTES: u64 = 64 << 10;
 /// Bytes between two looks at whether to stop.
 const STEP_BYTES: u64 = 1 << 20;
-/// How many steps the hash may be behind: what it has not read yet should still be in memory.
-const STEPS_BEHIND: usize = 64;
-/// Blocks that are read and not hashed yet.
-const BLOCKS_AHEAD: usize = 4;
+/// How many parts the hash may be behind. Blocks are held in memory for so long.
+const PARTS_BEHIND: usize = 16;
 
 /// A clip complete in its file.
 pub(super) struct Spliced {
@@ -70,6 +72,8 @@ pub(super) enum SpliceError {
 pub(super) struct Caller<Stop, Hear, Written> {
     /// Whether to end soon; asked about once a mebibyte.
     pub(super) must_stop: Stop,
+    /// Whether the kernel is to copy where it can; see [`may_share`].
+    pub(super) by_kernel: bool,
     /// Hears as often how far the copy is.
     pub(super) on_copied: Hear,
     /// Called when all is written, while the rest of it is hashed.
@@ -88,6 +92,7 @@ pub(super) fn splice(
 ) -> Result<Spliced, SpliceError> {
     let Caller {
         must_stop,
+        by_kernel,
         on_copied,
         on_written,
     } = caller;
@@ -96,10 +101,22 @@ pub(super) fn splice(
         mut places,
         stretches,
     } = head(plan, with_sound, label)?;
-    let (announce, written) = sync_channel(STEPS_BEHIND);
+    let (written, parts) = sync_channel(PARTS_BEHIND);
+    let (give_back, used) = channel();
     std::thread::scope(|threads| {
-        let hashing = threads.spawn(move || hash_behind(out, written));
-        let mut output = Output::new(out, announce, must_stop, on_copied);
+        let hashing = threads.spawn(move || hash_behind(out, &parts, &give_back));
+        let mut output = Output {
+            out,
+            written,
+            used,
+            must_stop,
+            on_copied,
+            copied: Copied::default(),
+            block: Block::default(),
+            written_bytes: 0,
+            told_bytes: 0,
+            by_kernel,
+        };
         let copied = output
             .put(&head)
             .and_then(|()| {
@@ -107,7 +124,7 @@ pub(super) fn splice(
                 stretches.try_for_each(|stretch| output.copy(stretch, files))
             })
             .and_then(|()| output.finish());
-        // The hash ends when nobody can announce anything more.
+        // The hash ends when nothing more can be written.
         drop(output);
         let settled = copied.and_then(|size_bytes| {
             on_written().map_err(SpliceError::Write)?;
@@ -124,46 +141,57 @@ pub(super) fn splice(
     })
 }
 
-/// Hashes the file as far as it is written. It is read on a thread of its own: the hash is what a cut waits for in the end,
-/// and reading would take a tenth of its time.
-fn hash_behind(file: &File, written: Receiver<u64>) -> io::Result<[u8; 32]> {
-    let (filled, blocks) = sync_channel(BLOCKS_AHEAD);
-    let (give_back, used) = channel();
-    std::thread::scope(|threads| {
-        let reading = threads.spawn(move || read_behind(file, &written, &filled, &used));
-        let mut hash = Context::new(&SHA256);
-        for block in blocks {
-            hash.update(&block);
-            // The reader may have reached the end and need no more blocks.
-            let _ = give_back.send(block);
-        }
-        let read = reading.join();
-        read.unwrap_or_else(|_| Err(io::Error::other("the reading thread died")))?;
-        Ok(digest_bytes(hash))
-    })
+/// Bytes of the file on their way to the hash.
+struct Block {
+    bytes: Vec<u8>,
+    filled: usize,
 }
 
-/// Reads the file as far as it is written, into blocks that were hashed before or new ones.
-fn read_behind(
+impl Default for Block {
+    fn default() -> Self {
+        Self {
+            bytes: vec![0; BUFFER_BYTES],
+            filled: 0,
+        }
+    }
+}
+
+/// What was written next.
+enum Part {
+    Bytes(Block),
+    /// What the kernel copied; the file is written up to there.
+    UpTo(u64),
+}
+
+/// Hashes the file as it is written. Blocks that were hashed are given back, to be filled anew.
+fn hash_behind(
     file: &File,
-    written: &Receiver<u64>,
-    filled: &SyncSender<Vec<u8>>,
-    used: &Receiver<Vec<u8>>,
-) -> io::Result<()> {
+    parts: &Receiver<Part>,
+    give_back: &Sender<Block>,
+) -> io::Result<[u8; 32]> {
+    let mut hash = Context::new(&SHA256);
     let mut at = 0;
-    for end in written {
-        while at < end {
-            let count = (end - at).min(BUFFER_BYTES as u64) as usize;
-            let mut block = used.try_recv().unwrap_or_default();
-            block.resize(count, 0);
-            file.read_exact_at(&mut block, at)?;
-            at += count as u64;
-            if filled.send(block).is_err() {
-                return Err(io::Error::other("nobody hashes what is read"));
+    let mut buffer = Vec::new();
+    for part in parts {
+        match part {
+            Part::Bytes(block) => {
+                hash.update(&block.bytes[..block.filled]);
+                at += block.filled as u64;
+                // The writer may have reached the end and need no more of them.
+                let _ = give_back.send(block);
+            }
+            Part::UpTo(end) => {
+                buffer.resize(BUFFER_BYTES, 0);
+                while at < end {
+                    let part = &mut buffer[..(end - at).min(BUFFER_BYTES as u64) as usize];
+                    file.read_exact_at(part, at)?;
+                    hash.update(part);
+                    at += part.len() as u64;
+                }
             }
         }
     }
-    Ok(())
+    Ok(digest_bytes(hash))
 }
 
 /// A clip but for its media.
@@ -196,34 +224,20 @@ pub(super) fn head(plan: &Plan, with_sound: bool, label: &Label) -> Result<Head,
 /// The file as it grows.
 struct Output<'a, Stop, Hear> {
     out: &'a File,
-    announce: SyncSender<u64>,
+    written: SyncSender<Part>,
+    /// Blocks that were hashed.
+    used: Receiver<Block>,
     must_stop: Stop,
     on_copied: Hear,
     copied: Copied,
-    buffer: Vec<u8>,
-    filled: usize,
+    block: Block,
     written_bytes: u64,
-    announced_bytes: u64,
+    told_bytes: u64,
     /// Whether the kernel copies from the sources; it does not between all file systems.
     by_kernel: bool,
 }
 
-impl<'a, Stop: Fn() -> bool, Hear: FnMut(Copied)> Output<'a, Stop, Hear> {
-    fn new(out: &'a File, announce: SyncSender<u64>, must_stop: Stop, on_copied: Hear) -> Self {
-        Self {
-            out,
-            announce,
-            must_stop,
-            on_copied,
-            copied: Copied::default(),
-            buffer: vec![0; BUFFER_BYTES],
-            filled: 0,
-            written_bytes: 0,
-            announced_bytes: 0,
-            by_kernel: true,
-        }
-    }
-
+impl<Stop: Fn() -> bool, Hear: FnMut(Copied)> Output<'_, Stop, Hear> {
     fn put(&mut self, mut bytes: &[u8]) -> Result<(), SpliceError> {
         while !bytes.is_empty() {
             let room = self.room(bytes.len() as u64)?;
@@ -278,7 +292,9 @@ impl<'a, Stop: Fn() -> bool, Hear: FnMut(Copied)> Output<'a, Stop, Hear> {
         match copied {
             Ok(count) if count > 0 => {
                 self.written_bytes += count as u64;
-                self.announce()?;
+                // A hash that failed is heard of in the end; until then nobody listens.
+                let _ = self.written.send(Part::UpTo(self.written_bytes));
+                self.tell()?;
                 Ok(count as u64)
             }
             Ok(_) => Ok(0),
@@ -289,35 +305,41 @@ impl<'a, Stop: Fn() -> bool, Hear: FnMut(Copied)> Output<'a, Stop, Hear> {
         }
     }
 
-    /// The next part of the buffer, at most `wanted` bytes and at least one, which the caller fills.
+    /// The next part of the block, at most `wanted` bytes and at least one, which the caller fills.
     fn room(&mut self, wanted: u64) -> Result<&mut [u8], SpliceError> {
-        if self.filled == BUFFER_BYTES {
+        if self.block.filled == BUFFER_BYTES {
             self.flush()?;
         }
-        let begin = self.filled;
+        let Block { bytes, filled } = &mut self.block;
+        let begin = *filled;
         let free = BUFFER_BYTES - begin;
-        self.filled += usize::try_from(wanted).map_or(free, |wanted| wanted.min(free));
-        Ok(&mut self.buffer[begin..self.filled])
+        *filled += usize::try_from(wanted).map_or(free, |wanted| wanted.min(free));
+        Ok(&mut bytes[begin..*filled])
     }
 
     fn flush(&mut self) -> Result<(), SpliceError> {
-        let bytes = &self.buffer[..self.filled];
-        self.out
-            .write_all_at(bytes, self.written_bytes)
-            .map_err(SpliceError::Write)?;
-        self.written_bytes += self.filled as u64;
-        self.filled = 0;
-        self.announce()
-    }
-
-    /// Lets the hash go on, tells how far the copy is, and looks whether to stop.
-    fn announce(&mut self) -> Result<(), SpliceError> {
-        if self.written_bytes - self.announced_bytes < STEP_BYTES {
+        let Block { bytes, filled } = &self.block;
+        if *filled == 0 {
             return Ok(());
         }
-        self.announced_bytes = self.written_bytes;
-        // A hash that failed is heard of in the end; until then nobody listens.
-        let _ = self.announce.send(self.written_bytes);
+        self.out
+            .write_all_at(&bytes[..*filled], self.written_bytes)
+            .map_err(SpliceError::Write)?;
+        self.written_bytes += *filled as u64;
+        let mut next = self.used.try_recv().unwrap_or_default();
+        next.filled = 0;
+        let full = std::mem::replace(&mut self.block, next);
+        // As above.
+        let _ = self.written.send(Part::Bytes(full));
+        self.tell()
+    }
+
+    /// Tells how far the copy is, and looks whether to stop.
+    fn tell(&mut self) -> Result<(), SpliceError> {
+        if self.written_bytes - self.told_bytes < STEP_BYTES {
+            return Ok(());
+        }
+        self.told_bytes = self.written_bytes;
         if (self.must_stop)() {
             return Err(SpliceError::Stopped);
         }
@@ -325,10 +347,9 @@ impl<'a, Stop: Fn() -> bool, Hear: FnMut(Copied)> Output<'a, Stop, Hear> {
         Ok(())
     }
 
-    /// Writes what is left, and announces it.
+    /// Writes what is left.
     fn finish(&mut self) -> Result<u64, SpliceError> {
         self.flush()?;
-        let _ = self.announce.send(self.written_bytes);
         Ok(self.written_bytes)
     }
 }

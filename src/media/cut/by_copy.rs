@@ -10,7 +10,7 @@ use super::{Attempt, Failure, Finished, Made, mismatch, write_error};
 use crate::media::finish::FinishError;
 use crate::media::follow::{Stop, sync_growing};
 use crate::media::order::{CutError, CutProgress};
-use crate::media::splice::{Caller, Copied, SpliceError, Spliced, splice};
+use crate::media::splice::{Caller, Copied, SpliceError, Spliced, may_share, splice};
 use crate::media::suitable::format_of;
 
 /// What a clip that was cut without ffmpeg names as its engine.
@@ -55,6 +55,7 @@ impl Attempt<'_> {
                     &files,
                     Caller {
                         must_stop,
+                        by_kernel: may_share(&file),
                         on_copied,
                         on_written,
                     },

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use chrono::DateTime;
 use proptest::prelude::*;
+use ring::digest::digest;
 
 use super::*;
 use crate::domain::clip::GapMode;
@@ -115,6 +116,7 @@ fn watched_to_its_end<Written: FnOnce() -> io::Result<()>>(
 ) -> Caller<impl Fn() -> bool, impl FnMut(Copied), Written> {
     Caller {
         must_stop: || false,
+        by_kernel: false,
         on_copied: |_| {},
         on_written,
     }
@@ -122,7 +124,21 @@ fn watched_to_its_end<Written: FnOnce() -> io::Result<()>>(
 
 fn spliced(plan: &Plan, with_sound: bool, out: &File) -> Result<Spliced, SpliceError> {
     let files = vec![source(); plan.pieces.len()];
-    splice(out, plan, with_sound, &label(), &files, unwatched())
+    let made = splice(out, plan, with_sound, &label(), &files, unwatched())?;
+    // Whoever copies, the clip is the same.
+    let other = tempfile::tempfile().expect("a temporary file");
+    let by_kernel = Caller {
+        by_kernel: true,
+        ..unwatched()
+    };
+    let again = splice(&other, plan, with_sound, &label(), &files, by_kernel)?;
+    assert_eq!(made.sha256, again.sha256);
+    for file in [out, &other] {
+        let mut bytes = vec![0; made.size_bytes as usize];
+        file.read_exact_at(&mut bytes, 0).expect("the whole clip");
+        assert_eq!(digest(&SHA256, &bytes).as_ref(), made.sha256);
+    }
+    Ok(made)
 }
 
 /// A minute of picture with sound, and everything of it wanted.

@@ -61,6 +61,7 @@ fn a_copy_stops_when_it_is_told_to() {
         &files,
         Caller {
             must_stop,
+            by_kernel: false,
             on_copied,
             on_written: never,
         },
