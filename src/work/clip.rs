@@ -35,8 +35,8 @@ use super::source_file::open_beneath;
 use super::{Attempt, Done, Work, WorkError};
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::{Segment, SegmentState};
-use crate::domain::clip::Clip;
-use crate::domain::job::JobSpec;
+use crate::domain::clip::{Clip, ClipSpec};
+use crate::domain::job::{JobSpec, Progress};
 use crate::domain::time::TimeRange;
 use crate::media::{self, Engine};
 use crate::repository::Store;
@@ -213,6 +213,17 @@ impl Work for Arc<ClipWork> {
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<Done, WorkError>> {
         self.make(attempt).boxed()
     }
+}
+
+/// Tells that a clip is begun; its window.
+fn begin(attempt: &Attempt, spec: &ClipSpec) -> Result<TimeRange, WorkError> {
+    attempt.report(Progress {
+        phase: "opening".to_owned(),
+        fraction: Some(0.0),
+        ..Progress::default()
+    });
+    spec.window()
+        .ok_or_else(|| internal("the job holds no window"))
 }
 
 fn touches(segment: &Segment, window: TimeRange) -> bool {

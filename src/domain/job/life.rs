@@ -79,7 +79,7 @@ pub enum JobEvent {
     Stop,
     /// It failed in a way that another attempt may mend.
     Retry,
-    /// Its worker gave it back because the server shuts down.
+    /// Its worker's process gave it back, because it shuts down or had not heard that the job was its own.
     Interrupt,
     /// Its worker is gone without a word.
     Abandon,

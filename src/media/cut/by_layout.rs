@@ -1,7 +1,8 @@
 //! A cut that writes nothing: the header, and where each byte behind it is to be read.
 
 use super::by_copy::ENGINE;
-use super::{Finished, Made, Prepared, label, outcome, unfit};
+use super::unfit::unfit;
+use super::{Finished, Made, Prepared, label, outcome};
 use crate::domain::coverage::GapReason;
 use crate::media::order::{CutError, CutOutcome, EngineChoice};
 use crate::media::plan::{Footage, Wanted};

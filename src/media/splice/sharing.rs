@@ -3,10 +3,10 @@
 
 use std::fs::File;
 
-use rustix::fs::{FsWord, fstatfs};
+use rustix::fs::fstatfs;
 
 /// Magic numbers of such file systems (linux/magic.h and the sources of ZFS and bcachefs).
-const SHARING: [FsWord; 10] = [
+const SHARING: [u32; 10] = [
     0x9123_683e, // Btrfs
     0x5846_5342, // XFS
     0xca45_1a4e, // bcachefs
@@ -20,6 +20,7 @@ const SHARING: [FsWord; 10] = [
 ];
 
 /// Whether copies into this file may take no moving of bytes.
-pub(in super::super) fn may_share(out: &File) -> bool {
-    fstatfs(out).is_ok_and(|found| SHARING.contains(&found.f_type))
+pub(in crate::media) fn may_share(out: &File) -> bool {
+    // The field is as wide as a word of the machine, the numbers never are wider than this.
+    fstatfs(out).is_ok_and(|found| SHARING.contains(&(found.f_type as u32)))
 }

@@ -107,31 +107,30 @@ fn label() -> Label {
     }
 }
 
-fn unwatched() -> Caller<impl Fn() -> bool, impl FnMut(Copied), impl FnOnce() -> io::Result<()>> {
-    watched_to_its_end(|| Ok(()))
-}
+/// Whether the kernel copies: all holds of both ways.
+const WAYS: [bool; 2] = [false, true];
 
-fn watched_to_its_end<Written: FnOnce() -> io::Result<()>>(
-    on_written: Written,
-) -> Caller<impl Fn() -> bool, impl FnMut(Copied), Written> {
+fn unwatched(
+    by_kernel: bool,
+) -> Caller<impl Fn() -> bool, impl FnMut(Copied), impl FnOnce() -> io::Result<()>> {
     Caller {
         must_stop: || false,
-        by_kernel: false,
+        by_kernel,
         on_copied: |_| {},
-        on_written,
+        on_written: || Ok(()),
     }
 }
 
 fn spliced(plan: &Plan, with_sound: bool, out: &File) -> Result<Spliced, SpliceError> {
     let files = vec![source(); plan.pieces.len()];
-    let made = splice(out, plan, with_sound, &label(), &files, unwatched())?;
+    let splice_into = |out, by_kernel| {
+        let caller = unwatched(by_kernel);
+        splice(out, plan, with_sound, &label(), &files, caller)
+    };
+    let made = splice_into(out, false)?;
     // Whoever copies, the clip is the same.
     let other = tempfile::tempfile().expect("a temporary file");
-    let by_kernel = Caller {
-        by_kernel: true,
-        ..unwatched()
-    };
-    let again = splice(&other, plan, with_sound, &label(), &files, by_kernel)?;
+    let again = splice_into(&other, true)?;
     assert_eq!(made.sha256, again.sha256);
     for file in [out, &other] {
         let mut bytes = vec![0; made.size_bytes as usize];
@@ -145,6 +144,28 @@ fn spliced(plan: &Plan, with_sound: bool, out: &File) -> Result<Spliced, SpliceE
 fn minute() -> Plan {
     let segments = segments(&[plain(0, 60)], true);
     plan(&segments, &wanted(0, 60_000)).expect("footage")
+}
+
+/// The picture of a minute in stretches that are long enough for the kernel.
+fn long_stretches() -> Plan {
+    const SAMPLE_BYTES: u32 = 4_000;
+    const TOGETHER: u64 = 50;
+    let mut plan = minute();
+    for (sample, at) in plan.video.samples.iter_mut().zip(0..) {
+        // A byte lies between two stretches.
+        sample.offset = at * u64::from(SAMPLE_BYTES) + at / TOGETHER;
+        sample.size = SAMPLE_BYTES;
+    }
+    let count = plan.video.samples.len() as u64;
+    plan.video.piece_bytes = vec![count * u64::from(SAMPLE_BYTES)];
+    assert!(TOGETHER * u64::from(SAMPLE_BYTES) >= KERNEL_BYTES);
+    plan
+}
+
+#[test]
+fn long_stretches_are_the_same_whoever_copies_them() {
+    let out = tempfile::tempfile().expect("a temporary file");
+    spliced(&long_stretches(), false, &out).expect("a clip");
 }
 
 fn check_track(planned: &OutputTrack, found: &Track, bytes: &[u8]) -> Result<(), TestCaseError> {

@@ -5,8 +5,8 @@ use std::path::Path;
 use chrono::TimeDelta;
 
 use super::ask::{bytes_needed, expected_bytes};
-use super::error::{internal, notice, work_error};
-use super::{ClipError, ClipWork, blocking, microseconds};
+use super::error::{notice, work_error};
+use super::{ClipError, ClipWork, begin, blocking, microseconds};
 use crate::clock;
 use crate::domain::clip::{Clip, ClipEngine, ClipSpec, GapMode};
 use crate::domain::coverage::GAP_TOLERANCE;
@@ -20,14 +20,7 @@ use crate::work::{Attempt, Done, WorkError};
 impl ClipWork {
     /// Cuts or renders a clip.
     pub(super) async fn cut(&self, attempt: &Attempt, spec: &ClipSpec) -> Result<Done, WorkError> {
-        let window = spec
-            .window()
-            .ok_or_else(|| internal("the job holds no window"))?;
-        attempt.report(Progress {
-            phase: "opening".to_owned(),
-            fraction: Some(0.0),
-            ..Progress::default()
-        });
+        let window = begin(attempt, spec)?;
         let (touching, around) = self
             .footage_around(&spec.camera_id, window)
             .await

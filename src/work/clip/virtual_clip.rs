@@ -10,10 +10,10 @@ use ring::digest::{Context, SHA256};
 use tokio_util::sync::CancellationToken;
 
 use super::cut::{describe, wanted};
-use super::error::{internal, notice, work_error};
+use super::error::{notice, work_error};
 use super::held_sources::{Hold, may_hold};
 use super::layouts::Known;
-use super::{ClipError, ClipWork, blocking, touches};
+use super::{ClipError, ClipWork, begin, blocking, touches};
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::{Container, Segment, SegmentState};
 use crate::domain::clip::ClipSpec;
@@ -70,14 +70,7 @@ impl ClipWork {
         attempt: &Attempt,
         spec: &ClipSpec,
     ) -> Result<Done, WorkError> {
-        let window = spec
-            .window()
-            .ok_or_else(|| internal("the job holds no window"))?;
-        attempt.report(Progress {
-            phase: "opening".to_owned(),
-            fraction: Some(0.0),
-            ..Progress::default()
-        });
+        let window = begin(attempt, spec)?;
         let (touching, mut around) = self
             .footage_around(&spec.camera_id, window)
             .await

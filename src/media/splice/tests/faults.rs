@@ -12,14 +12,16 @@ fn a_source_that_ends_before_its_tables_say_is_named() {
     short
         .write_all_at(&source_bytes()[..1000], 0)
         .expect("room");
-    let out = tempfile::tempfile().expect("a temporary file");
     let files = [Arc::new(short)];
-    let made = splice(&out, &plan, true, &label(), &files, unwatched());
-    let Err(SpliceError::Broken(broken)) = made else {
-        panic!("a clip of what is not there");
-    };
-    assert_eq!(broken.piece, 0);
-    assert_eq!(broken.error.kind(), io::ErrorKind::UnexpectedEof);
+    for by_kernel in WAYS {
+        let out = tempfile::tempfile().expect("a temporary file");
+        let made = splice(&out, &plan, true, &label(), &files, unwatched(by_kernel));
+        let Err(SpliceError::Broken(broken)) = made else {
+            panic!("a clip of what is not there");
+        };
+        assert_eq!(broken.piece, 0);
+        assert_eq!(broken.error.kind(), io::ErrorKind::UnexpectedEof);
+    }
 }
 
 #[test]
@@ -34,76 +36,62 @@ fn a_full_disk_is_told_as_such() {
 
 #[test]
 fn a_copy_stops_when_it_is_told_to() {
-    let mut plan = minute();
-    // Larger than what is copied between two looks, and apart from one another.
-    for sample in &mut plan.video.samples {
-        sample.size = 10_000;
+    // Larger than what is copied between three looks.
+    let plan = long_stretches();
+    for by_kernel in WAYS {
+        let out = tempfile::tempfile().expect("a temporary file");
+        let looks = Cell::new(0);
+        let mut last = Copied::default();
+        let caller = Caller {
+            must_stop: || {
+                looks.set(looks.get() + 1);
+                looks.get() == 3
+            },
+            by_kernel,
+            on_copied: |copied: Copied| {
+                assert!(copied.media_bytes >= last.media_bytes);
+                assert!(copied.needed_at >= last.needed_at);
+                last = copied;
+            },
+            on_written: || panic!("it is not written whole"),
+        };
+        let made = splice(&out, &plan, false, &label(), &[source()], caller);
+        assert!(matches!(made, Err(SpliceError::Stopped)));
+        assert_eq!(looks.get(), 3);
+        assert!(out.metadata().expect("a file").len() <= 3 * (STEP_BYTES + BUFFER_BYTES as u64));
+        assert!(last.media_bytes > 0 && last.needed_at > 0);
     }
-    plan.video.piece_bytes = vec![plan.video.samples.len() as u64 * 10_000];
-    let out = tempfile::tempfile().expect("a temporary file");
-    let looks = Cell::new(0);
-    let must_stop = || {
-        looks.set(looks.get() + 1);
-        looks.get() == 3
-    };
-    let files = [source()];
-    let mut last = Copied::default();
-    let on_copied = |copied: Copied| {
-        assert!(copied.media_bytes >= last.media_bytes && copied.needed_at >= last.needed_at);
-        last = copied;
-    };
-    let never = || panic!("it is not written whole");
-    let made = splice(
-        &out,
-        &plan,
-        true,
-        &label(),
-        &files,
-        Caller {
-            must_stop,
-            by_kernel: false,
-            on_copied,
-            on_written: never,
-        },
-    );
-    assert!(matches!(made, Err(SpliceError::Stopped)));
-    assert_eq!(looks.get(), 3);
-    assert!(out.metadata().expect("a file").len() <= 3 * (STEP_BYTES + BUFFER_BYTES as u64));
-    assert!(last.media_bytes > 0 && last.needed_at > 0);
 }
 
 #[test]
 fn what_is_to_be_done_with_a_file_that_is_written_is_done_once_and_its_failure_is_that_of_the_clip()
 {
     let plan = minute();
-    let out = tempfile::tempfile().expect("a temporary file");
-    let files = [source()];
-    let mut written_bytes = None;
-    let on_written = || {
-        written_bytes = Some(out.metadata()?.len());
-        Ok(())
-    };
-    let made = splice(
-        &out,
-        &plan,
-        true,
-        &label(),
-        &files,
-        watched_to_its_end(on_written),
-    );
-    assert_eq!(written_bytes, Some(made.expect("a clip").size_bytes));
+    for by_kernel in WAYS {
+        let out = tempfile::tempfile().expect("a temporary file");
+        let mut written_bytes = None;
+        let caller = Caller {
+            must_stop: || false,
+            by_kernel,
+            on_copied: |_| {},
+            on_written: || {
+                written_bytes = Some(out.metadata()?.len());
+                Ok(())
+            },
+        };
+        let made = splice(&out, &plan, true, &label(), &[source()], caller);
+        assert_eq!(written_bytes, Some(made.expect("a clip").size_bytes));
 
-    let out = tempfile::tempfile().expect("a temporary file");
-    let full = || Err(io::Error::from(io::ErrorKind::StorageFull));
-    let made = splice(
-        &out,
-        &plan,
-        true,
-        &label(),
-        &files,
-        watched_to_its_end(full),
-    );
-    assert!(matches!(made, Err(SpliceError::Write(_))));
+        let out = tempfile::tempfile().expect("a temporary file");
+        let caller = Caller {
+            must_stop: || false,
+            by_kernel,
+            on_copied: |_| {},
+            on_written: || Err(io::Error::from(io::ErrorKind::StorageFull)),
+        };
+        let made = splice(&out, &plan, true, &label(), &[source()], caller);
+        assert!(matches!(made, Err(SpliceError::Write(_))));
+    }
 }
 
 #[test]
@@ -175,11 +163,13 @@ proptest! {
             if plan.expected_bytes > 2 * bytes.len() as u64 {
                 continue;
             }
-            let out = tempfile::tempfile().expect("a temporary file");
             let shared = Arc::new(file.try_clone().expect("a descriptor"));
             let files = vec![shared; plan.pieces.len()];
-            // Refused or not: what matters is that it ends.
-            let _ = splice(&out, &plan, plan.sound.is_some(), &label(), &files, unwatched());
+            for by_kernel in WAYS {
+                let out = tempfile::tempfile().expect("a temporary file");
+                // Refused or not: what matters is that it ends.
+                let _ = splice(&out, &plan, plan.sound.is_some(), &label(), &files, unwatched(by_kernel));
+            }
         }
     }
 }
