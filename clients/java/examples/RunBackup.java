@@ -1,7 +1,6 @@
 import heldar.footage.AlreadyExistsException;
 import heldar.footage.Footage;
 import heldar.footage.ProgressLine;
-import heldar.footage.Times;
 import heldar.footage.v1.BackupRun;
 import heldar.footage.v1.CreateDestinationRequest;
 import heldar.footage.v1.CreatePolicyRequest;
@@ -11,7 +10,6 @@ import heldar.footage.v1.LocalSettings;
 import heldar.footage.v1.Policy;
 import heldar.footage.v1.TestDestinationRequest;
 import heldar.footage.v1.TestDestinationResponse;
-import java.time.Duration;
 
 /**
  * Makes a destination and a policy, runs it and watches.
@@ -66,10 +64,9 @@ class RunBackup {
                   .setPolicyId(POLICY)
                   .setPolicy(
                       Policy.newBuilder()
-                          .setDisplayName("all of the last week, each night")
+                          .setDisplayName("what is new, each night")
                           .setDestinationId(DESTINATION)
-                          .setCron(CronSchedule.newBuilder().setExpression("30 2 * * *").setTimeZone("Europe/Berlin"))
-                          .setLookback(Times.toDuration(Duration.ofDays(7))))
+                          .setCron(CronSchedule.newBuilder().setExpression("30 2 * * *").setTimeZone("Europe/Berlin")))
                   .build());
     } catch (AlreadyExistsException e) {
       System.out.println("using the policy of an earlier run");

@@ -7,7 +7,6 @@ FOLDER is on the server's machine, beneath one of HELDAR_BACKUP_LOCAL_ROOTS.
 
 import sys
 
-from google.protobuf.duration_pb2 import Duration
 from heldar_footage import AlreadyExistsError, Footage, progress_line, proto
 
 
@@ -32,10 +31,9 @@ def main(folder: str, address: str = "127.0.0.1:50051") -> None:
                 proto.CreatePolicyRequest(
                     policy_id="bkp_example",
                     policy=proto.Policy(
-                        display_name="all of the last week, each night",
+                        display_name="what is new, each night",
                         destination_id="bkd_example",
                         cron=proto.CronSchedule(expression="30 2 * * *", time_zone="Europe/Berlin"),
-                        lookback=Duration(seconds=7 * 86400),
                     ),
                 )
             )

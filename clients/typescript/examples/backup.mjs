@@ -20,10 +20,9 @@ try {
     footage.backups.createPolicy({
       policyId: "bkp_example",
       policy: {
-        displayName: "all of the last week, each night",
+        displayName: "what is new, each night",
         destinationId: "bkd_example",
         schedule: { case: "cron", value: { expression: "30 2 * * *", timeZone: "Europe/Berlin" } },
-        lookback: { seconds: 7n * 86_400n },
       },
     }),
   );

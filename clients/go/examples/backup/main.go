@@ -12,9 +12,6 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"time"
-
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"heldar/footage"
 	"heldar/footage/footagepb"
@@ -95,10 +92,9 @@ func prepare(ctx context.Context, client *footage.Client, folder string) error {
 	_, err = client.Backups.CreatePolicy(ctx, &footagepb.CreatePolicyRequest{
 		PolicyId: policyID,
 		Policy: &footagepb.Policy{
-			DisplayName:   "all of the last week, each night",
+			DisplayName:   "what is new, each night",
 			DestinationId: destinationID,
 			Schedule:      &footagepb.Policy_Cron{Cron: &footagepb.CronSchedule{Expression: "30 2 * * *", TimeZone: "Europe/Berlin"}},
-			Lookback:      durationpb.New(7 * 24 * time.Hour),
 		},
 	})
 	if errors.Is(err, footage.ErrAlreadyExists) {
