@@ -32,3 +32,5 @@ pub mod repository;
 pub mod transfer;
 #[cfg(feature = "server")]
 pub mod work;
+#[cfg(feature = "server")]
+pub mod writeback;

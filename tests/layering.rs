@@ -17,20 +17,25 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "media",
-        &["domain", "process"],
+        &["domain", "process", "writeback"],
         &["tonic", "sqlx", "prost", "axum"],
     ),
     (
         "packing",
-        &["domain"],
+        &["domain", "writeback"],
         &["tonic", "sqlx", "prost", "axum", "tokio", "std::process"],
     ),
     (
         "transfer",
-        &["domain", "process"],
+        &["domain", "process", "writeback"],
         &["tonic", "sqlx", "prost", "axum"],
     ),
     ("process", &[], &["tonic", "sqlx", "prost", "axum"]),
+    (
+        "writeback",
+        &[],
+        &["tonic", "sqlx", "prost", "axum", "tokio"],
+    ),
     ("clock", &["domain"], &["tonic", "sqlx", "tokio"]),
     (
         "work",

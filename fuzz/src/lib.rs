@@ -1,8 +1,8 @@
 //! What the fuzz targets do with an input.
 //!
-//! The rooms `domain`, `media` and `process` are compiled in from their sources, not linked: so the targets reach what is
-//! private to the service, which needs no door for them, and build without the servers and databases of the service in a
-//! fraction of the time. `tests/layering.rs` of the service holds that these rooms need no other.
+//! The rooms `domain`, `media`, `process` and `writeback` are compiled in from their sources, not linked: so the targets
+//! reach what is private to the service, which needs no door for them, and build without the servers and databases of the
+//! service in a fraction of the time. `tests/layering.rs` of the service holds that these rooms need no other.
 
 // The rooms have more than a cut needs.
 #![allow(dead_code, unused_imports)]
@@ -18,6 +18,8 @@ pub mod memory;
 #[path = "../../src/process/mod.rs"]
 mod process;
 pub mod stored;
+#[path = "../../src/writeback.rs"]
+mod writeback;
 
 use std::fs::File;
 use std::io::Write as _;

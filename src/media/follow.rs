@@ -12,7 +12,6 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::Thread;
 use std::time::Duration;
 
 use ring::digest::{Context, SHA256};
@@ -21,46 +20,23 @@ use super::finish::padded;
 use super::interleave::{Places, by_need, media_bytes};
 use super::movie::{self, Label, Times};
 use super::plan::Plan;
+use crate::writeback::Writeback;
 
 /// How often the growing file is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// Dirty bytes worth sending to the disk before the end.
-const SYNC_STEP_BYTES: u64 = 8 << 20;
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// Tells those that follow a file that it will not grow any more.
 #[derive(Clone, Default)]
-pub(super) struct Stop(Arc<AtomicBool>);
+struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     fn set(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Sets it when what is answered is dropped, however that comes about, and wakes the thread that follows the file.
-    pub(super) fn set_in_the_end<'a>(&'a self, follower: Option<&'a Thread>) -> impl Drop + 'a {
-        SetInTheEnd {
-            stop: self,
-            follower,
-        }
-    }
-
     fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)
-    }
-}
-
-struct SetInTheEnd<'a> {
-    stop: &'a Stop,
-    follower: Option<&'a Thread>,
-}
-
-impl Drop for SetInTheEnd<'_> {
-    fn drop(&mut self) {
-        self.stop.set();
-        if let Some(follower) = self.follower {
-            follower.unpark();
-        }
     }
 }
 
@@ -78,7 +54,7 @@ pub(super) struct Foreseen {
     pub(super) size_bytes: u64,
 }
 
-/// Threads that work on the file while ffmpeg writes it. Dropping it stops them.
+/// The thread that works on the file while ffmpeg writes it. Dropping it stops that.
 pub(super) struct Follower {
     stop: Stop,
     hashing: Option<tokio::task::JoinHandle<io::Result<Option<Foreseen>>>>,
@@ -94,16 +70,17 @@ impl Follower {
         room_bytes: usize,
         is_durable: bool,
     ) -> io::Result<Self> {
-        let file = Arc::new(File::open(path)?);
+        let file = File::open(path)?;
         let stop = Stop::default();
         let hashing = tokio::task::spawn_blocking({
-            let (file, stop, plan) = (Arc::clone(&file), stop.clone(), Arc::clone(plan));
-            move || hash_growing(&file, &stop, &plan, with_sound, &label, room_bytes)
+            let (stop, plan) = (stop.clone(), Arc::clone(plan));
+            let writeback = is_durable.then(Writeback::default);
+            move || {
+                hash_growing(
+                    &file, &stop, &plan, with_sound, &label, room_bytes, writeback,
+                )
+            }
         });
-        if is_durable {
-            let stop = stop.clone();
-            tokio::task::spawn_blocking(move || sync_growing(&file, &stop));
-        }
         Ok(Self {
             stop,
             hashing: Some(hashing),
@@ -125,26 +102,6 @@ impl Follower {
     }
 }
 
-/// The disk works while the file is written, so that less is left at the end.
-pub(super) fn sync_growing(file: &File, stop: &Stop) {
-    let mut synced = 0;
-    while !stop.is_set() {
-        let Ok(length) = file.metadata().map(|metadata| metadata.len()) else {
-            return;
-        };
-        if length >= synced + SYNC_STEP_BYTES {
-            synced = length;
-            // The sync that counts comes at the end; this one only begins it.
-            if file.sync_data().is_err() {
-                return;
-            }
-        } else {
-            // Whoever sets the stop may wake this thread.
-            std::thread::park_timeout(LOOK_EVERY * 5);
-        }
-    }
-}
-
 fn hash_growing(
     file: &File,
     stop: &Stop,
@@ -152,6 +109,7 @@ fn hash_growing(
     with_sound: bool,
     label: &Label,
     room_bytes: usize,
+    mut writeback: Option<Writeback>,
 ) -> io::Result<Option<Foreseen>> {
     let mut growing = Growing {
         file,
@@ -175,6 +133,9 @@ fn hash_growing(
         file.read_exact_at(part, at)?;
         hash.update(part);
         at += part.len() as u64;
+        if let Some(writeback) = &mut writeback {
+            writeback.grown_to(file, at);
+        }
     }
     Ok(Some(Foreseen {
         head,

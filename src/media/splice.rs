@@ -47,6 +47,8 @@ pub(super) struct Spliced {
 /// How far the copy is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Copied {
+    /// How long the file is.
+    pub(super) written_bytes: u64,
     /// Bytes of samples.
     pub(super) media_bytes: u64,
     /// Clip time at which the last sample that was read is needed, in ticks of the video.
@@ -343,6 +345,7 @@ impl<Stop: Fn() -> bool, Hear: FnMut(Copied)> Output<'_, Stop, Hear> {
         if (self.must_stop)() {
             return Err(SpliceError::Stopped);
         }
+        self.copied.written_bytes = self.written_bytes;
         (self.on_copied)(self.copied);
         Ok(())
     }

@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Attempt, Failure, Finished, Made, mismatch, write_error};
 use crate::media::finish::FinishError;
-use crate::media::follow::{Stop, sync_growing};
 use crate::media::order::{CutError, CutProgress};
 use crate::media::splice::{Caller, Copied, SpliceError, Spliced, may_share, splice};
 use crate::media::suitable::format_of;
+use crate::writeback::Writeback;
 
 /// What a clip that was cut without ffmpeg names as its engine.
 pub(super) const ENGINE: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
@@ -34,33 +34,27 @@ impl Attempt<'_> {
             // An attempt before this one may have written.
             file.set_len(0).map_err(SpliceError::Write)?;
             let must_stop = || stop.is_cancelled();
-            let on_copied = |copied| {
+            let mut writeback = is_durable.then(Writeback::default);
+            let on_copied = |copied: Copied| {
+                if let Some(writeback) = &mut writeback {
+                    writeback.grown_to(&file, copied.written_bytes);
+                }
                 sender.send_replace(copied);
             };
-            let is_written = Stop::default();
-            std::thread::scope(|threads| {
-                let syncing =
-                    is_durable.then(|| threads.spawn(|| sync_growing(&file, &is_written)));
-                let syncing = syncing.as_ref().map(|syncing| syncing.thread());
-                let growing = is_written.set_in_the_end(syncing);
-                let on_written = || {
-                    drop(growing);
-                    if is_durable { file.sync_data() } else { Ok(()) }
-                };
-                splice(
-                    &file,
-                    &plan,
-                    with_sound,
-                    &label,
-                    &files,
-                    Caller {
-                        must_stop,
-                        by_kernel: may_share(&file),
-                        on_copied,
-                        on_written,
-                    },
-                )
-            })
+            let on_written = || if is_durable { file.sync_data() } else { Ok(()) };
+            splice(
+                &file,
+                &plan,
+                with_sound,
+                &label,
+                &files,
+                Caller {
+                    must_stop,
+                    by_kernel: may_share(&file),
+                    on_copied,
+                    on_written,
+                },
+            )
         });
         let deadline = tokio::time::sleep(self.deadline);
         tokio::pin!(deadline);

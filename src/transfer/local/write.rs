@@ -23,9 +23,7 @@ use super::crew::{self, Shared, Step, Terms};
 use super::folder::Root;
 use super::{LocalPlace, destination_error};
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
-
-/// How much is handed to the disk at a time; else the system would keep it for the sync at the end, and the disk idle.
-const STEP_BYTES: u64 = 8 << 20;
+use crate::writeback::Writeback;
 
 /// What the last sync of a batch gets at least, however late it is.
 const LAST_SYNC: Duration = Duration::from_secs(10);
@@ -227,7 +225,7 @@ pub(super) fn copy(
     let is_shared = size_bytes > 0 && ioctl_ficlone(target, source).is_ok();
     let mut hasher = Hasher::new();
     let mut target_error = None;
-    let mut handed_bytes = 0;
+    let mut writeback = Writeback::default();
     let mut written_bytes = 0;
     let mut target_writer = target;
     // The source may change after its blocks were shared.
@@ -242,16 +240,12 @@ pub(super) fn copy(
             return Err(io::ErrorKind::Interrupted.into());
         }
         written_bytes += bytes.len() as u64;
-        let waiting = written_bytes - handed_bytes;
-        if !is_shared && (waiting >= STEP_BYTES || written_bytes >= size_bytes) {
-            // Linux takes this advice as a reason to write the pages, without waiting for it (mm/fadvise.c).
-            let _ = fadvise(
-                target,
-                handed_bytes,
-                std::num::NonZeroU64::new(waiting),
-                Advice::DontNeed,
-            );
-            handed_bytes = written_bytes;
+        if !is_shared {
+            if written_bytes < size_bytes {
+                writeback.grown_to(target, written_bytes);
+            } else {
+                writeback.complete(target, written_bytes);
+            }
         }
         shared.moved(bytes.len());
         Ok(())
