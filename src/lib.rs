@@ -15,6 +15,8 @@ pub mod client;
 #[cfg(feature = "server")]
 pub mod clock;
 #[cfg(feature = "server")]
+pub mod disk;
+#[cfg(feature = "server")]
 pub mod domain;
 #[cfg(feature = "server")]
 pub mod jobs;
@@ -32,5 +34,3 @@ pub mod repository;
 pub mod transfer;
 #[cfg(feature = "server")]
 pub mod work;
-#[cfg(feature = "server")]
-pub mod writeback;

@@ -17,25 +17,21 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "media",
-        &["domain", "process", "writeback"],
+        &["domain", "process", "disk"],
         &["tonic", "sqlx", "prost", "axum"],
     ),
     (
         "packing",
-        &["domain", "writeback"],
+        &["domain", "disk"],
         &["tonic", "sqlx", "prost", "axum", "tokio", "std::process"],
     ),
     (
         "transfer",
-        &["domain", "process", "writeback"],
+        &["domain", "process", "disk"],
         &["tonic", "sqlx", "prost", "axum"],
     ),
     ("process", &[], &["tonic", "sqlx", "prost", "axum"]),
-    (
-        "writeback",
-        &[],
-        &["tonic", "sqlx", "prost", "axum", "tokio"],
-    ),
+    ("disk", &[], &["tonic", "sqlx", "prost", "axum", "tokio"]),
     ("clock", &["domain"], &["tonic", "sqlx", "tokio"]),
     (
         "work",
@@ -46,6 +42,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "packing",
             "transfer",
             "process",
+            "disk",
             "clock",
         ],
         &["tonic", "sqlx", "prost", "axum"],

@@ -1,6 +1,6 @@
 //! What the fuzz targets do with an input.
 //!
-//! The rooms `domain`, `media`, `process` and `writeback` are compiled in from their sources, not linked: so the targets
+//! The rooms `domain`, `media`, `process` and `disk` are compiled in from their sources, not linked: so the targets
 //! reach what is private to the service, which needs no door for them, and build without the servers and databases of the
 //! service in a fraction of the time. `tests/layering.rs` of the service holds that these rooms need no other.
 
@@ -9,6 +9,8 @@
 
 pub mod boxes;
 pub mod cut;
+#[path = "../../src/disk.rs"]
+mod disk;
 #[path = "../../src/domain/mod.rs"]
 mod domain;
 pub mod index;
@@ -18,8 +20,6 @@ pub mod memory;
 #[path = "../../src/process/mod.rs"]
 mod process;
 pub mod stored;
-#[path = "../../src/writeback.rs"]
-mod writeback;
 
 use std::fs::File;
 use std::io::Write as _;

@@ -4,7 +4,7 @@
 //! the end. The header is in front and ours to write last, but it can be foreseen: ffmpeg writes the samples
 //! in the order in which they are needed. The follower hashes the header that will be there, then the
 //! media as it appears. When ffmpeg is done the file is measured as ever; only if it is byte for byte what was
-//! foreseen does the hash stand, else it is computed again.
+//! foreseen does the hash stand, else it is computed again. The disk is told to begin with what was hashed.
 
 use std::fs::File;
 use std::io;
@@ -20,13 +20,13 @@ use super::finish::padded;
 use super::interleave::{Places, by_need, media_bytes};
 use super::movie::{self, Label, Times};
 use super::plan::Plan;
-use crate::writeback::Writeback;
+use crate::disk::Writeback;
 
 /// How often the growing file is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Tells those that follow a file that it will not grow any more.
+/// Tells who follows a file that it will not grow any more.
 #[derive(Clone, Default)]
 struct Stop(Arc<AtomicBool>);
 
@@ -134,7 +134,7 @@ fn hash_growing(
         hash.update(part);
         at += part.len() as u64;
         if let Some(writeback) = &mut writeback {
-            writeback.grown_to(file, at);
+            writeback.written_to(file, at);
         }
     }
     Ok(Some(Foreseen {

@@ -18,8 +18,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use ring::digest::{Context, SHA256};
-use rustix::fs::{FallocateFlags, copy_file_range, fallocate};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::fs::copy_file_range;
 
 use self::blocks::{BLOCK_BYTES, Block};
 use super::feed::{BrokenSource, data_header, placed};
@@ -29,6 +28,7 @@ use super::interleave::{Places, Stretch, in_runs, media_bytes};
 use super::movie::{self, Label, MovieError, Times, boxed};
 use super::plan::Plan;
 use super::suitable::format_of;
+use crate::disk::take_room;
 
 pub(super) use sharing::may_share;
 
@@ -48,7 +48,7 @@ pub(super) struct Spliced {
 /// How far the copy is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Copied {
-    /// How long the file is.
+    /// How much of the file is written, from its beginning on.
     pub(super) written_bytes: u64,
     /// Bytes of samples.
     pub(super) media_bytes: u64,
@@ -149,16 +149,6 @@ pub(super) fn splice(
     })
 }
 
-/// Takes the room of the whole file at once: it lies together on the disk then, and the writes need not look for room, which
-/// is a fifth of their work. Where a file system cannot do so, it is found as it is needed.
-fn take_room(out: &File, size_bytes: u64) -> io::Result<()> {
-    let flags = FallocateFlags::empty();
-    match retry_on_intr(|| fallocate(out, flags, 0, size_bytes)) {
-        Err(error @ (Errno::NOSPC | Errno::DQUOT)) => Err(error.into()),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
 /// What was written next.
 enum Part {
     Bytes(Block),
@@ -174,7 +164,7 @@ fn hash_behind(
 ) -> io::Result<[u8; 32]> {
     let mut hash = Context::new(&SHA256);
     let mut at = 0;
-    let mut buffer = Vec::new();
+    let mut buffer = Block::take();
     for part in parts {
         match part {
             Part::Bytes(block) => {
@@ -184,9 +174,8 @@ fn hash_behind(
                 let _ = give_back.send(block);
             }
             Part::UpTo(end) => {
-                buffer.resize(BLOCK_BYTES, 0);
                 while at < end {
-                    let part = &mut buffer[..(end - at).min(BLOCK_BYTES as u64) as usize];
+                    let part = &mut buffer.bytes[..(end - at).min(BLOCK_BYTES as u64) as usize];
                     file.read_exact_at(part, at)?;
                     hash.update(part);
                     at += part.len() as u64;

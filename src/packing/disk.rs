@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use bytes::Bytes;
 
 use super::packer::Sink;
-use crate::writeback::Writeback;
+use crate::disk::Writeback;
 
 /// A file that is written from its beginning to its end.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Sink for DiskFile {
     fn put(&mut self, bytes: &Bytes) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.written_bytes += bytes.len() as u64;
-        self.writeback.grown_to(&self.file, self.written_bytes);
+        self.writeback.written_to(&self.file, self.written_bytes);
         Ok(())
     }
 }

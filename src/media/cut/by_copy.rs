@@ -7,11 +7,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Attempt, Failure, Finished, Made, mismatch, write_error};
+use crate::disk::Writeback;
 use crate::media::finish::FinishError;
 use crate::media::order::{CutError, CutProgress};
 use crate::media::splice::{Caller, Copied, SpliceError, Spliced, may_share, splice};
 use crate::media::suitable::format_of;
-use crate::writeback::Writeback;
 
 /// What a clip that was cut without ffmpeg names as its engine.
 pub(super) const ENGINE: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
@@ -37,7 +37,7 @@ impl Attempt<'_> {
             let mut writeback = is_durable.then(Writeback::default);
             let on_copied = |copied: Copied| {
                 if let Some(writeback) = &mut writeback {
-                    writeback.grown_to(&file, copied.written_bytes);
+                    writeback.written_to(&file, copied.written_bytes);
                 }
                 sender.send_replace(copied);
             };

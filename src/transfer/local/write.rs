@@ -22,8 +22,8 @@ use super::super::{
 use super::crew::{self, Shared, Step, Terms};
 use super::folder::Root;
 use super::{LocalPlace, destination_error};
+use crate::disk::Writeback;
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
-use crate::writeback::Writeback;
 
 /// What the last sync of a batch gets at least, however late it is.
 const LAST_SYNC: Duration = Duration::from_secs(10);
@@ -241,11 +241,7 @@ pub(super) fn copy(
         }
         written_bytes += bytes.len() as u64;
         if !is_shared {
-            if written_bytes < size_bytes {
-                writeback.grown_to(target, written_bytes);
-            } else {
-                writeback.complete(target, written_bytes);
-            }
+            writeback.written_to(target, written_bytes);
         }
         shared.moved(bytes.len());
         Ok(())
@@ -254,7 +250,12 @@ pub(super) fn copy(
         (_, Some(error)) => Err(CopyError::Target(error)),
         (Err(_), None) if !shared.goes_on() => Err(CopyError::Stopped),
         (Err(error), None) => Err(CopyError::Source(error)),
-        (Ok(()), None) => Ok(hasher.finish()),
+        (Ok(()), None) => {
+            if !is_shared {
+                writeback.complete(target, written_bytes);
+            }
+            Ok(hasher.finish())
+        }
     }
 }
 

@@ -1,12 +1,10 @@
 //! Making an archive: from what was asked for to a file and its description.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use rustix::fs::{FallocateFlags, fallocate};
 use tokio_util::sync::CancellationToken;
 
 use super::contents::Contents;
@@ -15,6 +13,7 @@ use super::outline::{Part, Role};
 use super::pack::{self, OnBroken, Step};
 use super::{ArchiveError, ArchiveWork, blocking, selection};
 use crate::clock;
+use crate::disk::take_room;
 use crate::domain::archive::{Archive, ArchiveContent, ArchiveFaultKind, ArchiveSpec};
 use crate::domain::job::{JobResult, JobSpec, Notice, Progress, Reason};
 use crate::media::CutError;
@@ -98,7 +97,7 @@ impl ArchiveWork {
             let mut contents = contents;
             let folder = &work.settings.folder;
             let (draft, file) = Draft::create(folder, &name).map_err(ArchiveError::written)?;
-            take_room(&file, zip_bytes)?;
+            take_room(&file, zip_bytes).map_err(ArchiveError::written)?;
             let files_total = contents.entry_count() as u64;
             let on_step = |step: Step<'_>| {
                 let done = step.bytes_done as f64 / zip_bytes.max(1) as f64;
@@ -260,16 +259,6 @@ impl ArchiveWork {
             labels: Default::default(),
             created_by: String::new(),
         }
-    }
-}
-
-/// Takes the room on the disk for a whole file, so that a disk that is too full shows before anything is written.
-fn take_room(file: &File, bytes: u64) -> Result<(), ArchiveError> {
-    use rustix::io::Errno;
-    match fallocate(file, FallocateFlags::empty(), 0, bytes) {
-        // Not every file system can; those that cannot show it while they are written to.
-        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
-        Err(error) => Err(ArchiveError::written(error.into())),
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::error::work_error;
 use super::virtual_content::Content;
 use super::{ClipError, ClipWork, blocking};
+use crate::disk::{Writeback, take_room};
 use crate::domain::clip::{Clip, MaterializeSpec};
 use crate::domain::job::{JobResult, Notice, Progress, Reason};
 use crate::media::CutError;
@@ -76,6 +77,8 @@ impl ClipWork {
         let (size_bytes, file_name) = (clip.size_bytes, clip.file_name.clone());
         let writing = blocking(move || {
             let (draft, file) = Draft::create(&folder, &name).map_err(ClipError::Folder)?;
+            take_room(&file, size_bytes).map_err(write_error)?;
+            let mut writeback = Writeback::default();
             let mut hash = Context::new(&SHA256);
             let mut buffer = vec![0; BUFFER_BYTES];
             let mut done = 0;
@@ -89,6 +92,7 @@ impl ClipWork {
                 hash.update(part);
                 file.write_all_at(part, done).map_err(write_error)?;
                 done += part.len() as u64;
+                writeback.written_to(&file, done);
                 sender.send_replace(done);
             }
             file.sync_data().map_err(write_error)?;

@@ -59,9 +59,35 @@ fn a_copy_stops_when_it_is_told_to() {
         let made = splice(&out, &plan, false, &label(), &[source()], caller);
         assert!(matches!(made, Err(SpliceError::Stopped)));
         assert_eq!(looks.get(), 3);
-        assert!(last.written_bytes <= 3 * (STEP_BYTES + BLOCK_BYTES as u64));
+        // The room of the whole file may be taken; nothing stands in what comes after.
+        let mut after = vec![1; 3 * BLOCK_BYTES];
+        let limit = 3 * (STEP_BYTES + BLOCK_BYTES as u64);
+        let found = out.read_at(&mut after, limit).expect("a readable file");
+        assert!(after[..found].iter().all(|byte| *byte == 0));
+        assert!(last.written_bytes <= limit);
         assert!(last.media_bytes > 0 && last.needed_at > 0);
     }
+}
+
+#[test]
+fn the_room_of_a_clip_is_taken_before_its_first_byte_is_written() {
+    let plan = long_stretches();
+    let out = tempfile::tempfile().expect("a temporary file");
+    let lengths = Cell::new(Vec::new());
+    let caller = Caller {
+        must_stop: || {
+            let length = out.metadata().expect("a file").len();
+            lengths.set([lengths.take(), vec![length]].concat());
+            false
+        },
+        by_kernel: false,
+        on_copied: |_| {},
+        on_written: || Ok(()),
+    };
+    let made = splice(&out, &plan, false, &label(), &[source()], caller).expect("a clip");
+    let lengths = lengths.take();
+    assert!(lengths.len() > 3);
+    assert!(lengths.iter().all(|length| *length == made.size_bytes));
 }
 
 #[test]
