@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::error::work_error;
 use super::virtual_content::Content;
 use super::{ClipError, ClipWork, blocking};
-use crate::disk::{Writeback, take_room};
+use crate::disk::Writeback;
 use crate::domain::clip::{Clip, MaterializeSpec};
 use crate::domain::job::{JobResult, Notice, Progress, Reason};
 use crate::media::CutError;
@@ -77,7 +77,6 @@ impl ClipWork {
         let (size_bytes, file_name) = (clip.size_bytes, clip.file_name.clone());
         let writing = blocking(move || {
             let (draft, file) = Draft::create(&folder, &name).map_err(ClipError::Folder)?;
-            take_room(&file, size_bytes).map_err(write_error)?;
             let mut writeback = Writeback::default();
             let mut hash = Context::new(&SHA256);
             let mut buffer = vec![0; BUFFER_BYTES];
