@@ -1,7 +1,7 @@
 //! `footage exports`: who exported and who took what, and when, from the data folder's own record.
 
 use chrono::SecondsFormat;
-use heldar_footage::domain::archive::ExportRecord;
+use heldar_footage::domain::export_record::ExportRecord;
 use heldar_footage::repository::Store;
 use serde::Serialize;
 

@@ -8,6 +8,7 @@ pub mod clip;
 pub mod clip_recipe;
 pub mod coverage;
 pub mod entry_name;
+pub mod export_record;
 pub mod id;
 pub mod job;
 pub mod layout;

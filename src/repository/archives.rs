@@ -9,9 +9,10 @@ use super::error::{count, inconsistent, json, stored, time, to_json, us};
 use super::segments::longest_segment_us;
 use super::statement::{Statement, sql};
 use super::{Page, Store, StoreError, exports};
-use crate::domain::archive::{Archive, ArchiveContent, ArchiveSegment, ExportAction, ExportRecord};
+use crate::domain::archive::{Archive, ArchiveContent, ArchiveSegment};
 use crate::domain::camera::CameraId;
 use crate::domain::catalog::SegmentState;
+use crate::domain::export_record::{ExportAction, ExportRecord};
 use crate::domain::series::Series;
 
 const INSERT: &str = "

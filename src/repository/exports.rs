@@ -4,7 +4,7 @@ use super::database::Connection;
 use super::error::{count, inconsistent, stored, time, us};
 use super::statement::sql;
 use super::{Store, StoreError};
-use crate::domain::archive::{ExportAction, ExportRecord};
+use crate::domain::export_record::{ExportAction, ExportRecord};
 
 const WRITE: &str = "
     INSERT INTO export_records (time_us, action, archive_id, sha256, size_bytes, created_by, operator, case_id, reason,

@@ -25,6 +25,7 @@ mod policies;
 #[path = "../../tests/support/postgres.rs"]
 mod postgres_server;
 mod selection;
+mod taking_in;
 
 /// Which database a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,15 @@ macro_rules! on_both {
     };
 }
 use on_both;
+
+/// Runs a case of a property, which is no function of its own, on a database of this kind.
+fn run_on(kind: Kind, test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(KIND.scope(kind, test));
+}
 
 struct Database {
     store: Store,

@@ -481,5 +481,4 @@ pub(super) fn is_hidden(path: &Path) -> bool {
 }
 
 #[cfg(test)]
-#[path = "scan_tests.rs"]
 mod tests;

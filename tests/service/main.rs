@@ -10,6 +10,7 @@ mod backups;
 mod catalog;
 mod clips;
 mod database;
+mod examples;
 mod faults;
 #[path = "../support/footage.rs"]
 #[allow(

@@ -7,6 +7,7 @@
 
 mod faults;
 mod hostile;
+mod interrupted;
 mod local;
 mod locks;
 mod round_trip;

@@ -15,7 +15,8 @@ use super::pack::{self, OnBroken};
 use super::preview::Preview;
 use super::{ArchiveError, ArchiveWork, blocking};
 use crate::clock;
-use crate::domain::archive::{Archive, ArchiveContent, ExportAction, ExportRecord};
+use crate::domain::archive::{Archive, ArchiveContent};
+use crate::domain::export_record::{ExportAction, ExportRecord};
 use crate::packing::{Packed, Sha256, Sink};
 
 /// Archives that are streamed at the same time.

@@ -32,10 +32,9 @@ use super::ffmpeg::{Ffmpeg, FfmpegError};
 use super::output::{free_bytes, remove_if_there};
 use super::source_file::open_beneath;
 use crate::clock;
-use crate::domain::archive::{
-    Archive, ArchiveContent, ArchiveFaultKind, ArchiveSegment, ExportAction, ExportRecord,
-};
+use crate::domain::archive::{Archive, ArchiveContent, ArchiveFaultKind, ArchiveSegment};
 use crate::domain::camera::CameraId;
+use crate::domain::export_record::{ExportAction, ExportRecord};
 use crate::media::{CutError, Engine, picture_obstacle, sound_obstacle};
 use crate::packing::{KeyError, KnownKeys, SigningKey};
 use crate::repository::{Store, StoreError};
