@@ -25,23 +25,48 @@ const BY_REQUEST: &str = concat!(
 const QUEUED: &str = "SELECT COUNT(*) FROM jobs WHERE state = 'QUEUED'";
 const QUEUED_OF_CALLER: &str =
     "SELECT COUNT(*) FROM jobs WHERE state = 'QUEUED' AND created_by = $1";
-/// The turns that the one of a new job follows.
-const TURNS: &str = "
-    SELECT (SELECT MAX(turn) FROM jobs WHERE kind = $2 AND priority = $3 AND epoch > 0),
-        (SELECT MAX(turn) FROM jobs WHERE created_by = $1 AND kind = $2 AND priority = $3)";
-/// Archives and the jobs of backups take their ids from the same names.
-const OUTPUT_TAKEN: &str = "
-    SELECT EXISTS (SELECT 1 FROM clips WHERE id = $1) OR EXISTS (SELECT 1 FROM archives WHERE id = $1)
-        OR EXISTS (SELECT 1 FROM jobs WHERE id = $1 AND kind = 'BACKUP')
-        OR EXISTS (SELECT 1 FROM jobs WHERE output_id = $1 AND state IN ('QUEUED', 'RUNNING', 'CANCELLING'))";
+/// Whether this is the id of something that is there or is being made. Archives and the jobs of backups take their ids from
+/// the same names. That the id is not empty has to be said: an index without those that are is only used then.
+macro_rules! is_output_taken {
+    ($id:literal) => {
+        concat!(
+            "(EXISTS (SELECT 1 FROM clips WHERE id = ",
+            $id,
+            ") ",
+            "OR EXISTS (SELECT 1 FROM archives WHERE id = ",
+            $id,
+            ") ",
+            "OR EXISTS (SELECT 1 FROM jobs WHERE id = ",
+            $id,
+            " AND kind = 'BACKUP') ",
+            "OR EXISTS (SELECT 1 FROM jobs WHERE output_id = ",
+            $id,
+            " AND output_id <> '' ",
+            "AND state IN ('QUEUED', 'RUNNING', 'CANCELLING')))"
+        )
+    };
+}
+const OUTPUT_TAKEN: &str = concat!("SELECT ", is_output_taken!("$1"));
+/// How things stand for a new job: whether the id of its output is taken, or its own; the live run of its policy; the
+/// turns that its own follows. In one statement, because each costs a way to the database and back, on which others wait.
+const STANDING: &str = concat!(
+    "SELECT $1 <> '' AND ",
+    is_output_taken!("$1"),
+    " AS output_taken, ",
+    "EXISTS (SELECT 1 FROM jobs WHERE id = $2) OR ($3 = 'BACKUP' AND ",
+    is_output_taken!("$2"),
+    ") AS id_taken, ",
+    "(SELECT id FROM jobs WHERE policy_id = $4 AND policy_id <> '' ",
+    "AND state IN ('QUEUED', 'RUNNING', 'CANCELLING')) AS live_run, ",
+    "(SELECT MAX(turn) FROM jobs WHERE kind = $3 AND priority = $5 AND epoch > 0) AS last_claimed, ",
+    "(SELECT MAX(turn) FROM jobs WHERE created_by = $6 AND kind = $3 AND priority = $5) AS last_of_caller"
+);
 const BEING_MADE: &str = "
-    SELECT EXISTS (SELECT 1 FROM jobs WHERE output_id = $1 AND state IN ('QUEUED', 'RUNNING', 'CANCELLING'))";
+    SELECT EXISTS (SELECT 1 FROM jobs
+        WHERE output_id = $1 AND output_id <> '' AND state IN ('QUEUED', 'RUNNING', 'CANCELLING'))";
 const MADE_BEFORE: &str = "
-    SELECT EXISTS (SELECT 1 FROM jobs WHERE output_id = $1 AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED'))";
-const ID_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM jobs WHERE id = $1)";
-const LIVE_RUN: &str = "
-    SELECT id FROM jobs
-    WHERE policy_id = $1 AND policy_id <> '' AND state IN ('QUEUED', 'RUNNING', 'CANCELLING')";
+    SELECT EXISTS (SELECT 1 FROM jobs
+        WHERE output_id = $1 AND output_id <> '' AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED'))";
 
 /// How writing a new job ended.
 #[derive(Clone, Debug)]
@@ -79,6 +104,16 @@ struct RequestRow {
     request_digest: String,
     #[sqlx(flatten)]
     job: JobRow,
+}
+
+/// See [`STANDING`].
+#[derive(sqlx::FromRow)]
+struct Standing {
+    output_taken: bool,
+    id_taken: bool,
+    live_run: Option<String>,
+    last_claimed: Option<i64>,
+    last_of_caller: Option<i64>,
 }
 
 impl Store {
@@ -232,35 +267,28 @@ pub(super) async fn write_job(
         }
     }
     let output_id = new.spec.output_id();
-    if !output_id.is_empty()
-        && sql(OUTPUT_TAKEN)
-            .bind(output_id)
-            .fetch_value(connection)
-            .await?
-    {
+    let policy_id = new.spec.policy_id();
+    let standing: Standing = sql(STANDING)
+        .bind(output_id)
+        .bind(&new.id)
+        .bind(new.spec.kind().as_str())
+        .bind(policy_id)
+        .bind(new.priority)
+        .bind(&new.created_by)
+        .fetch_one(connection)
+        .await?;
+    if standing.output_taken {
         return Ok(InsertedJob::OutputTaken);
     }
-    if is_id_taken(connection, new).await? {
+    if standing.id_taken {
         return Ok(InsertedJob::IdTaken);
     }
-    let policy_id = new.spec.policy_id();
-    if !policy_id.is_empty()
-        && let Some(job_id) = sql(LIVE_RUN)
-            .bind(policy_id)
-            .fetch_optional_value(connection)
-            .await?
-    {
+    if let Some(job_id) = standing.live_run {
         return Ok(InsertedJob::PolicyRunning { job_id });
     }
     if !queue.has_room(connection, &new.created_by).await? {
         return Ok(InsertedJob::QueueFull(queue.of_all));
     }
-    let (last_claimed, last_of_caller): (Option<i64>, Option<i64>) = sql(TURNS)
-        .bind(&new.created_by)
-        .bind(new.spec.kind().as_str())
-        .bind(new.priority)
-        .fetch_one(connection)
-        .await?;
     let now = connection.present(now).await?;
     let row: JobRow = sql(INSERT)
         .bind(&new.id)
@@ -286,7 +314,7 @@ pub(super) async fn write_job(
         .bind(us(now))
         .bind(policy_id)
         .bind(new.spec.destination_id())
-        .bind(turn(last_claimed, last_of_caller))
+        .bind(turn(standing.last_claimed, standing.last_of_caller))
         // A retry is another run of the same moment, and a person's wish.
         .bind(
             new.spec
@@ -301,18 +329,4 @@ pub(super) async fn write_job(
         policies::note_run(connection, policy_id, &new.id, now).await?;
     }
     Ok(InsertedJob::New(row.try_into()?))
-}
-
-async fn is_id_taken(connection: &mut Connection, new: &NewJob) -> Result<bool, StoreError> {
-    let taken = if new.spec.kind() == JobKind::Backup {
-        [ID_TAKEN, OUTPUT_TAKEN].as_slice()
-    } else {
-        [ID_TAKEN].as_slice()
-    };
-    for query in taken {
-        if sql(*query).bind(&new.id).fetch_value(connection).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

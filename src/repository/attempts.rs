@@ -43,7 +43,8 @@ macro_rules! orphans {
         )
     };
 }
-const CLAIMS_OF: &str = "SELECT id, epoch FROM jobs WHERE state IN ('RUNNING', 'CANCELLING') AND owner = $1 ORDER BY id";
+const CLAIMS_OF: &str =
+    "SELECT id, epoch FROM jobs WHERE state IN ('RUNNING', 'CANCELLING') AND owner = $1";
 const ORPHANS: &str = orphans!("");
 /// What is locked is just being ended by its worker, or rescued by another node.
 const ORPHANS_POSTGRES: &str = orphans!(" FOR UPDATE SKIP LOCKED");

@@ -79,8 +79,11 @@ async fn open_sqlite(url: &str) -> Result<Database, OpenError> {
             .await
             .map_err(cannot_open)?;
     }
+    // A connection is tried when it is given back, and a file's does not go stale while it waits: to try it again for every
+    // call would only be one more switch of threads. So it is for writers and readers.
     let writer = SqlitePoolOptions::new()
         .max_connections(1)
+        .test_before_acquire(false)
         // SQLite ends a transaction by itself when the disk is full; sqlx then counts one that is no more, and the
         // connection can begin none ever after.
         .before_acquire(|connection, _| {
@@ -106,8 +109,6 @@ async fn open_sqlite(url: &str) -> Result<Database, OpenError> {
         })?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
-        // A connection is tried when it is given back, and a file's does not go stale while it waits: to try it again
-        // for every call would only be one more switch of threads.
         .test_before_acquire(false)
         .connect_with(options)
         .await

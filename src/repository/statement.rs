@@ -112,7 +112,7 @@ impl Statement {
         &mut self,
         on: &mut Connection,
     ) -> Result<Vec<R>, StoreError> {
-        let text = self.take_text(on);
+        let text = self.take_text(on).await;
         match on {
             Connection::Sqlite(link) => {
                 let query = sqlx::query_as_with(text, self.sqlite_arguments()?);
@@ -136,7 +136,7 @@ impl Statement {
         &mut self,
         on: &mut Connection,
     ) -> Result<Option<R>, StoreError> {
-        let text = self.take_text(on);
+        let text = self.take_text(on).await;
         match on {
             Connection::Sqlite(link) => {
                 let query = sqlx::query_as_with(text, self.sqlite_arguments()?);
@@ -201,7 +201,7 @@ impl Statement {
 
     /// Runs a statement without rows; how many it concerned.
     pub(super) async fn execute(&mut self, on: &mut Connection) -> Result<u64, StoreError> {
-        let text = self.take_text(on);
+        let text = self.take_text(on).await;
         match on {
             Connection::Sqlite(link) => {
                 let query = sqlx::query_with(text, self.sqlite_arguments()?);
@@ -221,7 +221,9 @@ impl Statement {
     }
 
     /// The text for the database that it runs on. Every part of it is written in this room; values come as values.
-    fn take_text(&mut self, on: &Connection) -> AssertSqlSafe<Cow<'static, str>> {
+    async fn take_text(&mut self, on: &mut Connection) -> AssertSqlSafe<Cow<'static, str>> {
+        #[cfg(test)]
+        super::tests::plans::check(&self.text, on).await;
         let text = std::mem::take(&mut self.text);
         AssertSqlSafe(match (on, self.postgres) {
             (Connection::Postgres(_), Some(postgres)) => Cow::Borrowed(postgres),

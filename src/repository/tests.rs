@@ -21,6 +21,7 @@ mod job_life;
 mod jobs;
 mod ledger;
 mod nodes;
+pub(super) mod plans;
 mod policies;
 #[path = "../../tests/support/postgres.rs"]
 mod postgres_server;

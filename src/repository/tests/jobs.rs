@@ -123,10 +123,19 @@ async fn an_output_id_is_taken_while_its_job_lives() {
     };
     let taken = store.insert_job(&same_output, 100, at_ms(0)).await.unwrap();
     assert!(matches!(taken, InsertedJob::OutputTaken));
+    let output_id = same_output.spec.output_id();
+    let is_made = async || {
+        (
+            store.is_output_of_live_job(output_id).await.unwrap(),
+            store.is_output_of_ended_job(output_id).await.unwrap(),
+        )
+    };
+    assert_eq!(is_made().await, (true, false));
     store
         .cancel_job("job_1", 0, at_ms(99), at_ms(1))
         .await
         .unwrap();
+    assert_eq!(is_made().await, (false, true));
     assert!(matches!(
         store.insert_job(&same_output, 100, at_ms(0)).await.unwrap(),
         InsertedJob::New(_)

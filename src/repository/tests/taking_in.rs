@@ -68,7 +68,7 @@ async fn indexes(store: &Store) -> BTreeMap<String, Vec<u8>> {
 
 async fn index_rows(store: &Store) -> i64 {
     let mut connection = store.read().await.unwrap();
-    sql("SELECT COUNT(*) FROM segment_indexes")
+    sql("SELECT COUNT(*) FROM segment_indexes WHERE segment_id > ''")
         .fetch_value(&mut connection)
         .await
         .unwrap()
