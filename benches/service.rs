@@ -1,13 +1,16 @@
 //! How fast the service is, against bare ffmpeg and in calls a second. Run it with `make bench`.
 //!
 //! Every comparison is made in this one run, ours and theirs in turns, because machines differ and are shared: read
-//! the ratios, not the milliseconds. `make bench ARGS=quick` leaves out the longest windows.
+//! the ratios, not the milliseconds. `make bench ARGS=quick` leaves out the longest windows, and
+//! `make bench ARGS=against=PATH` compares clips with those of another build of the program alone.
 
 #![allow(
     clippy::disallowed_methods,
     reason = "the benchmark runs bare ffmpeg to compare with"
 )]
 
+#[path = "service/against.rs"]
+mod against;
 #[path = "service/calls.rs"]
 mod calls;
 #[path = "service/cuts.rs"]
@@ -32,10 +35,12 @@ mod synthetic;
 #[path = "service/virtual_clips.rs"]
 mod virtual_clips;
 
+use std::path::Path;
 use std::time::Instant;
 
+use against::against;
 use calls::{calls, timelines};
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use cuts::cuts;
 use hour::{HOUR_S, SEGMENT_S, make_hour};
 use server::Site;
@@ -43,15 +48,27 @@ use synthetic::{SYNTHETIC_SEGMENTS, fill_catalog};
 use virtual_clips::virtual_clips;
 
 fn main() {
-    let quick = std::env::args().any(|argument| argument == "quick");
+    let arguments: Vec<String> = std::env::args().collect();
+    let other = arguments
+        .iter()
+        .find_map(|argument| argument.strip_prefix("against="));
+    let quick = arguments.iter().any(|argument| argument == "quick");
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(run(quick));
+    match other {
+        Some(program) => runtime.block_on(against(Path::new(program), quick)),
+        None => runtime.block_on(run(quick)),
+    }
+}
+
+/// When the hour of footage begins.
+fn first() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_790_000_000 / SEGMENT_S * SEGMENT_S, 0).unwrap()
 }
 
 async fn run(quick: bool) {
     let site = Site::new();
     println!("Making one hour of ten-second 1080p segments and a catalog of a million …");
-    let first = DateTime::from_timestamp(1_790_000_000 / SEGMENT_S * SEGMENT_S, 0).unwrap();
+    let first = first();
     make_hour(&site.recordings().join("gate_a_01"), first);
     let filled = Instant::now();
     fill_catalog(&site).await;

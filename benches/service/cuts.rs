@@ -87,7 +87,7 @@ fn timed(command: &mut Command) -> Duration {
     began.elapsed()
 }
 
-async fn timed_cut(
+pub async fn timed_cut(
     server: &Server,
     engine: proto::ClipEngine,
     start: DateTime<Utc>,

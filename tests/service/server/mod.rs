@@ -52,6 +52,8 @@ static CONNECTIONS: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
 pub struct Site {
     folder: TempDir,
     variables: Vec<(String, String)>,
+    /// What runs as the server and its commands: ours, unless another build is to be compared with it.
+    pub program: PathBuf,
 }
 
 impl Site {
@@ -59,6 +61,7 @@ impl Site {
         let site = Self {
             folder: tempfile::tempdir().unwrap(),
             variables: Vec::new(),
+            program: env!("CARGO_BIN_EXE_footage").into(),
         };
         std::fs::create_dir(site.recordings()).unwrap();
         // Every test of the service holds on either database, but for those that look into the file.
@@ -116,7 +119,7 @@ impl Site {
 
     /// The command with this site's settings and nothing else of the caller's environment but `PATH`.
     pub fn footage(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_footage"));
+        let mut command = Command::new(&self.program);
         command
             .args(arguments)
             .env_clear()
