@@ -75,15 +75,13 @@ async fn check(path: &Path) -> Result<(), CopyError> {
 }
 
 impl Store {
-    /// What a database wants from time to time: gives pages that deleted rows left back to the disk, some at a time, and
-    /// lets SQLite look anew at how its tables have grown. PostgreSQL does both by itself.
+    /// What a database wants from time to time: gives pages that deleted rows left back to the disk, some at a time.
+    /// PostgreSQL does so by itself.
     pub async fn tend(&self) -> Result<(), StoreError> {
         if self.is_shared() {
             return Ok(());
         }
-        for care in [GIVE_BACK, "PRAGMA optimize"] {
-            sql(care).execute(&mut self.writer().await?).await?;
-        }
+        sql(GIVE_BACK).execute(&mut self.writer().await?).await?;
         Ok(())
     }
 }

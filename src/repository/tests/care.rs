@@ -1,4 +1,4 @@
-//! Room that deleted rows leave.
+//! Room that deleted rows leave, and what is not kept beside the rows.
 
 use std::collections::BTreeMap;
 
@@ -45,4 +45,37 @@ async fn old_jobs_are_forgotten_in_parts_and_their_room_is_given_back() {
     let tended = pages(&store).await;
     assert!(tended * 2 < full, "{tended} of {full} pages");
     assert_eq!(store.check_integrity().await.unwrap(), "ok");
+}
+
+/// Whether the database keeps how large its tables were when somebody counted.
+async fn has_statistics(store: &Store) -> bool {
+    let mut connection = store.writer().await.unwrap();
+    let tables: Vec<(String, String, String, i64, i64, i64)> =
+        sql("PRAGMA table_list(sqlite_stat1)")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    !tables.is_empty()
+}
+
+#[tokio::test]
+async fn a_table_that_was_small_once_is_not_read_whole_when_it_has_grown() {
+    let Database {
+        store,
+        _folder: folder,
+    } = Database::new().await;
+    let file = segment("a.mp4", 0, 1_000);
+    store.take_in(&[file], at_ms(0)).await.unwrap();
+    let segments = store.segments_in(&gate(), range(0, 500)).await.unwrap();
+    let ids = [segments[0].id.clone()];
+    assert_eq!(store.segment_indexes(&ids).await.unwrap().len(), 1);
+    store.tend().await.unwrap();
+    assert!(!has_statistics(&store).await, "tending counts");
+    let mut connection = store.writer().await.unwrap();
+    sql("ANALYZE").execute(&mut connection).await.unwrap();
+    drop(connection);
+    assert!(has_statistics(&store).await);
+    let url = format!("sqlite://{}/test.db", folder.path().display());
+    let store = Store::open(&url).await.unwrap();
+    assert!(!has_statistics(&store).await, "they stay");
 }
