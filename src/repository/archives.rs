@@ -1,6 +1,6 @@
 //! Archives: one row per finished zip, and the segments that one would hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -27,7 +27,8 @@ const DELETE: &str = "DELETE FROM archives WHERE id = $1 AND create_time_us = $2
 const EXPIRED: &str = "
     SELECT id, create_time_us, details FROM archives WHERE expire_time_us <= $1 ORDER BY expire_time_us LIMIT $2";
 const HELD_BYTES: &str = "SELECT CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM archives";
-const FILES: &str = "SELECT COUNT(*) FROM archives WHERE file_name = $1";
+const FILES: &str =
+    "SELECT file_name FROM archives WHERE file_name IN (SELECT value FROM json_each($1))";
 const CAMERA_NAMES: &str = "SELECT id, display_name FROM cameras ORDER BY id";
 
 /// No start is less exact than this: names of files give at least the second.
@@ -227,13 +228,16 @@ impl Store {
         count("archives", "sum of sizes", bytes)
     }
 
-    /// Whether a row knows this file of the archive folder.
-    pub async fn is_archive_file(&self, file_name: &str) -> Result<bool, StoreError> {
-        let rows: i64 = sql(FILES)
-            .bind(file_name)
-            .fetch_value(&mut self.read().await?)
+    /// Those of these files of the archive folder that a row knows.
+    pub async fn archive_files_among(
+        &self,
+        file_names: &[String],
+    ) -> Result<HashSet<String>, StoreError> {
+        let known: Vec<String> = sql(FILES)
+            .bind(to_json(&file_names))
+            .fetch_values(&mut self.read().await?)
             .await?;
-        Ok(rows > 0)
+        Ok(known.into_iter().collect())
     }
 
     /// Id and display name of every camera, in order of id.

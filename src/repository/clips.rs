@@ -28,7 +28,8 @@ const MATERIALIZE: &str = "UPDATE clips SET sha256 = $2, details = $3 WHERE id =
 const EXPIRED: &str = "
     SELECT id, create_time_us, details FROM clips WHERE expire_time_us <= $1 ORDER BY expire_time_us LIMIT $2";
 /// A clip without a hash has no file: nobody has read its bytes.
-const FILES: &str = "SELECT COUNT(*) FROM clips WHERE file_name = $1 AND sha256 <> ''";
+const FILES: &str = "
+    SELECT file_name FROM clips WHERE file_name IN (SELECT value FROM json_each($1)) AND sha256 <> ''";
 
 #[derive(sqlx::FromRow)]
 struct ClipRow {
@@ -158,13 +159,16 @@ impl Store {
         rows.into_iter().map(Clip::try_from).collect()
     }
 
-    /// Whether a row knows this file of the clips folder. That of a virtual clip knows none, whatever its name.
-    pub async fn is_clip_file(&self, file_name: &str) -> Result<bool, StoreError> {
-        let rows: i64 = sql(FILES)
-            .bind(file_name)
-            .fetch_value(&mut self.read().await?)
+    /// Those of these files of the clips folder that a row knows. That of a virtual clip knows none, whatever its name.
+    pub async fn clip_files_among(
+        &self,
+        file_names: &[String],
+    ) -> Result<HashSet<String>, StoreError> {
+        let known: Vec<String> = sql(FILES)
+            .bind(to_json(&file_names))
+            .fetch_values(&mut self.read().await?)
             .await?;
-        Ok(rows > 0)
+        Ok(known.into_iter().collect())
     }
 }
 

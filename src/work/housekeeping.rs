@@ -1,5 +1,6 @@
 //! Housekeeping: what has expired goes, and so do files that no row knows.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -71,11 +72,9 @@ impl Housekeeping {
     pub async fn sweep_unfinished(&self) -> Result<u64, TidyError> {
         let mut swept = 0;
         for folder in [&self.clips_folder, &self.archive_folder] {
-            for entry in std::fs::read_dir(folder)? {
-                let entry = entry?;
-                let name = entry.file_name();
-                let Some((job_id, epoch)) = name.to_str().and_then(attempt_of_temporary_name)
-                else {
+            let is_unfinished = |name: &str| attempt_of_temporary_name(name).is_some();
+            for name in listed(folder, is_unfinished, Duration::ZERO).await? {
+                let Some((job_id, epoch)) = attempt_of_temporary_name(&name) else {
                     continue;
                 };
                 let goes_on = self.store.job(job_id).await?.is_some_and(|job| {
@@ -84,7 +83,7 @@ impl Housekeeping {
                 if goes_on {
                     continue;
                 }
-                match std::fs::remove_file(entry.path()) {
+                match std::fs::remove_file(folder.join(&name)) {
                     Ok(()) => swept += 1,
                     // Its attempt has just ended, here or on another node.
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -111,8 +110,16 @@ impl Housekeeping {
     /// A folder that cannot be read.
     pub fn inherited(&self) -> std::io::Result<Inherited> {
         Ok(Inherited {
-            clips: files(&self.clips_folder, is_clip_file_name, Duration::ZERO)?,
-            archives: files(&self.archive_folder, is_archive_file_name, Duration::ZERO)?,
+            clips: files(
+                &self.clips_folder,
+                |name| clip_id(name).is_some(),
+                Duration::ZERO,
+            )?,
+            archives: files(
+                &self.archive_folder,
+                |name| archive_id(name).is_some(),
+                Duration::ZERO,
+            )?,
         })
     }
 
@@ -168,7 +175,7 @@ impl Housekeeping {
         Ok(deleted + archives.await?)
     }
 
-    /// Deletes those of `names` whose jobs have ended without them. One whose job is live stays on the list: nobody knows yet
+    /// Deletes those of `names` whose jobs have ended without them. Those whose jobs are live stay on the list: nobody knows yet
     /// whether the job ends with it. One of which no job is known is not a matter of a crash.
     async fn delete_left(
         &self,
@@ -176,21 +183,19 @@ impl Housekeeping {
         folder: &Path,
         id_of: IdOf,
     ) -> Result<u64, TidyError> {
-        let (mut at, mut deleted) = (0, 0);
-        while let Some(name) = names.get(at) {
+        let mut deleted = 0;
+        let mut open = Vec::new();
+        for name in self.without_row(names).await? {
             match self.fate(name, id_of).await? {
-                Fate::Open => {
-                    at += 1;
-                    continue;
-                }
+                Fate::Open => open.push(name.clone()),
                 Fate::Forgotten => {
                     remove_if_there(&folder.join(name))?;
                     deleted += 1;
                 }
                 Fate::Kept => {}
             }
-            names.swap_remove(at);
         }
+        *names = open;
         Ok(deleted)
     }
 
@@ -215,39 +220,47 @@ impl Housekeeping {
     /// was frozen there, and another attempt delivered meanwhile.
     async fn delete_orphans(&self) -> Result<u64, TidyError> {
         let mut deleted = 0;
-        let clips = old_files(&self.clips_folder, is_clip_file_name).await?;
-        let archives = old_files(&self.archive_folder, is_archive_file_name).await?;
-        let of_clips = clips
-            .iter()
-            .map(|name| (name, &self.clips_folder, clip_id as IdOf));
-        let of_archives = archives
-            .iter()
-            .map(|name| (name, &self.archive_folder, archive_id as IdOf));
-        for (name, folder, id_of) in of_clips.chain(of_archives) {
-            if self.fate(name, id_of).await? == Fate::Forgotten {
-                remove_if_there(&folder.join(name))?;
-                deleted += 1;
+        let (clips, archives) = (&self.clips_folder, &self.archive_folder);
+        for (folder, id_of) in [(clips, clip_id as IdOf), (archives, archive_id)] {
+            let is_ours = move |name: &str| id_of(name).is_some();
+            let old = listed(folder, is_ours, ORPHAN_AGE).await?;
+            for name in self.without_row(&old).await? {
+                if self.fate(name, id_of).await? == Fate::Forgotten {
+                    remove_if_there(&folder.join(name))?;
+                    deleted += 1;
+                }
             }
         }
         Ok(deleted)
     }
 
-    async fn fate(&self, name: &str, id_of: IdOf) -> Result<Fate, StoreError> {
-        if self.has_row(name).await? {
-            return Ok(Fate::Kept);
+    /// Those of these files that no row knows. Nearly all are known, and there may be as many as there are clips.
+    async fn without_row<'a>(&self, names: &'a [String]) -> Result<Vec<&'a String>, StoreError> {
+        let mut without = Vec::new();
+        for some in names.chunks(AT_ONCE as usize) {
+            let known = self.known(some).await?;
+            without.extend(some.iter().filter(|name| !known.contains(*name)));
         }
+        Ok(without)
+    }
+
+    async fn known(&self, names: &[String]) -> Result<HashSet<String>, StoreError> {
+        let mut known = self.store.clip_files_among(names).await?;
+        known.extend(self.store.archive_files_among(names).await?);
+        Ok(known)
+    }
+
+    /// What becomes of a file that no row knew a moment ago.
+    async fn fate(&self, name: &String, id_of: IdOf) -> Result<Fate, StoreError> {
         let id = id_of(name).unwrap_or_default();
         if self.store.is_output_of_live_job(id).await? {
             return Ok(Fate::Open);
         }
         // A job that has ended since the first look has written its row. A file of which not even a job is known stays: the
         // database may be an older copy of itself, or a new one.
-        let is_kept = self.has_row(name).await? || !self.store.is_output_of_ended_job(id).await?;
+        let has_row = !self.known(std::slice::from_ref(name)).await?.is_empty();
+        let is_kept = has_row || !self.store.is_output_of_ended_job(id).await?;
         Ok(if is_kept { Fate::Kept } else { Fate::Forgotten })
-    }
-
-    async fn has_row(&self, name: &str) -> Result<bool, StoreError> {
-        Ok(self.store.is_clip_file(name).await? || self.store.is_archive_file(name).await?)
     }
 }
 
@@ -265,16 +278,24 @@ enum Fate {
     Forgotten,
 }
 
-/// Files named as this service names them that were last written long ago. Anything else in the folder is not ours.
-async fn old_files(folder: &Path, is_ours: fn(&str) -> bool) -> std::io::Result<Vec<String>> {
+/// See [`files`]. There may be many.
+async fn listed(
+    folder: &Path,
+    is_ours: impl Fn(&str) -> bool + Send + 'static,
+    age: Duration,
+) -> std::io::Result<Vec<String>> {
     let folder = folder.to_owned();
-    tokio::task::spawn_blocking(move || files(&folder, is_ours, ORPHAN_AGE))
+    tokio::task::spawn_blocking(move || files(&folder, is_ours, age))
         .await
         .unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }
 
-/// Files named as this service names them that are at least this old.
-fn files(folder: &Path, is_ours: fn(&str) -> bool, age: Duration) -> std::io::Result<Vec<String>> {
+/// Files named as this service names them that are at least this old. Anything else in the folder is not ours.
+fn files(
+    folder: &Path,
+    is_ours: impl Fn(&str) -> bool,
+    age: Duration,
+) -> std::io::Result<Vec<String>> {
     let mut found = Vec::new();
     let now = SystemTime::now();
     for entry in std::fs::read_dir(folder)? {
@@ -296,20 +317,12 @@ fn files(folder: &Path, is_ours: fn(&str) -> bool, age: Duration) -> std::io::Re
     Ok(found)
 }
 
-fn is_archive_file_name(name: &str) -> bool {
-    archive_id(name).is_some()
-}
-
 /// The id of the archive whose file has this name; `None` for a name that this service does not give.
 fn archive_id(name: &str) -> Option<&str> {
     let (stem, "zip") = stem_of(name)? else {
         return None;
     };
     Some(stem).filter(|id| id::is_valid(id::EXPORT, id))
-}
-
-fn is_clip_file_name(name: &str) -> bool {
-    clip_id(name).is_some()
 }
 
 /// The id of the clip whose file has this name; `None` for a name that this service does not give.
@@ -348,7 +361,7 @@ mod tests {
             "x_clip_1.mp4",
             "aZ_clip_1.txt",
         ] {
-            assert!(!is_clip_file_name(other), "{other}");
+            assert_eq!(clip_id(other), None, "{other}");
         }
     }
 }
