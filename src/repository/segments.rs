@@ -26,9 +26,9 @@ const LONG_MISSING: &str = "
 const DELETE: &str = "DELETE FROM segments WHERE id = $1";
 const HAS_LATER: &str =
     "SELECT EXISTS (SELECT 1 FROM segments WHERE camera_id = $1 AND start_us > $2)";
-const KNOWN: &str = "
-    SELECT path, size_bytes, modified_us, state FROM segments
-    WHERE source_id = $1 AND path > $2 ORDER BY path LIMIT $3";
+const PRESENT_PATHS: &str = "
+    SELECT path FROM segments
+    WHERE source_id = $1 AND path > $2 AND state = 'AVAILABLE' ORDER BY path LIMIT $3";
 
 /// A file the catalog knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,25 +117,19 @@ impl Store {
             .await
     }
 
-    /// Files of a source that the catalog knows, in order of path, beginning after `after`.
-    pub async fn known_files(
+    /// Files of a source that are there as far as the catalog knows, in order of path, beginning after `after`.
+    pub async fn present_paths(
         &self,
         source_id: &str,
         after: &str,
         limit: u32,
-    ) -> Result<Vec<(String, KnownFile)>, StoreError> {
-        let rows: Vec<(String, i64, i64, String)> = sql(KNOWN)
+    ) -> Result<Vec<String>, StoreError> {
+        sql(PRESENT_PATHS)
             .bind(source_id)
             .bind(after)
             .bind(i64::from(limit))
-            .fetch_all(&mut self.read().await?)
-            .await?;
-        rows.into_iter()
-            .map(|(path, size, modified, state)| {
-                let known = known_file(&path, size, modified, &state)?;
-                Ok((path, known))
-            })
-            .collect()
+            .fetch_values(&mut self.read().await?)
+            .await
     }
 
     /// What the catalog knows of these files of a source, by path.

@@ -339,7 +339,7 @@ async fn take_in(
     Ok(())
 }
 
-/// Marks the files as vanished that the catalog knows of the source and that a look at all of it did not see.
+/// Marks the files as vanished that are there as far as the catalog knows, and that a look at all of the source did not see.
 pub async fn note_vanished(
     intake: &Intake,
     rules: &SourceRules,
@@ -355,15 +355,14 @@ pub async fn note_vanished(
     let mut after = String::new();
     let mut vanished_in_all = 0;
     loop {
-        let rows = intake
+        let paths = intake
             .store()
-            .known_files(&rules.source_id, &after, ROWS_AT_ONCE)
+            .present_paths(&rules.source_id, &after, ROWS_AT_ONCE)
             .await?;
-        let Some((last, _)) = rows.last() else { break };
+        let Some(last) = paths.last() else { break };
         after.clone_from(last);
-        let gone: Vec<String> = rows
+        let gone: Vec<String> = paths
             .into_iter()
-            .map(|(path, _)| path)
             .filter(|path| !found.seen.contains(&digest(path)) && !unknown(path))
             .filter(|path| is_gone(rules, path))
             .collect();
@@ -379,7 +378,7 @@ pub async fn note_vanished(
     Ok(())
 }
 
-/// Marks what the catalog knows beneath a folder as vanished, where it really is.
+/// Marks what is there beneath a folder as far as the catalog knows as vanished, where it really is.
 pub async fn note_vanished_beneath(
     intake: &Intake,
     rules: &SourceRules,
@@ -389,13 +388,12 @@ pub async fn note_vanished_beneath(
     let mut after = prefix.clone();
     let mut marked = 0;
     loop {
-        let rows = intake
+        let paths = intake
             .store()
-            .known_files(&rules.source_id, &after, ROWS_AT_ONCE)
+            .present_paths(&rules.source_id, &after, ROWS_AT_ONCE)
             .await?;
-        let beneath: Vec<String> = rows
+        let beneath: Vec<String> = paths
             .into_iter()
-            .map(|(path, _)| path)
             .take_while(|path| path.starts_with(&prefix))
             .collect();
         let Some(last) = beneath.last() else { break };

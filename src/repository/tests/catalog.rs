@@ -140,6 +140,8 @@ async fn vanished_segments_stay_known_until_they_are_forgotten_and_never_while_h
     let selection = LockSelection::Window(gate(), range(0, 500));
     store.hold(&selection, "case-17", at_ms(0)).await.unwrap();
     let paths = ["a.mp4".to_owned(), "b.mp4".to_owned()];
+    let present = async || store.present_paths("recordings", "", 10).await.unwrap();
+    assert_eq!(present().await, paths);
     assert_eq!(
         store
             .mark_missing("recordings", &paths, at_ms(10))
@@ -147,6 +149,8 @@ async fn vanished_segments_stay_known_until_they_are_forgotten_and_never_while_h
             .unwrap(),
         2
     );
+    // A look at the whole source asks for those that are there, and not for a month of those that were.
+    assert!(present().await.is_empty());
     assert_eq!(
         store
             .mark_missing("recordings", &paths, at_ms(20))
