@@ -30,8 +30,18 @@ const EXCEPT_PRESENT: &str = "
     EXCEPT SELECT start_us, segment_id, size_bytes, source_modified_us FROM backup_objects
     WHERE state = 'PRESENT' AND destination_id = ";
 const LONGEST: &str = "SELECT COALESCE(MAX(longest_segment_us), 0) FROM cameras";
-const FRONTIER: &str =
-    "SELECT camera_id, MAX(end_us) FROM segments WHERE state = 'MISSING' GROUP BY camera_id";
+/// Of a month of deleted footage only the newest is read: what began longer before the last start than any segment lasts
+/// has ended by then.
+const FRONTIER: &str = "
+    SELECT camera_id, end_us FROM (
+        SELECT cameras.id AS camera_id, (
+            SELECT MAX(end_us) FROM segments
+            WHERE camera_id = cameras.id AND state = 'MISSING' AND start_us >= (
+                SELECT MAX(start_us) FROM segments WHERE camera_id = cameras.id AND state = 'MISSING'
+            ) - cameras.longest_segment_us
+        ) AS end_us
+        FROM cameras
+    ) AS frontier WHERE end_us IS NOT NULL";
 const UNSENT_TOTALS: &str = "SELECT COUNT(*), CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM (";
 const UNSENT: &str = "
     SELECT segments.id, camera_id, source_id, path, segments.start_us, end_us, segments.size_bytes, segments.modified_us,

@@ -27,6 +27,7 @@ on_both! {
     a_selection_holds_by_window_camera_and_evidence,
     what_is_gone_or_waits_to_be_read_again_is_not_selected,
     what_is_unsent_is_read_in_order_piece_by_piece,
+    a_recorder_has_deleted_up_to_the_end_of_the_newest_that_is_gone,
 }
 
 async fn a_run_sends_what_is_new_or_has_changed_and_a_second_one_nothing() {
@@ -285,4 +286,30 @@ async fn a_run_reads_two_indexes_from_end_to_end_and_sorts_nothing() {
             );
         }
     }
+}
+
+async fn a_recorder_has_deleted_up_to_the_end_of_the_newest_that_is_gone() {
+    let Database { store, _folder } = with_nas().await;
+    let yard = CameraId::parse("yard").unwrap();
+    let mut files = vec![
+        segment("old.mp4", 0, 1_000),
+        // It began before the last one and ends after it.
+        segment("long.mp4", 10_000, 9_000),
+        segment("last.mp4", 12_000, 1_000),
+        segment("there.mp4", 40_000, 1_000),
+        segment("yard.mp4", 50_000, 1_000),
+        segment("yard_there.mp4", 60_000, 1_000),
+    ];
+    for file in &mut files[4..] {
+        file.camera_id = yard.clone();
+    }
+    store.take_in(&files, at_ms(0)).await.unwrap();
+    assert!(store.deletion_frontier().await.unwrap().is_empty());
+    let gone = ["old.mp4", "long.mp4", "last.mp4", "yard.mp4"].map(str::to_owned);
+    let marked = store.mark_missing("recordings", &gone, at_ms(1));
+    assert_eq!(marked.await.unwrap(), 4);
+    assert_eq!(
+        store.deletion_frontier().await.unwrap(),
+        [(gate(), at_ms(19_000)), (yard, at_ms(51_000))].into()
+    );
 }
