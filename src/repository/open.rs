@@ -79,8 +79,8 @@ async fn open_sqlite(url: &str) -> Result<Database, OpenError> {
             .await
             .map_err(cannot_open)?;
     }
-    // A connection is tried when it is given back, and a file's does not go stale while it waits: to try it again for every
-    // call would only be one more switch of threads. So it is for writers and readers.
+    // The writer's connection and the readers' are tried when they are given back, and those of a file do not go stale while
+    // they wait: to try them again for every call would only be one more switch of threads.
     let writer = SqlitePoolOptions::new()
         .max_connections(1)
         .test_before_acquire(false)
@@ -107,9 +107,9 @@ async fn open_sqlite(url: &str) -> Result<Database, OpenError> {
             path: path.clone(),
             source,
         })?;
-    // How a statement is gone about follows from the statement and the indexes alone, as the tests of this room hold it.
-    // Statistics would make it follow how large the tables were when they were counted, and SQLite counts some of them
-    // never again: one that was small then is read whole for every clip when it has a million rows.
+    // The plan of a statement follows from its text and the indexes alone, and the tests of this room look at it. With
+    // statistics it would follow how large the tables were when they were counted, and SQLite counts some of them never
+    // again: one that was small then is read whole for every clip when it has a million rows.
     sqlx::raw_sql("DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4")
         .execute(&writer)
         .await

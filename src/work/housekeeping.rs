@@ -175,8 +175,8 @@ impl Housekeeping {
         Ok(deleted + archives.await?)
     }
 
-    /// Deletes those of `names` whose jobs have ended without them. Those whose jobs are live stay on the list: nobody knows yet
-    /// whether the job ends with it. One of which no job is known is not a matter of a crash.
+    /// Deletes those of `names` whose jobs have ended without them. Only those whose jobs are live stay on the list: nobody
+    /// knows yet whether a job ends with its file. One of which no job is known is not a matter of a crash.
     async fn delete_left(
         &self,
         names: &mut Vec<String>,

@@ -88,6 +88,14 @@ async fn health(server: &Server) -> ServingStatus {
     client.check(request).await.unwrap().into_inner().status()
 }
 
+/// Health hears of an alert beside the watches and the webhook, perhaps a little after them.
+async fn health_becomes(server: &Server, status: ServingStatus) {
+    becomes(status.as_str_name(), async || {
+        (health(server).await == status).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_destination_that_is_paused_is_told_by_health_by_watches_and_by_the_webhook_until_it_works()
  {
@@ -125,17 +133,11 @@ async fn a_destination_that_is_paused_is_told_by_health_by_watches_and_by_the_we
     assert_eq!(alert.destination_id, id);
     let raised = bodies.recv_timeout(PATIENCE).unwrap();
     assert!(raised.to_string().contains(&id), "{raised}");
-    becomes("health tells", async || {
-        (health(&server).await == ServingStatus::NotServing).then_some(())
-    })
-    .await;
+    health_becomes(&server, ServingStatus::NotServing).await;
 
     disk.resize(64 << 20);
     assert!(try_out(&server, &id).await.ok);
-    becomes("health is well again", async || {
-        (health(&server).await == ServingStatus::Serving).then_some(())
-    })
-    .await;
+    health_becomes(&server, ServingStatus::Serving).await;
     let cleared = bodies.recv_timeout(PATIENCE).unwrap();
     assert!(cleared.to_string().contains(&id), "{cleared}");
     assert_ne!(raised, cleared);
@@ -333,6 +335,6 @@ async fn a_policy_that_owes_a_run_is_told_by_health_by_watches_and_by_the_webhoo
     assert_eq!((&alert.policy_id, &alert.destination_id), (&policy_id, &id));
     assert!(alert.message.contains("HELDAR_BACKUP_ENABLED"), "{alert:?}");
     posted(&bodies, "POLICY_OVERDUE", &policy_id);
-    assert_eq!(health(&server).await, ServingStatus::NotServing);
+    health_becomes(&server, ServingStatus::NotServing).await;
     assert_eq!(server.stop(), 0);
 }
