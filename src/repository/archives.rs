@@ -233,11 +233,7 @@ impl Store {
         &self,
         file_names: &[String],
     ) -> Result<HashSet<String>, StoreError> {
-        let known: Vec<String> = sql(FILES)
-            .bind(to_json(&file_names))
-            .fetch_values(&mut self.read().await?)
-            .await?;
-        Ok(known.into_iter().collect())
+        self.among(FILES, file_names).await
     }
 
     /// Id and display name of every camera, in order of id.

@@ -74,11 +74,7 @@ impl Store {
 
     /// Those of these clips that have no file of their own.
     pub async fn virtual_among(&self, ids: &[String]) -> Result<HashSet<String>, StoreError> {
-        let rows: Vec<(String,)> = sql(WITH_RECIPE)
-            .bind(to_json(&ids))
-            .fetch_all(&mut self.read().await?)
-            .await?;
-        Ok(rows.into_iter().map(|(id,)| id).collect())
+        self.among(WITH_RECIPE, ids).await
     }
 
     /// The clip whose file has this name.
@@ -164,11 +160,7 @@ impl Store {
         &self,
         file_names: &[String],
     ) -> Result<HashSet<String>, StoreError> {
-        let known: Vec<String> = sql(FILES)
-            .bind(to_json(&file_names))
-            .fetch_values(&mut self.read().await?)
-            .await?;
-        Ok(known.into_iter().collect())
+        self.among(FILES, file_names).await
     }
 }
 

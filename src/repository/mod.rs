@@ -38,8 +38,11 @@ mod spans;
 mod statement;
 mod timelines;
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use database::{Area, Connection, Database, Transaction};
+use error::to_json;
 use statement::sql;
 
 use crate::domain::job::LEASE;
@@ -159,6 +162,19 @@ impl Store {
 
     async fn read(&self) -> Result<Connection, StoreError> {
         self.database.read().await
+    }
+
+    /// Those of these names that a statement finds which is given them as an array in JSON.
+    async fn among(
+        &self,
+        find: &'static str,
+        names: &[String],
+    ) -> Result<HashSet<String>, StoreError> {
+        let found: Vec<String> = sql(find)
+            .bind(to_json(&names))
+            .fetch_values(&mut self.read().await?)
+            .await?;
+        Ok(found.into_iter().collect())
     }
 
     async fn writer(&self) -> Result<Connection, StoreError> {

@@ -117,7 +117,7 @@ impl Store {
             .await
     }
 
-    /// Files of a source that are there as far as the catalog knows, in order of path, beginning after `after`.
+    /// Files of a source that the catalog takes for present, in order of path, beginning after `after`.
     pub async fn present_paths(
         &self,
         source_id: &str,

@@ -339,7 +339,7 @@ async fn take_in(
     Ok(())
 }
 
-/// Marks the files as vanished that are there as far as the catalog knows, and that a look at all of the source did not see.
+/// Marks as vanished what the catalog takes for present and a look at all of the source did not see.
 pub async fn note_vanished(
     intake: &Intake,
     rules: &SourceRules,
@@ -378,7 +378,7 @@ pub async fn note_vanished(
     Ok(())
 }
 
-/// Marks what is there beneath a folder as far as the catalog knows as vanished, where it really is.
+/// Marks as vanished what the catalog takes for present beneath a folder, where it is not there.
 pub async fn note_vanished_beneath(
     intake: &Intake,
     rules: &SourceRules,

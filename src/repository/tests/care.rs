@@ -59,7 +59,7 @@ async fn has_statistics(store: &Store) -> bool {
 }
 
 #[tokio::test]
-async fn a_table_that_was_small_once_is_not_read_whole_when_it_has_grown() {
+async fn no_statistics_are_kept_for_which_a_table_that_was_small_would_be_read_whole() {
     let Database {
         store,
         _folder: folder,

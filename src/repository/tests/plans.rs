@@ -58,8 +58,10 @@ fn reads_all(step: &str) -> bool {
     else {
         return false;
     };
-    let is_own_index = how.contains("INDEX ") && !how.contains("sqlite_autoindex");
-    let is_no_table = step == "SCAN CONSTANT ROW" || step.ends_with("VALUES CLAUSE");
+    let is_own_index = how.starts_with("USING ") && !how.contains("sqlite_autoindex");
+    let is_no_table = step == "SCAN CONSTANT ROW"
+        || step.ends_with("VALUES CLAUSE")
+        || how.contains("VIRTUAL TABLE");
     !is_own_index && !is_no_table && !SMALL.contains(&table)
 }
 
