@@ -1,8 +1,8 @@
 //! How fast the service is, against bare ffmpeg and in calls a second. Run it with `make bench`.
 //!
 //! Every comparison is made in this one run, ours and theirs in turns, because machines differ and are shared: read
-//! the ratios, not the milliseconds. `make bench ARGS=quick` leaves out the longest windows, and
-//! `make bench ARGS=against=PATH` compares clips with those of another build of the program alone.
+//! the ratios, not the milliseconds. `make bench ARGS=quick` leaves out the longest windows, `make bench ARGS=virtual` all
+//! but virtual clips, and `make bench ARGS=against=PATH` compares clips with those of another build of the program alone.
 
 #![allow(
     clippy::disallowed_methods,
@@ -52,10 +52,12 @@ fn main() {
     let other = arguments
         .iter()
         .find_map(|argument| argument.strip_prefix("against="));
-    let quick = arguments.iter().any(|argument| argument == "quick");
+    let asks = |what| arguments.iter().any(|argument| argument == what);
+    let quick = asks("quick");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     match other {
         Some(program) => runtime.block_on(against(Path::new(program), quick)),
+        None if asks("virtual") => runtime.block_on(run_virtual()),
         None => runtime.block_on(run(quick)),
     }
 }
@@ -68,6 +70,15 @@ fn first() -> DateTime<Utc> {
 /// Waits until the disk has nothing left of what was measured before: gigabytes of clips were written and deleted.
 fn settle() {
     rustix::fs::sync();
+}
+
+async fn run_virtual() {
+    let site = Site::new();
+    let first = first();
+    make_hour(&site.recordings().join("gate_a_01"), first);
+    site.import();
+    let server = site.start().await;
+    virtual_clips(&site, server, first).await;
 }
 
 async fn run(quick: bool) {
