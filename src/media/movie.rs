@@ -101,24 +101,49 @@ pub(crate) fn encode_head(
     ]
     .concat();
     let mut head = room_for(tracks);
-    head[..file_type.len()].copy_from_slice(file_type);
     let mut media_start = 0;
+    let mut moov_end = file_type.len() + encoded_bytes(&mut moov, &mut head)?;
     // The header's length depends on the positions, and they on its length: they may need 64 bits. Its length never
     // shrinks as they grow, so this ends.
     loop {
-        let moov_end = write(&moov, &mut head, file_type.len())?;
         let next_start = (moov_end + behind.len()) as u64;
         if next_start == media_start {
-            head.truncate(moov_end);
-            head.extend(behind);
-            head.shrink_to_fit();
-            return Ok(head);
+            break;
         }
         for trak in &mut moov.trak_boxes {
             let table = &mut trak.mdia_box.minf_box.stbl_box.stco_or_co64_box;
             move_back(table, next_start - media_start);
         }
         media_start = next_start;
+        moov_end = write(&moov, &mut head, file_type.len())?;
+    }
+    head[..file_type.len()].copy_from_slice(file_type);
+    head.truncate(moov_end);
+    head.extend(behind);
+    head.shrink_to_fit();
+    Ok(head)
+}
+
+/// How many bytes the box has. The sizes of the samples, which are most of them, are counted and not written. `room` is
+/// written over.
+fn encoded_bytes(moov: &mut MoovBox, room: &mut Vec<u8>) -> Result<usize, MovieError> {
+    let tables = moov.trak_boxes.iter_mut().filter_map(sample_sizes);
+    let sizes: Vec<Vec<u32>> = tables.map(std::mem::take).collect();
+    let without = write(moov, room, 0)?;
+    let counts = sizes.iter().map(Vec::len);
+    let size_bytes = without + counts.sum::<usize>() * size_of::<u32>();
+    let tables = moov.trak_boxes.iter_mut().filter_map(sample_sizes);
+    for (table, sizes) in tables.zip(sizes) {
+        *table = sizes;
+    }
+    Ok(size_bytes)
+}
+
+/// The table of sizes of a track whose samples have sizes of their own.
+fn sample_sizes(trak: &mut TrakBox) -> Option<&mut Vec<u32>> {
+    match &mut trak.mdia_box.minf_box.stbl_box.stsz_box {
+        StszBox::Variable { entry_sizes } => Some(entry_sizes),
+        StszBox::Fixed { .. } => None,
     }
 }
 
