@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,7 @@ impl Roots {
     }
 
     /// Opens a recorded file; of a source that is not there, none is.
-    pub(super) fn open_file(&self, source_id: &str, path: &Path) -> io::Result<File> {
+    fn open_file(&self, source_id: &str, path: &Path) -> io::Result<File> {
         match self.0.get(source_id) {
             Some(root) => open_beneath(root, path),
             None => Err(io::ErrorKind::NotFound.into()),
@@ -70,20 +70,21 @@ impl OpenRoots {
         source_id: &str,
         path: &str,
     ) -> io::Result<Result<File, GapReason>> {
-        what_it_makes(self.open_file(source_id, Path::new(path)))
+        let opened = self.open_seen(source_id, Path::new(path));
+        what_it_makes(opened.map(|(file, _)| file))
     }
 
-    /// See [`Roots::open_file`].
-    pub(super) fn open_file(&self, source_id: &str, path: &Path) -> io::Result<File> {
+    /// See [`Roots::open_file`]; with what was seen of the file when it was open.
+    pub(super) fn open_seen(&self, source_id: &str, path: &Path) -> io::Result<(File, Metadata)> {
         let mut opened = self.opened.borrow_mut();
         if let Some(root) = opened.get(source_id) {
-            return root.open_beneath(path);
+            return root.open_seen(path);
         }
         let root = self.roots.0.get(source_id);
         let root = Root::open(root.ok_or(io::ErrorKind::NotFound)?)?;
-        let file = root.open_beneath(path);
+        let seen = root.open_seen(path);
         opened.insert(source_id.to_owned(), root);
-        file
+        seen
     }
 }
 

@@ -1,6 +1,6 @@
 //! Opening a recorder's files without being led out of its folder.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Component, Path};
 
@@ -22,6 +22,14 @@ const RENAME_RACE_TRIES: usize = 3;
 /// that is no regular file. `ELOOP` (as the raw OS error) or `NotADirectory` when a step is a symbolic
 /// link. `NotFound` when the file or the root is not there.
 pub fn open_beneath(root: &Path, relative: &Path) -> io::Result<File> {
+    open_seen(root, relative).map(|(file, _)| file)
+}
+
+/// The same, with what was seen of the file when it was open.
+///
+/// # Errors
+/// See [`open_beneath()`].
+pub fn open_seen(root: &Path, relative: &Path) -> io::Result<(File, Metadata)> {
     let steps = plain_steps(relative)?;
     Root::open(root)?.open_plain(relative, &steps)
 }
@@ -38,15 +46,15 @@ impl Root {
         Ok(Self(openat(CWD, root, flags, Mode::empty())?))
     }
 
-    /// See [`open_beneath()`].
+    /// See [`open_seen()`].
     ///
     /// # Errors
     /// See [`open_beneath()`].
-    pub fn open_beneath(&self, relative: &Path) -> io::Result<File> {
+    pub fn open_seen(&self, relative: &Path) -> io::Result<(File, Metadata)> {
         self.open_plain(relative, &plain_steps(relative)?)
     }
 
-    fn open_plain(&self, relative: &Path, steps: &[&Path]) -> io::Result<File> {
+    fn open_plain(&self, relative: &Path, steps: &[&Path]) -> io::Result<(File, Metadata)> {
         let opened = match open_with_openat2(&self.0, relative) {
             // Kernels before 5.6 lack the call, and some sandboxes refuse calls they do not know.
             Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => open_step_by_step(&self.0, steps)?,
@@ -113,10 +121,11 @@ fn open_step_by_step(root: &OwnedFd, steps: &[&Path]) -> io::Result<OwnedFd> {
     )?)
 }
 
-fn only_regular(opened: OwnedFd) -> io::Result<File> {
+fn only_regular(opened: OwnedFd) -> io::Result<(File, Metadata)> {
     let file = File::from(opened);
-    if file.metadata()?.is_file() {
-        Ok(file)
+    let metadata = file.metadata()?;
+    if metadata.is_file() {
+        Ok((file, metadata))
     } else {
         Err(invalid("not a regular file"))
     }
@@ -136,7 +145,8 @@ mod tests {
     fn both_ways(root: &Path, relative: &str) -> [io::Result<File>; 2] {
         let by_steps = plain_steps(Path::new(relative)).and_then(|steps| {
             let root = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-            only_regular(open_step_by_step(&root, &steps)?)
+            let (file, _) = only_regular(open_step_by_step(&root, &steps)?)?;
+            Ok(file)
         });
         [open_beneath(root, Path::new(relative)), by_steps]
     }

@@ -1,8 +1,7 @@
 //! The job of a clip without a file: opens the recordings, plans, lays the clip out and notes from what, so that
 //! `virtual_content` can do the same again whenever the clip is fetched.
 
-use std::fs::File;
-use std::io;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
@@ -151,7 +150,7 @@ impl ClipWork {
                 .map(|source| match &source.file {
                     Err(reason) => Ok(Found::Unusable(*reason)),
                     Ok(file) => Ok(Found::File {
-                        version: version_of(file).map_err(ClipError::Folder)?,
+                        version: version_of(&file.metadata().map_err(ClipError::Folder)?),
                         is_read: false,
                     }),
                 })
@@ -238,13 +237,12 @@ fn held_files(recipe: &ClipRecipe, files: &[Option<Arc<File>>]) -> Vec<(usize, A
 }
 
 /// Which version of a file is open.
-pub(super) fn version_of(file: &File) -> io::Result<FileVersion> {
-    let metadata = file.metadata()?;
-    Ok(FileVersion {
+pub(super) fn version_of(metadata: &Metadata) -> FileVersion {
+    FileVersion {
         size_bytes: metadata.len(),
         modified_s: metadata.mtime(),
         modified_ns: metadata.mtime_nsec(),
-    })
+    }
 }
 
 /// Names the bytes of a clip: by its layout, and by the versions of the files that they come from.

@@ -5,7 +5,7 @@
 //! the versions are looked at once more, so that a recording which is written over meanwhile ends the download, and never
 //! changes it.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -18,12 +18,12 @@ use super::layouts::Known;
 use super::virtual_clip::{Drawn, digest, version_of};
 use super::{ClipError, ClipWork, blocking};
 use crate::domain::clip::Clip;
-use crate::domain::clip_recipe::{ClipRecipe, FileVersion, Found, RecipeSource};
+use crate::domain::clip_recipe::{ClipRecipe, Found, RecipeSource};
 use crate::domain::coverage::GapReason;
 use crate::media::{self, CutError};
 use crate::work::indexes;
 use crate::work::roots::{OpenRoots, Roots, is_of_the_machine};
-use crate::work::source_file::open_beneath;
+use crate::work::source_file::open_seen;
 
 /// What a clip's bytes are read from.
 #[derive(Debug)]
@@ -74,7 +74,8 @@ impl VirtualContent {
         // Only now: what was written before a byte was read has changed the version by now.
         for piece in layout.pieces_in(position..position + buffer.len() as u64) {
             let source = self.source_of(piece).ok_or_else(defect)?;
-            if !is_as_known(source, &self.files[piece]).map_err(ClipError::Folder)? {
+            let present = self.files[piece].metadata();
+            if !is_as_known(source, &present.map_err(ClipError::Folder)?) {
                 return Err(gone(source, "was changed"));
             }
         }
@@ -252,19 +253,19 @@ impl Finder {
         let held = self
             .held_for
             .as_ref()
-            .map(|clip_id| open_beneath(&self.clips, &held_path(clip_id, at)));
+            .map(|clip_id| open_seen(&self.clips, &held_path(clip_id, at)));
         let opened = match held {
-            Some(Ok(file)) => Ok(file),
+            Some(Ok(seen)) => Ok(seen),
             Some(Err(_)) | None => self
                 .roots
-                .open_file(&source.source_id, Path::new(&source.path)),
+                .open_seen(&source.source_id, Path::new(&source.path)),
         };
-        let file = opened.map_err(|error| match error.kind() {
+        let (file, seen) = opened.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => gone(source, "is gone"),
             _ if is_of_the_machine(&error) => ClipError::Machine(error),
             _ => gone(source, "cannot be opened any more"),
         })?;
-        if is_as_known(source, &file).map_err(ClipError::Folder)? {
+        if is_as_known(source, &seen) {
             Ok(Arc::new(file))
         } else {
             Err(gone(source, "was changed"))
@@ -272,9 +273,8 @@ impl Finder {
     }
 }
 
-fn is_as_known(source: &RecipeSource, file: &File) -> io::Result<bool> {
-    let present: FileVersion = version_of(file)?;
-    Ok(matches!(&source.found, Found::File { version, .. } if *version == present))
+fn is_as_known(source: &RecipeSource, present: &Metadata) -> bool {
+    matches!(&source.found, Found::File { version, .. } if *version == version_of(present))
 }
 
 fn gone(source: &RecipeSource, what: &str) -> ClipError {
