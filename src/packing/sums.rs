@@ -89,11 +89,20 @@ impl<'a> Sums<'a> {
         Ok(Self { text, lines })
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<Sha256> {
-        let found = self
-            .lines
+    /// How many names there are.
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// The place of a name among all in order.
+    pub(super) fn place_of(&self, name: &str) -> Option<usize> {
+        self.lines
             .binary_search_by_key(&name, |at| name_at(self.text, *at))
-            .ok()?;
+            .ok()
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<Sha256> {
+        let found = self.place_of(name)?;
         let digits = self.text.get(self.lines[found] as usize..)?.get(..DIGITS)?;
         parse_sha256(digits)
     }

@@ -1,4 +1,5 @@
-//! Verification of an archive: everything in it is read once, and every byte of the zip is compared with something.
+//! Verification of an archive: everything in it is read once, SHA256SUMS twice, and every byte of the zip is compared with
+//! something.
 //!
 //! The data of each entry is hashed and compared with SHA256SUMS, and SHA256SUMS with its signature. The form of the
 //! zip is fixed to the byte (see `zip.rs`), so the records between the data are written anew and compared with those of
@@ -103,8 +104,9 @@ pub fn verify(
         }),
     };
     drop(directory.records);
+    let sums = walked.read_sums(source)?;
     on_bytes(source.size_bytes(), source.size_bytes())?;
-    Ok(Report::new(walked, complaint).findings(known))
+    Ok(Report::new(walked, sums, complaint).findings(known))
 }
 
 fn begins_as_zip(source: Source<'_>) -> io::Result<bool> {

@@ -15,6 +15,8 @@ use super::walk::Walked;
 /// Gathers the findings of one verification.
 pub(super) struct Report {
     walked: Walked,
+    /// Contents of SHA256SUMS.
+    sums: Option<Vec<u8>>,
     /// What is wrong with the directory.
     complaint: Option<String>,
     entries_checked: u64,
@@ -40,9 +42,10 @@ impl Verdict {
 }
 
 impl Report {
-    pub(super) fn new(walked: Walked, complaint: Option<String>) -> Self {
+    pub(super) fn new(walked: Walked, sums: Option<Vec<u8>>, complaint: Option<String>) -> Self {
         Self {
             walked,
+            sums,
             complaint,
             entries_checked: 0,
             defects: Vec::new(),
@@ -52,7 +55,7 @@ impl Report {
 
     pub(super) fn findings(mut self, known: &KnownKeys) -> Findings {
         let (signature, signing_key_fingerprint) = self.signature(known);
-        let sums = self.walked.sums.take();
+        let sums = self.sums.take();
         let is_sums_sound = self
             .walked
             .pieces
@@ -100,7 +103,7 @@ impl Report {
             };
             return (what, String::new());
         };
-        let sums = self.walked.sums.as_deref().unwrap_or_default();
+        let sums = self.sums.as_deref().unwrap_or_default();
         match check_signature(sums, signature) {
             Ok(by) if known.contains(&by) => (ArchiveSignature::Valid, by.fingerprint),
             Ok(by) => (ArchiveSignature::UnknownKey, by.fingerprint),
@@ -115,10 +118,10 @@ impl Report {
     fn entries(&mut self, sums: Option<&Sums<'_>>, sums_fault: Option<&str>) {
         let pieces = std::mem::take(&mut self.walked.pieces);
         let digests = std::mem::take(&mut self.walked.digests);
-        let mut names = HashSet::with_capacity(pieces.len());
+        let mut names = Names::new(sums);
         for (piece, digest) in pieces.iter().zip(&digests) {
             let name = self.name_of(&piece, sums);
-            let verdict = if !names.insert(key(name)) {
+            let verdict = if !names.insert(name) {
                 let message = "the zip has a second entry of this name";
                 Some(Verdict::new(ArchiveDefectKind::Unlisted, message))
             } else {
@@ -207,13 +210,17 @@ impl Report {
             let verdict = Verdict::new(ArchiveDefectKind::Unreadable, message);
             self.defect(name, None, verdict);
         }
-        let mut names = HashSet::with_capacity(pieces.len());
+        let mut names = Names::new(sums);
         for piece in &pieces {
-            names.insert(key(&piece.name));
-            names.extend(piece.local_name.map(|name| key(&name)));
+            names.insert(&piece.name);
+            if let Some(name) = &piece.local_name {
+                names.insert(name);
+            }
         }
-        names.extend(lost.iter().map(|name| key(name)));
-        if !names.contains(&key(SUMS_NAME)) {
+        for name in &lost {
+            names.insert(name);
+        }
+        if !names.contains(SUMS_NAME) {
             let message = "without it nothing proves what was archived";
             self.defect(
                 SUMS_NAME,
@@ -224,10 +231,7 @@ impl Report {
         let Some(sums) = sums else {
             return;
         };
-        let mut missing: Vec<&str> = sums
-            .names()
-            .filter(|name| !names.contains(&key(name)))
-            .collect();
+        let mut missing: Vec<&str> = sums.names().filter(|name| !names.contains(name)).collect();
         missing.sort_unstable();
         for name in missing {
             let verdict = Verdict {
@@ -249,6 +253,43 @@ impl Report {
                 found_sha256: found.map(|sum| hex(sum)).unwrap_or_default(),
                 message: verdict.message,
             });
+        }
+    }
+}
+
+/// Names that were come across.
+struct Names<'a> {
+    sums: Option<&'a Sums<'a>>,
+    /// Of each that the hashes list, whether it was; nearly all are listed, and take no more than this.
+    listed: Vec<bool>,
+    others: HashSet<[u8; 16]>,
+}
+
+impl<'a> Names<'a> {
+    fn new(sums: Option<&'a Sums<'a>>) -> Self {
+        Self {
+            sums,
+            listed: vec![false; sums.map_or(0, Sums::len)],
+            others: HashSet::new(),
+        }
+    }
+
+    fn place_of(&self, name: &str) -> Option<usize> {
+        self.sums?.place_of(name)
+    }
+
+    /// Whether it was not there before.
+    fn insert(&mut self, name: &str) -> bool {
+        match self.place_of(name) {
+            Some(place) => !std::mem::replace(&mut self.listed[place], true),
+            None => self.others.insert(key(name)),
+        }
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        match self.place_of(name) {
+            Some(place) => self.listed[place],
+            None => self.others.contains(&key(name)),
         }
     }
 }

@@ -42,9 +42,43 @@ pub(super) struct Walked {
     pub(super) end: u64,
     /// Why the directory cannot be right.
     pub(super) complaint: Option<String>,
-    /// Contents of SHA256SUMS and of its signature.
-    pub(super) sums: Option<Vec<u8>>,
+    /// Where SHA256SUMS is.
+    sums: Option<Place>,
+    /// Contents of its signature.
     pub(super) signature: Option<Vec<u8>>,
+}
+
+/// Data that was read and hashed.
+struct Place {
+    /// Index into [`Walked::digests`].
+    piece: usize,
+    start: u64,
+    size_bytes: u64,
+}
+
+impl Walked {
+    /// Contents of SHA256SUMS; `None` when it is not there, or too large. They are read once more, because they take more
+    /// memory than all else here, and are needed when some of that is done with.
+    ///
+    /// # Errors
+    /// When the disk does not give them, or not those that were hashed.
+    pub(super) fn read_sums(&self, source: Source<'_>) -> io::Result<Option<Vec<u8>>> {
+        let Some(place) = &self.sums else {
+            return Ok(None);
+        };
+        // As much was there before, so that no more is taken than there is.
+        let mut sums = vec![0; usize::try_from(place.size_bytes).unwrap_or(0)];
+        source.fill(&mut sums, place.start, u64::MAX)?;
+        let digest = ring::digest::digest(&ring::digest::SHA256, &sums);
+        let hashed = self.digests.get(place.piece);
+        if hashed.is_some_and(|hashed| hashed.as_slice() == digest.as_ref()) {
+            Ok(Some(sums))
+        } else {
+            Err(io::Error::other(format!(
+                "{SUMS_NAME} changed while it was verified"
+            )))
+        }
+    }
 }
 
 /// Reads all entries. `on_bytes` is called with how much of the file has been read, and its size.
@@ -387,10 +421,8 @@ impl Walk<'_> {
         extent: &Extent,
         special: Option<Special>,
     ) -> Result<(u32, u64), VerifyError> {
-        let mut kept = special
-            .filter(|special| extent.size_bytes <= special.bytes_max())
-            // It ends within the file, so that no more is taken than there is.
-            .map(|_| Vec::with_capacity(usize::try_from(extent.size_bytes).unwrap_or(0)));
+        let special = special.filter(|special| extent.size_bytes <= special.bytes_max());
+        let mut kept = matches!(special, Some(Special::Signature)).then(Vec::new);
         let mut crc = crc32fast::Hasher::new();
         let mut done = 0;
         while done < extent.size_bytes {
@@ -419,7 +451,13 @@ impl Walk<'_> {
         }
         self.walked.data_bytes += done;
         match special {
-            Some(Special::Sums) if self.walked.sums.is_none() => self.walked.sums = kept,
+            Some(Special::Sums) if self.walked.sums.is_none() => {
+                self.walked.sums = Some(Place {
+                    piece: self.walked.pieces.len(),
+                    start: extent.start,
+                    size_bytes: done,
+                });
+            }
             Some(Special::Signature) if self.walked.signature.is_none() => {
                 self.walked.signature = kept;
             }

@@ -1,5 +1,7 @@
 //! Archives that somebody put together with intent, zips of others, and bytes that are nothing.
 
+use std::os::unix::fs::FileExt as _;
+
 use proptest::prelude::*;
 
 use crate::domain::archive::{ArchiveDefectKind, ArchiveSignature, LISTED_MAX};
@@ -9,7 +11,7 @@ use super::sample::{
 };
 use crate::packing::packer::Packer;
 use crate::packing::sums::sums_line;
-use crate::packing::verify::{Findings, VerifyError};
+use crate::packing::verify::{Findings, VerifyError, verify};
 
 /// An archive that is made as ours, but with other contents or other hashes.
 fn forged(make: impl FnOnce(&mut Packer<InMemory>, &mut String)) -> Findings {
@@ -39,6 +41,28 @@ fn an_entry_that_the_hashes_do_not_list_is_named() {
         [("gate/extra.mp4", ArchiveDefectKind::Unlisted)]
     );
     assert_eq!(found.signature, ArchiveSignature::Valid);
+}
+
+#[test]
+fn hashes_that_change_while_an_archive_is_verified_are_not_believed() {
+    let key = key(1);
+    let bytes = archive(&key);
+    let file = file(&bytes);
+    let places = places(&bytes);
+    let sums = places.iter().find(|(name, _)| name == "SHA256SUMS");
+    let (_, sums) = sums.expect("every archive has them");
+    let (known, mut is_changed) = (known(&key), false);
+    let verified = verify(&file, &known, |done_bytes, _| {
+        // They were read, and what comes behind them as well.
+        if done_bytes > sums.end as u64 {
+            file.write_all_at(b"?", sums.start as u64 + 100).unwrap();
+            is_changed = true;
+        }
+        Ok(())
+    });
+    assert!(is_changed);
+    let error = verified.expect_err("the file is not the one that was read");
+    assert!(matches!(error, VerifyError::Read(_)), "{error:?}");
 }
 
 #[test]
