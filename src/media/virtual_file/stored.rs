@@ -21,6 +21,8 @@
 //! The form with a version never changes. A layout may outlive the program that made it, and one that plans in another way
 //! could not make it again.
 
+use std::io::{self, Write};
+
 use super::{Extent, Layout};
 
 const MARK: &[u8; 7] = b"LAYOUT\0";
@@ -47,34 +49,40 @@ const OUT_OF_RANGE: UnreadableLayout =
     UnreadableLayout::Damaged("names places that are in no clip or no source");
 
 impl Layout {
-    /// The layout in the form that this module describes.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut to = Vec::with_capacity(
-            PREFIX_BYTES
-                + self.head.len()
-                + self.extents.len() * EXTENT_BYTES
-                + self.sources.len() * SOURCE_BYTES,
-        );
-        to.extend(MARK);
-        to.push(VERSION);
+    /// Writes the layout in the form that this module describes; a few bytes at a time, but for the header.
+    ///
+    /// # Errors
+    /// Those of `to`.
+    pub fn encode(&self, to: &mut impl Write) -> io::Result<()> {
+        to.write_all(MARK)?;
+        to.write_all(&[VERSION])?;
         for number in [
             self.size_bytes,
             self.head.len() as u64,
             self.extents.len() as u64,
             self.sources.len() as u64,
         ] {
-            to.extend(number.to_be_bytes());
+            to.write_all(&number.to_be_bytes())?;
         }
-        to.extend(&self.head);
+        to.write_all(&self.head)?;
         for extent in &self.extents {
-            to.extend(extent.position.to_be_bytes());
-            to.extend(extent.offset.to_be_bytes());
-            to.extend(extent.piece.to_be_bytes());
+            to.write_all(&extent.position.to_be_bytes())?;
+            to.write_all(&extent.offset.to_be_bytes())?;
+            to.write_all(&extent.piece.to_be_bytes())?;
         }
         for source in &self.sources {
-            to.extend((*source as u64).to_be_bytes());
+            to.write_all(&(*source as u64).to_be_bytes())?;
         }
-        to
+        Ok(())
+    }
+
+    /// How many bytes [`Self::encode`] writes.
+    pub fn encoded_bytes(&self) -> u64 {
+        let bytes = PREFIX_BYTES
+            + self.head.len()
+            + self.extents.len() * EXTENT_BYTES
+            + self.sources.len() * SOURCE_BYTES;
+        bytes as u64
     }
 
     /// The layout that [`Self::encode`] wrote. Takes memory for no more than there are bytes.

@@ -5,13 +5,12 @@
 //! not give the bytes that the clip has always had, is made again by a version that still plans alike.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ask::HEADROOM_BYTES;
 use super::held_sources::{ORPHAN_AGE, names_in, remove_if_empty};
-use super::layouts::Known;
 use super::virtual_clip::digest;
 use super::{ClipError, ClipWork, blocking};
 use crate::domain::clip::Clip;
@@ -46,12 +45,10 @@ enum Unusable {
 
 impl ClipWork {
     /// Keeps a layout for later. Where that fails it is made again when it is needed, so nobody is told but the log.
-    pub(super) async fn keep_layout(&self, clip_id: &str, known: &Arc<Known>) {
+    pub(super) async fn keep_layout(&self, clip_id: &str, layout: &Arc<Layout>) {
         let (clips, name) = (self.settings.folder.clone(), clip_id.to_owned());
-        let known = Arc::clone(known);
-        let kept = blocking(move || {
-            write(&clips, &name, &known.layout.encode()).map_err(ClipError::Folder)
-        });
+        let layout = Arc::clone(layout);
+        let kept = blocking(move || write(&clips, &name, &layout).map_err(ClipError::Folder));
         if let Err(error) = kept.await {
             tracing::warn!(clip_id, cause = ?error, "the layout of a virtual clip is not kept");
         }
@@ -156,13 +153,15 @@ fn is_draft(name: &str) -> bool {
 }
 
 /// Nothing is synced: what a loss of power leaves is not used unless it is whole.
-fn write(clips: &Path, clip_id: &str, bytes: &[u8]) -> io::Result<()> {
+fn write(clips: &Path, clip_id: &str, layout: &Layout) -> io::Result<()> {
     let room = free_bytes(clips)?;
-    if room < HEADROOM_BYTES + bytes.len() as u64 {
+    if room < HEADROOM_BYTES + layout.encoded_bytes() {
         return Err(io::ErrorKind::StorageFull.into());
     }
-    let (draft, mut file) = create(&clips.join(FOLDER))?;
-    file.write_all(bytes)?;
+    let (draft, file) = create(&clips.join(FOLDER))?;
+    let mut file = BufWriter::new(file);
+    layout.encode(&mut file)?;
+    file.flush()?;
     draft.put_in_place_unsynced(clip_id)
 }
 

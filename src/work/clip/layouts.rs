@@ -18,7 +18,7 @@ const AT_ONCE: usize = 2;
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) recipe: ClipRecipe,
-    pub(super) layout: Layout,
+    pub(super) layout: Arc<Layout>,
     /// Names the bytes.
     pub(super) digest: String,
 }

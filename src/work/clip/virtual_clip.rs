@@ -102,8 +102,8 @@ impl ClipWork {
             .map_err(work_error)?;
         let Drawn { laid_out, unusable } = drawn;
         let LaidOut { outcome, layout } = laid_out;
+        let layout = Arc::new(layout);
         note_use(&mut recipe, &unusable, layout.sources());
-        let layout_digest = digest(&layout, &recipe);
         if spec.hold_sources {
             let (folder, name) = (self.settings.folder.clone(), attempt.temporary_name());
             let (clip_id, to_hold) = (spec.clip_id.clone(), held_files(&recipe, &files));
@@ -111,6 +111,22 @@ impl ClipWork {
                 .await
                 .map_err(work_error)?;
         }
+        let kept = self.keep_layout(&spec.clip_id, &layout);
+        let known = blocking({
+            let layout = Arc::clone(&layout);
+            move || {
+                let digest = digest(&layout, &recipe);
+                Ok(Known {
+                    recipe,
+                    layout,
+                    digest,
+                })
+            }
+        });
+        let ((), known) = tokio::join!(kept, known);
+        let known = Arc::new(known.map_err(work_error)?);
+        // Whoever waits for the clip fetches it next.
+        self.layouts.put(&spec.clip_id, Arc::clone(&known));
         let mut clip = describe(
             &attempt.job_id,
             spec,
@@ -121,17 +137,8 @@ impl ClipWork {
         clip.sha256 = String::new();
         clip.is_virtual = true;
         clip.holds_sources = spec.hold_sources;
-        clip.layout_digest.clone_from(&layout_digest);
-        let known = Known {
-            recipe: recipe.clone(),
-            layout,
-            digest: layout_digest,
-        };
-        clip.recipe = Some(Box::new(recipe));
-        let known = Arc::new(known);
-        self.keep_layout(&clip.id, &known).await;
-        // Whoever waited for the clip fetches it next.
-        self.layouts.put(&clip.id, known);
+        clip.layout_digest.clone_from(&known.digest);
+        clip.recipe = Some(Box::new(known.recipe.clone()));
         Ok(Done {
             result: JobResult::Clip(Box::new(clip)),
             warnings: outcome.warnings.into_iter().map(notice).collect(),

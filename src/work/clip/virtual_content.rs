@@ -123,7 +123,7 @@ impl ClipWork {
                 (recipe, Some(layout)) => {
                     let known = Arc::new(Known {
                         recipe,
-                        layout,
+                        layout: Arc::new(layout),
                         digest: clip.layout_digest.clone(),
                     });
                     self.layouts.put(&clip.id, Arc::clone(&known));
@@ -210,7 +210,7 @@ impl ClipWork {
             ClipError::Cut(CutError::NoFootage(_) | CutError::Unsuitable { .. }) => other_bytes(),
             error => error,
         })?;
-        let layout = laid_out.layout;
+        let layout = Arc::new(laid_out.layout);
         let digest = digest(&layout, &recipe);
         if digest != clip.layout_digest || layout.size_bytes() != clip.size_bytes {
             return Err(other_bytes());
@@ -226,7 +226,7 @@ impl ClipWork {
             digest,
         });
         self.layouts.put(&clip.id, Arc::clone(&known));
-        self.keep_layout(&clip.id, &known).await;
+        self.keep_layout(&clip.id, &known.layout).await;
         Ok(VirtualContent { known, files })
     }
 
