@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 use crate::domain::time::to_microseconds;
 use crate::media::Source;
-use crate::media::mp4::SourceIndex;
+use crate::media::mp4::{DecodeError, SourceIndex};
 use crate::repository::{Store, StoreError, StoredIndex};
 
 /// Indexes that are fetched at the same time: while these are decoded, the next ones come from the database.
@@ -47,22 +48,31 @@ fn decode_all(
     stored: Vec<StoredIndex>,
     files: &HashMap<String, Arc<File>>,
 ) -> Vec<(String, Arc<SourceIndex>)> {
-    stored
+    let mut usable = stored;
+    usable.retain(|stored| {
+        let file = files.get(&stored.segment_id);
+        file.is_some_and(|file| is_of(stored, file).unwrap_or(false))
+    });
+    let decoded = SourceIndex::decode_all(usable.iter().map(|stored| &*stored.samples));
+    usable
         .into_iter()
-        .filter_map(|stored| {
-            let index = decode(&stored, files.get(&stored.segment_id)?)?;
+        .zip(decoded)
+        .filter_map(|(stored, decoded)| {
+            let index = checked(&stored, decoded)?;
             Some((stored.segment_id, Arc::new(index)))
         })
         .collect()
 }
 
-fn decode(stored: &StoredIndex, file: &File) -> Option<SourceIndex> {
-    let metadata = file.metadata().ok()?;
-    let modified_time = to_microseconds(metadata.modified().ok()?.into());
-    if metadata.len() != stored.size_bytes || modified_time != stored.modified_time {
-        return None;
-    }
-    match SourceIndex::decode(&stored.samples) {
+/// Whether the open file is the one that was indexed.
+fn is_of(stored: &StoredIndex, file: &File) -> io::Result<bool> {
+    let metadata = file.metadata()?;
+    let modified_time = to_microseconds(metadata.modified()?.into());
+    Ok(metadata.len() == stored.size_bytes && modified_time == stored.modified_time)
+}
+
+fn checked(stored: &StoredIndex, decoded: Result<SourceIndex, DecodeError>) -> Option<SourceIndex> {
+    match decoded {
         // A file that grew while it was read was indexed with another size than the catalog has.
         Ok(index) => (index.size_bytes == stored.size_bytes).then_some(index),
         Err(error) => {

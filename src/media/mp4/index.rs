@@ -11,6 +11,7 @@ use super::fragments::{FragmentedTrack, TrackDefaults, read_fragment};
 use super::tables::read_samples;
 use super::top_level::{ReadError, TopBoxes, sniff};
 use crate::domain::catalog::Container;
+use crate::media::portion::Portion;
 
 /// One coded picture, or a stretch of coded sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub struct Track {
     /// Further sample entries of a video track, for samples whose description is 2 and so on.
     pub more_entries: Vec<SampleEntry>,
     /// Samples in decode order.
-    pub samples: Vec<Sample>,
+    pub samples: Portion<Sample>,
     /// How many samples from the start lie wholly inside the file. Less than all of them in a file that
     /// was cut short.
     pub whole_samples: usize,
@@ -221,7 +222,9 @@ struct Movie {
 
 struct MovieTrack {
     is_video: bool,
+    /// But for its samples.
     track: Track,
+    samples: Vec<Sample>,
 }
 
 impl Movie {
@@ -273,7 +276,7 @@ impl Movie {
         movie.fragmented = movie
             .tracks
             .iter()
-            .map(|MovieTrack { track, .. }| FragmentedTrack {
+            .map(|MovieTrack { track, samples, .. }| FragmentedTrack {
                 id: track.id,
                 defaults: defaults
                     .iter()
@@ -281,8 +284,7 @@ impl Movie {
                     .map(|(_, found)| *found)
                     .unwrap_or_default(),
                 samples: Vec::new(),
-                next_dts: track
-                    .samples
+                next_dts: samples
                     .last()
                     .map_or(0, |last| last.dts + i64::from(last.duration)),
             })
@@ -297,7 +299,7 @@ impl Movie {
         mut truncated: bool,
     ) -> Result<SourceIndex, ReadError> {
         for (target, filled) in self.tracks.iter_mut().zip(self.fragmented) {
-            let track = &mut target.track;
+            let MovieTrack { track, samples, .. } = target;
             if has_fragments {
                 track.edits.open_end();
             }
@@ -305,32 +307,24 @@ impl Movie {
             if !filled.samples.is_empty() {
                 track.unit_bytes = None;
             }
-            track.samples.extend(filled.samples);
+            samples.extend(filled.samples);
             // What cannot be told how to decode ends the track. Sound has one sample entry here.
-            let known = track
-                .samples
+            let known = samples
                 .iter()
                 .take_while(|sample| track.entry_of(sample).is_some())
                 .count();
-            truncated |= known < track.samples.len();
-            track.samples.truncate(known);
+            truncated |= known < samples.len();
+            samples.truncate(known);
             // ffmpeg takes no longer ones, and no recorder holds a picture for days.
-            if let Some(lie) = track
-                .samples
-                .iter()
-                .find(|s| i32::try_from(s.duration).is_err())
-            {
+            if let Some(lie) = samples.iter().find(|s| i32::try_from(s.duration).is_err()) {
                 return Err(ReadError::Malformed(format!(
                     "a sample that lasts {} ticks",
                     lie.duration
                 )));
             }
-            track.whole_samples = track
-                .samples
-                .iter()
-                .take_while(|s| s.end() <= size_bytes)
-                .count();
-            truncated |= track.whole_samples < track.samples.len();
+            track.whole_samples = samples.iter().take_while(|s| s.end() <= size_bytes).count();
+            truncated |= track.whole_samples < samples.len();
+            track.samples = std::mem::take(samples).into();
         }
         let mut take_first = |video: bool| {
             let at = self
@@ -468,11 +462,12 @@ fn read_track(
             entry,
             more_entries,
             whole_samples: 0,
-            samples: table.samples,
+            samples: Portion::default(),
             edits,
             display,
             unit_bytes: table.unit_bytes,
         },
+        samples: table.samples,
     }))
 }
 

@@ -26,12 +26,16 @@
 //! The form with a version never changes: rows that have it stay as they are. A reader that does not know the version,
 //! or finds anything wrong, answers [`DecodeError`], and the file itself is read instead.
 
+mod reader;
+mod writer;
+
+use std::sync::Arc;
+
 use chrono::DateTime;
 
-use super::bytes::Children;
-use super::edits::{Edit, EditList};
-use super::entry::SampleEntry;
-use super::index::{Display, MtxInfo, Sample, SourceIndex, Track};
+use self::reader::Reader;
+use self::writer::Writer;
+use super::index::{MtxInfo, Sample, SourceIndex};
 use crate::domain::catalog::Container;
 
 const VERSION: u8 = 1;
@@ -104,6 +108,38 @@ impl SourceIndex {
     /// # Errors
     /// [`DecodeError`], whatever the bytes are.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut decoded = Self::decode_all([bytes]);
+        decoded.pop().unwrap_or(Err(CUT_SHORT))
+    }
+
+    /// The same of many indexes, whose samples lie side by side in memory, for as long as one of the indexes is needed.
+    pub fn decode_all<'a>(
+        stored: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Vec<Result<Self, DecodeError>> {
+        let mut all = Vec::new();
+        let mut decoded: Vec<_> = stored
+            .into_iter()
+            .map(|bytes| {
+                let begin = all.len();
+                let index = Self::decode_beside(bytes, &mut all);
+                if index.is_err() {
+                    all.truncate(begin);
+                }
+                index
+            })
+            .collect();
+        let all = Arc::new(all);
+        for index in decoded.iter_mut().flatten() {
+            let sound = index.audio.iter_mut();
+            for track in sound.chain([&mut index.video]) {
+                track.samples.lie_in(&all);
+            }
+        }
+        decoded
+    }
+
+    /// Puts the samples of an index behind `all`, as a portion of which its tracks have them.
+    fn decode_beside(bytes: &[u8], all: &mut Vec<Sample>) -> Result<Self, DecodeError> {
         match bytes.first() {
             None => return Err(CUT_SHORT),
             Some(&VERSION) => {}
@@ -133,10 +169,10 @@ impl SourceIndex {
                 ntp_ns: from.signed()?,
             }),
         };
-        let video = from.track(true, size_bytes)?;
+        let video = from.track(true, size_bytes, all)?;
         let audio = match flags & SOUND {
             0 => None,
-            _ => Some(from.track(false, size_bytes)?),
+            _ => Some(from.track(false, size_bytes, all)?),
         };
         if !from.0.is_empty() {
             return Err(DecodeError::Damaged("goes on after its end"));
@@ -155,339 +191,6 @@ impl SourceIndex {
             truncated: flags & TRUNCATED != 0,
         })
     }
-}
-
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn number(&mut self, mut value: u64) {
-        while value > 0x7f {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    fn signed(&mut self, value: i64) {
-        self.number(((value << 1) ^ (value >> 63)).cast_unsigned());
-    }
-
-    fn track(&mut self, track: &Track) {
-        self.number(track.id.into());
-        self.number(track.timescale.into());
-        self.number(track.more_entries.len() as u64);
-        for entry in std::iter::once(&track.entry).chain(&track.more_entries) {
-            self.number(entry.bytes.len() as u64);
-            self.0.extend(&entry.bytes);
-        }
-        for cell in track.display.matrix {
-            self.signed(cell.into());
-        }
-        self.number(track.display.width.into());
-        self.number(track.display.height.into());
-        match track.edits.edit {
-            None => self.number(NO_EDIT),
-            Some(edit) => {
-                self.number(edit.duration.map_or(OPEN_EDIT, |_| CLOSED_EDIT));
-                self.signed(edit.shown_from);
-                self.signed(edit.media_from);
-                edit.duration
-                    .into_iter()
-                    .for_each(|ticks| self.signed(ticks));
-            }
-        }
-        self.number(track.unit_bytes.unwrap_or(0).into());
-        let samples = &track.samples;
-        self.number(samples.len() as u64);
-        let mut before = 0;
-        for sample in samples {
-            let size = i64::from(sample.size);
-            self.signed(size - before);
-            before = size;
-        }
-        let mut expected = 0;
-        self.column(samples.iter().map(|sample| {
-            let jump = sample.offset.wrapping_sub(expected);
-            expected = sample.end();
-            jump.cast_signed()
-        }));
-        let mut expected = 0;
-        self.column(samples.iter().map(|sample| {
-            let jump = sample.dts.wrapping_sub(expected);
-            expected = sample.dts.wrapping_add(sample.duration.into());
-            jump
-        }));
-        self.column(samples.iter().map(|sample| sample.duration.into()));
-        self.column(
-            samples
-                .iter()
-                .map(|sample| sample.composition_offset.into()),
-        );
-        self.column(samples.iter().map(|sample| sample.sync.into()));
-        self.column(samples.iter().map(|sample| sample.description.into()));
-    }
-
-    fn column(&mut self, values: impl Iterator<Item = i64>) {
-        let values: Vec<i64> = values.collect();
-        let unit = values
-            .iter()
-            .fold(0, |unit, value| {
-                greatest_divisor(unit, value.unsigned_abs())
-            })
-            .max(1);
-        self.number(unit);
-        let mut rest = values.as_slice();
-        while let Some(first) = rest.first() {
-            let run = rest.iter().take_while(|value| *value == first).count();
-            // The unit divides the value, and is 2^63 only beside values that are 0 or -2^63.
-            let in_units = first.wrapping_div(unit.cast_signed());
-            self.signed(in_units);
-            if run > 1 {
-                self.signed(in_units);
-                self.number(run as u64 - 2);
-            }
-            rest = &rest[run..];
-        }
-    }
-}
-
-fn greatest_divisor(mut one: u64, mut other: u64) -> u64 {
-    while other != 0 {
-        (one, other) = (other, one % other);
-    }
-    one
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
-        let (front, rest) = self.0.split_at_checked(count).ok_or(CUT_SHORT)?;
-        self.0 = rest;
-        Ok(front)
-    }
-
-    fn byte(&mut self) -> Result<u8, DecodeError> {
-        let (first, rest) = self.0.split_first().ok_or(CUT_SHORT)?;
-        self.0 = rest;
-        Ok(*first)
-    }
-
-    fn number(&mut self) -> Result<u64, DecodeError> {
-        let mut value = 0;
-        for (at, (byte, shift)) in self.0.iter().zip((0..64).step_by(7)).enumerate() {
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                return Err(OUT_OF_RANGE);
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                self.0 = &self.0[at + 1..];
-                return Ok(value);
-            }
-        }
-        // Ten bytes hold more than 64 bits.
-        Err(if self.0.len() < 10 {
-            CUT_SHORT
-        } else {
-            OUT_OF_RANGE
-        })
-    }
-
-    fn signed(&mut self) -> Result<i64, DecodeError> {
-        let value = self.number()?;
-        Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
-    }
-
-    fn narrow<T: TryFrom<u64>>(&mut self) -> Result<T, DecodeError> {
-        T::try_from(self.number()?).map_err(|_| OUT_OF_RANGE)
-    }
-
-    fn track(&mut self, is_video: bool, size_bytes: u64) -> Result<Track, DecodeError> {
-        let id = self.narrow()?;
-        let timescale = self.narrow()?;
-        if timescale == 0 {
-            return Err(OUT_OF_RANGE);
-        }
-        let more_entries: usize = self.narrow()?;
-        // Each has a length of a byte at least.
-        if more_entries >= self.0.len() {
-            return Err(OUT_OF_RANGE);
-        }
-        let entry = self.entry(is_video)?;
-        let more_entries = (0..more_entries)
-            .map(|_| self.entry(is_video))
-            .collect::<Result<_, _>>()?;
-        let mut matrix = [0; 9];
-        for cell in &mut matrix {
-            *cell = i32::try_from(self.signed()?).map_err(|_| OUT_OF_RANGE)?;
-        }
-        let display = Display {
-            matrix,
-            width: self.narrow()?,
-            height: self.narrow()?,
-        };
-        let edits = self.edits()?;
-        let unit_bytes = match self.narrow::<u32>()? {
-            0 => None,
-            bytes => Some(bytes),
-        };
-        let samples = self.samples(unit_bytes.unwrap_or(1))?;
-        let whole_samples = samples
-            .iter()
-            .take_while(|sample| sample.end() <= size_bytes)
-            .count();
-        Ok(Track {
-            id,
-            timescale,
-            entry,
-            more_entries,
-            samples,
-            whole_samples,
-            edits,
-            display,
-            unit_bytes,
-        })
-    }
-
-    fn entry(&mut self, is_video: bool) -> Result<SampleEntry, DecodeError> {
-        let length = self.narrow()?;
-        read_entry(self.take(length)?, is_video)
-    }
-
-    fn edits(&mut self) -> Result<EditList, DecodeError> {
-        let kind = self.number()?;
-        if kind == NO_EDIT {
-            return Ok(EditList::default());
-        }
-        let edit = Edit {
-            shown_from: self.signed()?,
-            media_from: self.signed()?,
-            duration: match kind {
-                OPEN_EDIT => None,
-                CLOSED_EDIT => Some(self.signed()?),
-                _ => return Err(OUT_OF_RANGE),
-            },
-        };
-        if edit.shown_from < 0
-            || edit.media_from < 0
-            || edit.duration.is_some_and(|ticks| ticks <= 0)
-        {
-            return Err(OUT_OF_RANGE);
-        }
-        Ok(EditList { edit: Some(edit) })
-    }
-
-    fn samples(&mut self, unit_bytes: u32) -> Result<Vec<Sample>, DecodeError> {
-        let count: usize = self.narrow()?;
-        // The size of each sample takes a byte at least.
-        if count == 0 || count > self.0.len() {
-            return Err(OUT_OF_RANGE);
-        }
-        let mut samples = Vec::with_capacity(count);
-        let mut size = 0i64;
-        for _ in 0..count {
-            size = size.wrapping_add(self.signed()?);
-            samples.push(Sample {
-                offset: 0,
-                dts: 0,
-                size: u32::try_from(size).map_err(|_| OUT_OF_RANGE)?,
-                duration: 0,
-                composition_offset: 0,
-                sync: false,
-                description: 0,
-            });
-        }
-        if samples
-            .iter()
-            .any(|sample| sample.size == 0 || sample.size % unit_bytes != 0)
-        {
-            return Err(OUT_OF_RANGE);
-        }
-        let mut expected = 0u64;
-        self.column(&mut samples, |sample, jump| {
-            sample.offset = expected.wrapping_add(jump.cast_unsigned());
-            expected = sample
-                .offset
-                .checked_add(sample.size.into())
-                .ok_or(OUT_OF_RANGE)?;
-            Ok(())
-        })?;
-        self.column(&mut samples, |sample, jump| {
-            // The durations, which the next time follows from, come in the next column.
-            sample.dts = jump;
-            Ok(())
-        })?;
-        let mut expected = 0i64;
-        self.column(&mut samples, |sample, duration| {
-            let duration = i32::try_from(duration).map_err(|_| OUT_OF_RANGE)?;
-            sample.duration = u32::try_from(duration).map_err(|_| OUT_OF_RANGE)?;
-            sample.dts = expected.wrapping_add(sample.dts);
-            if !(0..LATEST_TICK).contains(&sample.dts) {
-                return Err(OUT_OF_RANGE);
-            }
-            expected = sample.dts + i64::from(duration);
-            Ok(())
-        })?;
-        self.column(&mut samples, |sample, offset| {
-            sample.composition_offset = i32::try_from(offset).map_err(|_| OUT_OF_RANGE)?;
-            Ok(())
-        })?;
-        self.column(&mut samples, |sample, sync| {
-            sample.sync = match sync {
-                0 => false,
-                1 => true,
-                _ => return Err(OUT_OF_RANGE),
-            };
-            Ok(())
-        })?;
-        self.column(&mut samples, |sample, description| {
-            sample.description = u16::try_from(description).map_err(|_| OUT_OF_RANGE)?;
-            Ok(())
-        })?;
-        Ok(samples)
-    }
-
-    /// Reads a column and gives each sample its value. A run of equal values is read once.
-    fn column(
-        &mut self,
-        samples: &mut [Sample],
-        mut set: impl FnMut(&mut Sample, i64) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
-        let unit = self.number()?.cast_signed();
-        let mut before = None;
-        let mut left = samples.iter_mut();
-        while let Some(sample) = left.next() {
-            let value = self.signed()?.wrapping_mul(unit);
-            set(sample, value)?;
-            if before == Some(value) {
-                let repeats: usize = self.narrow()?;
-                if repeats > left.len() {
-                    return Err(OUT_OF_RANGE);
-                }
-                for sample in left.by_ref().take(repeats) {
-                    set(sample, value)?;
-                }
-            }
-            before = Some(value);
-        }
-        Ok(())
-    }
-}
-
-fn read_entry(bytes: &[u8], is_video: bool) -> Result<SampleEntry, DecodeError> {
-    const NO_ENTRY: DecodeError = DecodeError::Damaged("holds no sample entry");
-    let found = Children::new(bytes, *b"stsd").next();
-    let entry = found.and_then(Result::ok).ok_or(NO_ENTRY)?;
-    if entry.whole.len() != bytes.len() {
-        return Err(NO_ENTRY);
-    }
-    let read = if is_video {
-        SampleEntry::read_video(entry)
-    } else {
-        SampleEntry::read_sound(entry)
-    };
-    read.map_err(|_| NO_ENTRY)
 }
 
 #[cfg(test)]

@@ -3,7 +3,11 @@
 use proptest::prelude::*;
 use proptest::sample;
 
+use super::super::edits::{Edit, EditList};
+use super::super::entry::SampleEntry;
+use super::super::index::{Display, Track};
 use super::super::tests::{SOUND_RUN, Shape, boxed, read};
+use super::reader::read_entry;
 use super::*;
 use crate::media::plan::FrameTimes;
 
@@ -38,7 +42,7 @@ fn track(entry: SampleEntry, samples: Vec<Sample>) -> Track {
         entry,
         more_entries: Vec::new(),
         whole_samples: samples.len(),
-        samples,
+        samples: samples.into(),
         edits: EditList::default(),
         display: Display {
             matrix: [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000],
@@ -116,6 +120,32 @@ fn a_ten_second_segment_with_sound_takes_some_two_kilobytes() {
     let stored = index.encode();
     assert_eq!(SourceIndex::decode(&stored), Ok(index));
     assert!(stored.len() < 2_400, "{} bytes", stored.len());
+}
+
+#[test]
+fn indexes_that_are_decoded_together_are_as_if_each_was_alone_and_damage_to_one_harms_no_other() {
+    let mut silent = ten_seconds();
+    silent.audio = None;
+    let stored = [ten_seconds(), silent, ten_seconds()].map(|index| index.encode());
+    let whole: Vec<&[u8]> = stored.iter().map(Vec::as_slice).collect();
+    let alone = |bytes: &&[u8]| SourceIndex::decode(bytes);
+    for damaged in 0..whole.len() {
+        for length in [0, 1, 100, whole[damaged].len() - 1, whole[damaged].len()] {
+            let mut stored = whole.clone();
+            stored[damaged] = &stored[damaged][..length];
+            let together = SourceIndex::decode_all(stored.iter().copied());
+            let each: Vec<_> = stored.iter().map(alone).collect();
+            assert_eq!(together, each, "{damaged}, {length} bytes");
+        }
+    }
+    // Nor does one whose damage shows only behind its samples.
+    let mut longer = ten_seconds().encode();
+    longer.truncate(longer.len() - CHECK_BYTES);
+    longer.push(0);
+    longer.extend(crc32fast::hash(&longer).to_le_bytes());
+    let together = SourceIndex::decode_all([&*longer, whole[1]]);
+    assert_eq!(together, [alone(&&*longer), alone(&whole[1])]);
+    assert!(together[0].is_err());
 }
 
 #[test]

@@ -25,7 +25,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 pub(crate) use times::FrameTimes;
 
-use super::mp4::{Display, Fingerprint, SampleEntry, SourceIndex};
+use super::mp4::{Display, Fingerprint, SampleEntry, SourceIndex, Track};
 use crate::domain::clip::GapMode;
 use crate::domain::coverage::{Gap, GapReason};
 use crate::domain::time::TimeRange;
@@ -231,15 +231,7 @@ pub(crate) struct OutputEdit {
 /// [`PlanError::NoFootage`] when nothing in the window can be shown.
 pub fn plan(segments: &[Segment], wanted: &Wanted) -> Result<Plan, PlanError> {
     let requested = wanted.requested;
-    let footage: Vec<Option<times::FrameTimes>> = segments
-        .iter()
-        .map(|segment| match &segment.footage {
-            Footage::Indexed(index) => {
-                times::FrameTimes::of_front(&index.video, chains::usable(&index.video, wanted))
-            }
-            Footage::Unusable(_) => None,
-        })
-        .collect();
+    let footage = times_of(segments, wanted);
     let placed = chains::place(segments, &footage, wanted);
     let walked = walk::walk(segments, &footage, &placed, wanted);
     let Some(first) = walked.first_shown_ns else {
@@ -301,6 +293,31 @@ pub fn plan(segments: &[Segment], wanted: &Wanted) -> Result<Plan, PlanError> {
         video: video.track,
         sound,
     })
+}
+
+/// When the frames of each segment are shown; `None` of one that shows none.
+fn times_of(segments: &[Segment], wanted: &Wanted) -> Vec<Option<FrameTimes>> {
+    let tracks: Vec<Option<&Track>> = segments
+        .iter()
+        .map(|segment| match &segment.footage {
+            Footage::Indexed(index) => Some(&index.video),
+            Footage::Unusable(_) => None,
+        })
+        .collect();
+    let counts = tracks.iter().flatten().map(|track| track.whole_samples);
+    let mut shown_at = Vec::with_capacity(counts.sum());
+    let mut footage: Vec<Option<FrameTimes>> = tracks
+        .into_iter()
+        .map(|track| {
+            let count = chains::usable(track?, wanted);
+            FrameTimes::of_front(track?, count, &mut shown_at)
+        })
+        .collect();
+    let shown_at = Arc::new(shown_at);
+    for times in footage.iter_mut().flatten() {
+        times.shown_at.lie_in(&shown_at);
+    }
+    footage
 }
 
 fn to_nanos(time: DateTime<Utc>) -> Nanos {

@@ -88,7 +88,7 @@ impl Made {
             entry: entry(),
             more_entries: Vec::new(),
             whole_samples: samples.len(),
-            samples,
+            samples: samples.into(),
             edits: EditList::default(),
             display: Display {
                 matrix: [0; 9],

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 
 use super::{Nanos, delta, ticks_to_nanos};
 use crate::media::mp4::{Sample, Track};
+use crate::media::portion::Portion;
 
 /// Show times of a video track's whole samples, or of as many of them as can be used.
 ///
@@ -13,7 +14,7 @@ use crate::media::mp4::{Sample, Track};
 pub(crate) struct FrameTimes {
     pub(super) timescale: u32,
     /// Ticks from the segment's start for each whole sample in decode order.
-    pub(super) shown_at: Vec<i64>,
+    pub(super) shown_at: Portion<i64>,
     /// Samples from this tick on are hidden by the file's own edit list.
     pub(super) hidden_from: i64,
     /// How far leading pictures reach before time 0.
@@ -32,11 +33,15 @@ pub(crate) struct FrameTimes {
 impl FrameTimes {
     /// `None` when no sample is shown.
     pub(crate) fn of(track: &Track) -> Option<Self> {
-        Self::of_front(track, track.whole_samples)
+        let mut shown_at = Vec::with_capacity(track.whole_samples);
+        let mut times = Self::of_front(track, track.whole_samples, &mut shown_at)?;
+        times.shown_at = shown_at.into();
+        Some(times)
     }
 
-    /// The same of the first `count` whole samples alone; what comes behind them counts as promised.
-    pub(super) fn of_front(track: &Track, count: usize) -> Option<Self> {
+    /// The same of the first `count` whole samples alone; what comes behind them counts as promised. The show times are put
+    /// behind `all`, as a portion of which they are to lie there.
+    pub(super) fn of_front(track: &Track, count: usize, all: &mut Vec<i64>) -> Option<Self> {
         let whole = &track.samples[..count.min(track.whole_samples)];
         let first = whole.first()?;
         let begins = track.edits.first_media_time();
@@ -56,11 +61,11 @@ impl FrameTimes {
             let is_visible = !track.edits.hides_after(sample.pts());
             is_visible.then(|| at.saturating_add(i64::from(sample.duration)))
         };
-        let mut shown_at = Vec::with_capacity(whole.len());
+        let begin = all.len();
         let (mut earliest, mut hidden_from, mut end) = (0, i64::MAX, None);
         for sample in whole {
             let at = place(sample);
-            shown_at.push(at);
+            all.push(at);
             earliest = earliest.min(at);
             match end_of(sample, at) {
                 Some(ends) => end = end.max(Some(ends)),
@@ -77,7 +82,7 @@ impl FrameTimes {
         let is_leading = first_is_shown && first.sync;
         let lead = if is_leading { earliest } else { 0 };
         let to_nanos = |ticks| ticks_to_nanos(ticks, track.timescale);
-        let count = shown_at
+        let count = all[begin..]
             .iter()
             .filter(|at| (lead..hidden_from).contains(*at))
             .count()
@@ -90,7 +95,7 @@ impl FrameTimes {
             visible_count: count as u64,
             promised_end_ns: to_nanos(promised_end),
             zero_ns: to_nanos(zero),
-            shown_at,
+            shown_at: Portion::of(begin..all.len()),
             hidden_from,
         })
     }

@@ -73,7 +73,7 @@ fn sound(number: usize, length_ms: i64) -> Track {
         entry,
         more_entries: Vec::new(),
         whole_samples: samples.len(),
-        samples,
+        samples: samples.into(),
         edits: EditList::default(),
         display: crate::media::mp4::Display {
             matrix: [0; 9],

@@ -43,7 +43,7 @@ fn with_g711() -> Vec<Segment> {
         track.entry.sample_rate_hz = 8_000;
         track.entry.bytes[4..8].copy_from_slice(b"alaw");
         let first = track.samples[0].offset;
-        track.samples.truncate(78);
+        track.samples = track.samples[..78].to_vec().into();
         track.whole_samples = 78;
         for (at, sample) in track.samples.iter_mut().enumerate() {
             (sample.offset, sample.dts) = (first + at as u64 * 1024, at as i64 * 1024);
