@@ -75,7 +75,8 @@ class ConnectingTest {
       FootageException away = assertThrows(FootageException.class, footage::cameras);
       assertTrue(away instanceof UnavailableException || away instanceof DeadlineExceededException, away.toString());
       long tookMs = Duration.ofNanos(System.nanoTime() - began).toMillis();
-      assertTrue(200 < tookMs && tookMs < 5_000, () -> tookMs + " ms");
+      // Two pauses, of 50 and 100 ms when chance makes them shortest; one beyond the deadline is not waited for.
+      assertTrue(150 <= tookMs && tookMs < 5_000, () -> tookMs + " ms");
     }
   }
 
