@@ -8,6 +8,7 @@
 
 mod directory;
 mod piece;
+mod proof;
 mod records;
 mod report;
 mod source;
@@ -104,7 +105,9 @@ pub fn verify(
         }),
     };
     drop(directory.records);
-    let sums = walked.read_sums(source)?;
+    let sums = walked.sums.as_ref();
+    let sums = sums.map(|place| place.read(source, &walked.digests));
+    let sums = sums.transpose()?;
     on_bytes(source.size_bytes(), source.size_bytes())?;
     Ok(Report::new(walked, sums, complaint).findings(known))
 }

@@ -14,20 +14,17 @@ use bytes::Bytes;
 use super::super::lane::{Lane, Sha256};
 use super::super::packer::Stop;
 use super::super::pool::{CHUNK_BYTES, Pool};
-use super::super::sums::{SIGNATURE_NAME, SUMS_BYTES_MAX, SUMS_NAME};
 use super::super::zip::ZIP64_FROM;
 use super::VerifyError;
 use super::directory::{Directory, Record};
 use super::piece::{Complaint, Piece};
+use super::proof::{Proof, SumsPlace};
 use super::records::{
     DESCRIPTOR_SIGNATURE, HEADER_BYTES_MAX, LocalHeader, descriptor, descriptor_bytes,
     descriptor_crc32,
 };
 use super::source::Source;
 use crate::domain::series::Series;
-
-/// A signature takes some 300 bytes.
-const SIGNATURE_BYTES_MAX: u64 = 64 * 1024;
 
 /// What a pass through an archive found.
 pub(super) struct Walked {
@@ -42,43 +39,10 @@ pub(super) struct Walked {
     pub(super) end: u64,
     /// Why the directory cannot be right.
     pub(super) complaint: Option<String>,
-    /// Where SHA256SUMS is.
-    sums: Option<Place>,
+    /// Where SHA256SUMS is; `None` when it is not there, or too large.
+    pub(super) sums: Option<SumsPlace>,
     /// Contents of its signature.
     pub(super) signature: Option<Vec<u8>>,
-}
-
-/// Data that was read and hashed.
-struct Place {
-    /// Index into [`Walked::digests`].
-    piece: usize,
-    start: u64,
-    size_bytes: u64,
-}
-
-impl Walked {
-    /// Contents of SHA256SUMS; `None` when it is not there, or too large. They are read once more, because they take more
-    /// memory than all else here, and are needed when some of that is done with.
-    ///
-    /// # Errors
-    /// When the disk does not give them, or not those that were hashed.
-    pub(super) fn read_sums(&self, source: Source<'_>) -> io::Result<Option<Vec<u8>>> {
-        let Some(place) = &self.sums else {
-            return Ok(None);
-        };
-        // As much was there before, so that no more is taken than there is.
-        let mut sums = vec![0; usize::try_from(place.size_bytes).unwrap_or(0)];
-        source.fill(&mut sums, place.start, u64::MAX)?;
-        let digest = ring::digest::digest(&ring::digest::SHA256, &sums);
-        let hashed = self.digests.get(place.piece);
-        if hashed.is_some_and(|hashed| hashed.as_slice() == digest.as_ref()) {
-            Ok(Some(sums))
-        } else {
-            Err(io::Error::other(format!(
-                "{SUMS_NAME} changed while it was verified"
-            )))
-        }
-    }
 }
 
 /// Reads all entries. `on_bytes` is called with how much of the file has been read, and its size.
@@ -214,7 +178,7 @@ impl Walk<'_> {
             (None, None) => return Ok(at),
         };
         let extent = self.extent(at, &name, local.as_ref(), record, next)?;
-        let (crc32, size_bytes) = self.data(&extent, is_special(&name, local.as_ref()))?;
+        let (crc32, size_bytes) = self.data(&extent, Proof::of(&name, local.as_ref()))?;
         let mut block = [0; 24];
         let read = self.source.fill(&mut block, extent.end(), self.limit)?;
         let tail = &block[..read];
@@ -416,13 +380,9 @@ impl Walk<'_> {
     }
 
     /// Reads, sums and hashes the data, and returns its CRC-32 and how much of it there is.
-    fn data(
-        &mut self,
-        extent: &Extent,
-        special: Option<Special>,
-    ) -> Result<(u32, u64), VerifyError> {
-        let special = special.filter(|special| extent.size_bytes <= special.bytes_max());
-        let mut kept = matches!(special, Some(Special::Signature)).then(Vec::new);
+    fn data(&mut self, extent: &Extent, proof: Option<Proof>) -> Result<(u32, u64), VerifyError> {
+        let proof = proof.filter(|proof| extent.size_bytes <= proof.bytes_max());
+        let mut kept = (proof == Some(Proof::Signature)).then(Vec::new);
         let mut crc = crc32fast::Hasher::new();
         let mut done = 0;
         while done < extent.size_bytes {
@@ -450,15 +410,15 @@ impl Walk<'_> {
             self.walked.digests.push(digest);
         }
         self.walked.data_bytes += done;
-        match special {
-            Some(Special::Sums) if self.walked.sums.is_none() => {
-                self.walked.sums = Some(Place {
+        match proof {
+            Some(Proof::Sums) if self.walked.sums.is_none() => {
+                self.walked.sums = Some(SumsPlace {
                     piece: self.walked.pieces.len(),
                     start: extent.start,
                     size_bytes: done,
                 });
             }
-            Some(Special::Signature) if self.walked.signature.is_none() => {
+            Some(Proof::Signature) if self.walked.signature.is_none() => {
                 self.walked.signature = kept;
             }
             _ => {}
@@ -480,30 +440,4 @@ fn size_up_to(start: u64, end: u64) -> Option<u64> {
         return Some(short);
     }
     both.checked_sub(descriptor_bytes(short))
-}
-
-/// An entry whose contents are needed after the pass.
-#[derive(Clone, Copy)]
-enum Special {
-    Sums,
-    Signature,
-}
-
-impl Special {
-    fn bytes_max(self) -> u64 {
-        match self {
-            Self::Sums => SUMS_BYTES_MAX,
-            Self::Signature => SIGNATURE_BYTES_MAX,
-        }
-    }
-}
-
-/// One of the two names may be damaged.
-fn is_special(name: &str, local: Option<&LocalHeader>) -> Option<Special> {
-    let names = [Some(name), local.map(|local| local.name.as_str())];
-    names.into_iter().flatten().find_map(|name| match name {
-        SUMS_NAME => Some(Special::Sums),
-        SIGNATURE_NAME => Some(Special::Signature),
-        _ => None,
-    })
 }
