@@ -45,16 +45,15 @@ pub(super) async fn attach(store: &Store, sources: &mut [Source]) -> Result<(), 
 
 /// What can be used of these, by segment.
 fn decode_all(
-    stored: Vec<StoredIndex>,
+    mut stored: Vec<StoredIndex>,
     files: &HashMap<String, Arc<File>>,
 ) -> Vec<(String, Arc<SourceIndex>)> {
-    let mut usable = stored;
-    usable.retain(|stored| {
+    stored.retain(|stored| {
         let file = files.get(&stored.segment_id);
         file.is_some_and(|file| is_of(stored, file).unwrap_or(false))
     });
-    let decoded = SourceIndex::decode_all(usable.iter().map(|stored| &*stored.samples));
-    usable
+    let decoded = SourceIndex::decode_all(stored.iter().map(|stored| &*stored.samples));
+    stored
         .into_iter()
         .zip(decoded)
         .filter_map(|(stored, decoded)| {

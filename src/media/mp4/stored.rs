@@ -119,14 +119,7 @@ impl SourceIndex {
         let mut all = Vec::new();
         let mut decoded: Vec<_> = stored
             .into_iter()
-            .map(|bytes| {
-                let begin = all.len();
-                let index = Self::decode_beside(bytes, &mut all);
-                if index.is_err() {
-                    all.truncate(begin);
-                }
-                index
-            })
+            .map(|bytes| Self::decode_beside(bytes, &mut all))
             .collect();
         let all = Arc::new(all);
         for index in decoded.iter_mut().flatten() {
