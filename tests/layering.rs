@@ -17,21 +17,26 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "media",
-        &["domain", "process", "disk"],
+        &["domain", "process", "disk", "hashing"],
         &["tonic", "sqlx", "prost", "axum"],
     ),
     (
         "packing",
-        &["domain", "disk"],
+        &["domain", "disk", "hashing"],
         &["tonic", "sqlx", "prost", "axum", "tokio", "std::process"],
     ),
     (
         "transfer",
-        &["domain", "process", "disk"],
+        &["domain", "process", "disk", "hashing"],
         &["tonic", "sqlx", "prost", "axum"],
     ),
     ("process", &[], &["tonic", "sqlx", "prost", "axum"]),
     ("disk", &[], &["tonic", "sqlx", "prost", "axum", "tokio"]),
+    (
+        "hashing",
+        &[],
+        &["tonic", "sqlx", "prost", "axum", "tokio", "rustix"],
+    ),
     ("clock", &["domain"], &["tonic", "sqlx", "tokio"]),
     (
         "work",
@@ -43,6 +48,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "transfer",
             "process",
             "disk",
+            "hashing",
             "clock",
         ],
         &["tonic", "sqlx", "prost", "axum"],

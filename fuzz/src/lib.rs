@@ -1,6 +1,6 @@
 //! What the fuzz targets do with an input.
 //!
-//! The rooms `domain`, `media`, `process` and `disk` are compiled in from their sources, not linked: so the targets
+//! The rooms `domain`, `media`, `process`, `disk` and `hashing` are compiled in from their sources, not linked: so the targets
 //! reach what is private to the service, which needs no door for them, and build without the servers and databases of the
 //! service in a fraction of the time. `tests/layering.rs` of the service holds that these rooms need no other.
 
@@ -13,6 +13,8 @@ pub mod cut;
 mod disk;
 #[path = "../../src/domain/mod.rs"]
 mod domain;
+#[path = "../../src/hashing.rs"]
+mod hashing;
 pub mod index;
 #[path = "../../src/media/mod.rs"]
 mod media;

@@ -6,13 +6,12 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use ring::digest::{Context, SHA256};
-
 use super::feed::placed;
 use super::interleave::{Places, sound_of};
 use super::movie::{self, Label, MovieError, Times};
 use super::mp4::{ReadError, SourceIndex, Track, top_level};
 use super::plan::{OutputTrack, Plan};
+use crate::hashing::{Hasher, Sha256};
 
 /// Why a finished file cannot be accepted.
 #[derive(Debug, thiserror::Error)]
@@ -220,22 +219,14 @@ pub(super) fn padded(mut moov: Vec<u8>, room: usize) -> Option<Vec<u8>> {
 }
 
 /// SHA-256 of a whole file. Blocks.
-pub(super) fn hash(path: &Path) -> io::Result<[u8; 32]> {
+pub(super) fn hash(path: &Path) -> io::Result<Sha256> {
     let mut file = File::open(path)?;
-    let mut hash = Context::new(&SHA256);
+    let mut hasher = Hasher::default();
     let mut buffer = vec![0; 256 << 10];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(digest_bytes(hash)),
-            count => hash.update(&buffer[..count]),
+            0 => return Ok(hasher.finish()),
+            count => hasher.update(&buffer[..count]),
         }
     }
-}
-
-/// The 32 bytes of a finished SHA-256. ring is half as fast again as sha2 on processors without SHA
-/// instructions, where hashing takes longer than the copy.
-pub(super) fn digest_bytes(hash: Context) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(hash.finish().as_ref());
-    bytes
 }

@@ -14,13 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ring::digest::{Context, SHA256};
-
 use super::finish::padded;
 use super::interleave::{Places, by_need, media_bytes};
 use super::movie::{self, Label, Times};
 use super::plan::Plan;
 use crate::disk::Writeback;
+use crate::hashing::{Hasher, Sha256};
 
 /// How often the growing file is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -50,7 +49,7 @@ impl Drop for Follower {
 pub(super) struct Foreseen {
     /// Everything in front of the media.
     pub(super) head: Vec<u8>,
-    pub(super) sha256: [u8; 32],
+    pub(super) sha256: Sha256,
     pub(super) size_bytes: u64,
 }
 
@@ -119,8 +118,8 @@ fn hash_growing(
     let Some(head) = foresee_head(&mut growing, plan, with_sound, label, room_bytes)? else {
         return Ok(None);
     };
-    let mut hash = Context::new(&SHA256);
-    hash.update(&head);
+    let mut hasher = Hasher::default();
+    hasher.update(&head);
     let mut at = head.len() as u64;
     let size_bytes = at + media_bytes(plan, with_sound);
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -131,7 +130,7 @@ fn hash_growing(
         }
         let part = &mut buffer[..(available - at).min(BUFFER_BYTES as u64) as usize];
         file.read_exact_at(part, at)?;
-        hash.update(part);
+        hasher.update(part);
         at += part.len() as u64;
         if let Some(writeback) = &mut writeback {
             writeback.written_to(file, at);
@@ -139,7 +138,7 @@ fn hash_growing(
     }
     Ok(Some(Foreseen {
         head,
-        sha256: super::finish::digest_bytes(hash),
+        sha256: hasher.finish(),
         size_bytes,
     }))
 }

@@ -14,6 +14,7 @@ use super::plan::{CutWarning, PlanError, Wanted};
 use crate::domain::catalog::{AudioFormat, VideoFormat};
 use crate::domain::coverage::{Gap, GapReason};
 use crate::domain::time::TimeRange;
+use crate::hashing::Sha256;
 
 /// One recorded file of the window, opened by the caller so that it stays whole even if it is deleted
 /// before the cut ends.
@@ -96,7 +97,7 @@ pub struct CutOutcome {
     /// Size of the file.
     pub size_bytes: u64,
     /// SHA-256 of the file.
-    pub sha256: [u8; 32],
+    pub sha256: Sha256,
     /// MP4, or QuickTime where the codecs ask for it.
     pub format: Format,
     /// How long the clip plays.

@@ -17,18 +17,18 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
-use ring::digest::{Context, SHA256};
 use rustix::fs::copy_file_range;
 
 use self::blocks::{BLOCK_BYTES, Block};
 use super::feed::{BrokenSource, data_header, placed};
 use super::ffmpeg::Format;
-use super::finish::{FinishError, check, digest_bytes};
+use super::finish::{FinishError, check};
 use super::interleave::{Places, Stretch, in_runs, media_bytes};
 use super::movie::{self, Label, MovieError, Times, boxed};
 use super::plan::Plan;
 use super::suitable::format_of;
 use crate::disk::take_room;
+use crate::hashing::{FarHasher, Sha256};
 
 pub(super) use sharing::may_share;
 
@@ -42,7 +42,7 @@ const PARTS_BEHIND: usize = 8;
 /// A clip complete in its file.
 pub(super) struct Spliced {
     pub(super) size_bytes: u64,
-    pub(super) sha256: [u8; 32],
+    pub(super) sha256: Sha256,
 }
 
 /// How far the copy is.
@@ -161,14 +161,14 @@ fn hash_behind(
     file: &File,
     parts: &Receiver<Part>,
     give_back: &Sender<Block>,
-) -> io::Result<[u8; 32]> {
-    let mut hash = Context::new(&SHA256);
+) -> io::Result<Sha256> {
+    let mut hasher = FarHasher::default();
     let mut at = 0;
     let mut buffer = Block::take();
     for part in parts {
         match part {
             Part::Bytes(block) => {
-                hash.update(&block.bytes[..block.filled]);
+                hasher.update(&block.bytes[..block.filled]);
                 at += block.filled as u64;
                 // The writer may have reached the end and need no more of them.
                 let _ = give_back.send(block);
@@ -177,13 +177,13 @@ fn hash_behind(
                 while at < end {
                     let part = &mut buffer.bytes[..(end - at).min(BLOCK_BYTES as u64) as usize];
                     file.read_exact_at(part, at)?;
-                    hash.update(part);
+                    hasher.update_near(part);
                     at += part.len() as u64;
                 }
             }
         }
     }
-    Ok(digest_bytes(hash))
+    Ok(hasher.digest())
 }
 
 /// A clip but for its media.

@@ -10,12 +10,10 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use ring::digest::{Context, SHA256};
-
-use super::finish::digest_bytes;
 use super::movie::{Label, MovieError};
 use super::plan::Plan;
 use super::splice::{Head, head};
+use crate::hashing::{Hasher, Sha256};
 
 pub use stored::UnreadableLayout;
 
@@ -100,18 +98,18 @@ impl Layout {
 
     /// SHA-256 over the header and over where the rest comes from: two layouts with the same digest give the same bytes
     /// from the same sources.
-    pub fn digest(&self) -> [u8; 32] {
-        let mut hash = Context::new(&SHA256);
-        hash.update(&self.head);
-        hash.update(&self.size_bytes.to_be_bytes());
+    pub fn digest(&self) -> Sha256 {
+        let mut hasher = Hasher::default();
+        hasher.update(&self.head);
+        hasher.update(&self.size_bytes.to_be_bytes());
         for extent in &self.extents {
             let source = self.sources.get(extent.piece as usize);
             let source = source.map_or(u64::MAX, |source| *source as u64);
-            hash.update(&extent.position.to_be_bytes());
-            hash.update(&extent.offset.to_be_bytes());
-            hash.update(&source.to_be_bytes());
+            hasher.update(&extent.position.to_be_bytes());
+            hasher.update(&extent.offset.to_be_bytes());
+            hasher.update(&source.to_be_bytes());
         }
-        digest_bytes(hash)
+        hasher.finish()
     }
 
     /// The stretches of sources that give the bytes of `range`: which source, from where in it, how many. What is left at

@@ -4,13 +4,11 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use ring::digest::{Context, SHA256};
+
+use crate::hashing::{FarHasher, Sha256};
 
 /// Chunks that may wait; the pool of buffers bounds their bytes.
 const WAITING_MAX: usize = 64;
-
-/// A SHA-256 digest.
-pub type Sha256 = [u8; 32];
 
 enum Order {
     Data(Bytes),
@@ -32,16 +30,13 @@ impl Lane {
         let thread = std::thread::Builder::new()
             .name("sha256".to_owned())
             .spawn(move || {
-                let mut context = Context::new(&SHA256);
+                let mut hasher = FarHasher::default();
                 for order in incoming {
                     match order {
-                        Order::Data(bytes) => context.update(&bytes),
+                        Order::Data(bytes) => hasher.update(&bytes),
                         Order::Digest => {
-                            let done = std::mem::replace(&mut context, Context::new(&SHA256));
-                            let mut digest = Sha256::default();
-                            digest.copy_from_slice(done.finish().as_ref());
                             // Whoever no longer wants the digest has dropped its end.
-                            let _ = outgoing.send(digest);
+                            let _ = outgoing.send(hasher.digest());
                         }
                     }
                 }

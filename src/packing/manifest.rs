@@ -10,7 +10,6 @@ use std::io::{self, Write};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Serialize, Serializer};
 
-use super::lane::Sha256;
 use super::sums::hex;
 use crate::domain::archive::{
     ArchiveContent, ArchiveFault, ArchiveFaultKind, ArchiveLayout, ArchiveSegment,
@@ -19,6 +18,7 @@ use crate::domain::camera::CameraId;
 use crate::domain::coverage::{GAP_TOLERANCE, Gap, GapReason};
 use crate::domain::series::Series;
 use crate::domain::time::TimeRange;
+use crate::hashing::Sha256;
 
 /// Version of the form of the manifest. It grows when a field changes its meaning or goes.
 const VERSION: u32 = 1;

@@ -19,7 +19,6 @@ mod zip;
 
 pub use disk::DiskFile;
 pub use known_keys::{KnownKeys, KnownKeysError};
-pub use lane::Sha256;
 pub use manifest::{Manifest, ManifestCamera, ManifestCut, ManifestSource};
 pub use packer::{Added, PackError, Packed, Packer, Sink, Stop, sha256};
 pub use readme::readme;

@@ -1,6 +1,6 @@
 //! Packing: each source is read once, and on the way its CRC-32, its SHA-256, the zip and the zip's SHA-256 are made.
 //!
-//! The calling thread reads, sums and writes; two [`Lane`]s hash. Chunks are shared, never copied, and come from a
+//! The calling thread reads, sums and writes; two [`Lane`]s hash. Chunks are shared between them, and come from a
 //! [`Pool`] whose size bounds the memory of a pass, whatever is packed.
 
 use std::cell::RefCell;
@@ -11,9 +11,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::lane::{Lane, Sha256};
+use super::lane::Lane;
 use super::pool::{Buffer, CHUNK_BYTES, Pool, read_some};
 use super::zip::{EntryHead, ZipWriter};
+use crate::hashing::{Hasher, Sha256};
 
 /// Told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,7 +251,7 @@ pub fn sha256(
     size_bytes: u64,
     is_over: impl Fn() -> bool,
 ) -> io::Result<Option<Sha256>> {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut hasher = Hasher::default();
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut done_bytes = 0;
     while done_bytes < size_bytes {
@@ -262,12 +263,10 @@ pub fn sha256(
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        context.update(&buffer[..count]);
+        hasher.update(&buffer[..count]);
         done_bytes += count as u64;
     }
-    let mut digest = Sha256::default();
-    digest.copy_from_slice(context.finish().as_ref());
-    Ok(Some(digest))
+    Ok(Some(hasher.finish()))
 }
 
 /// Writes a chunk through the zip's records without a copy of it.

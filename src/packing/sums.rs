@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::lane::Sha256;
+use crate::hashing::Sha256;
 
 /// Name of the entry with the hashes.
 pub const SUMS_NAME: &str = "SHA256SUMS";

@@ -36,9 +36,7 @@ pub use sweep::sweep_restored;
 
 use crate::domain::backup::destination::PauseReason;
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
-
-/// A SHA-256.
-pub type Sha256 = [u8; 32];
+use crate::hashing::Sha256;
 
 /// What is said of a file whose path is taken.
 const OTHERS_FILE: &str =

@@ -5,12 +5,11 @@ use std::io;
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt as _;
 
-use ring::digest::{Context, SHA256};
 use rustix::fs::{Advice, fadvise};
 
-use super::Sha256;
 use super::md5_lanes::{BLOCK_BYTES, LANES, States, padding};
 use super::source::Digests;
+use crate::hashing::Hasher;
 
 /// Read at a time of each file, so that the buffers of all lanes stay in the cache of a core.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -73,7 +72,7 @@ struct Stream<'a> {
     most_bytes: u64,
     read_bytes: u64,
     asked_bytes: u64,
-    sha256: Context,
+    sha256: Hasher,
     buffer: Vec<u8>,
     /// Where in the buffer that begins which the MD5 does not have yet.
     begin: usize,
@@ -89,7 +88,7 @@ impl<'a> Stream<'a> {
             most_bytes: size_bytes.saturating_add(1),
             read_bytes: 0,
             asked_bytes: 0,
-            sha256: Context::new(&SHA256),
+            sha256: Hasher::default(),
             buffer: Vec::with_capacity(CHUNK_BYTES + 2 * BLOCK_BYTES),
             begin: 0,
             is_whole: false,
@@ -132,10 +131,8 @@ impl<'a> Stream<'a> {
     }
 
     fn digests(self, md5: [u8; 16]) -> Digests {
-        let mut sha256 = Sha256::default();
-        sha256.copy_from_slice(self.sha256.finish().as_ref());
         Digests {
-            sha256,
+            sha256: self.sha256.finish(),
             md5: Some(md5),
             size_bytes: self.read_bytes,
         }
@@ -147,6 +144,7 @@ mod tests {
     use std::io::Write as _;
 
     use md5::Digest as _;
+    use ring::digest::{SHA256, digest};
 
     use super::*;
 
@@ -209,7 +207,7 @@ mod tests {
                 let found = found.unwrap();
                 let md5: [u8; 16] = md5::Md5::digest(&bytes).into();
                 assert_eq!(found.md5, Some(md5), "{} bytes, {count} files", bytes.len());
-                let sha256 = ring::digest::digest(&SHA256, &bytes);
+                let sha256 = digest(&SHA256, &bytes);
                 assert_eq!(found.sha256, sha256.as_ref());
                 assert_eq!(found.size_bytes, bytes.len() as u64);
             }

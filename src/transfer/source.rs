@@ -5,9 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use ring::digest::{Context, SHA256};
-
-use super::Sha256;
+use crate::hashing::{self, Sha256};
 
 /// Large enough that a call of the system costs little beside it, small enough to stay in the cache of a core.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
@@ -28,14 +26,14 @@ pub(super) struct Digests {
 
 /// Hashes bytes as they come.
 pub(super) struct Hasher {
-    sha256: Context,
+    sha256: hashing::Hasher,
     size_bytes: u64,
 }
 
 impl Hasher {
     pub(super) fn new() -> Self {
         Self {
-            sha256: Context::new(&SHA256),
+            sha256: hashing::Hasher::default(),
             size_bytes: 0,
         }
     }
@@ -46,10 +44,8 @@ impl Hasher {
     }
 
     pub(super) fn finish(self) -> Digests {
-        let mut sha256 = Sha256::default();
-        sha256.copy_from_slice(self.sha256.finish().as_ref());
         Digests {
-            sha256,
+            sha256: self.sha256.finish(),
             md5: None,
             size_bytes: self.size_bytes,
         }

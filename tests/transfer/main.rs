@@ -26,8 +26,9 @@ use std::time::Duration;
 
 use heldar_footage::domain::backup::destination::DestinationSettings;
 use heldar_footage::domain::backup::object::BackupCheck;
+use heldar_footage::hashing::Sha256;
 use heldar_footage::transfer::{
-    DescriptorLinks, Engine, Expected, FileFault, Outgoing, Place, SendOptions, Sha256, Stored,
+    DescriptorLinks, Engine, Expected, FileFault, Outgoing, Place, SendOptions, Stored,
     TransferError, Wanted,
 };
 use tokio::sync::watch;

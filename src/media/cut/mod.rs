@@ -29,6 +29,7 @@ use super::plan::{
 use super::suitable;
 use crate::domain::catalog::{AudioFormat, VideoFormat};
 use crate::domain::coverage::GapReason;
+use crate::hashing::Sha256;
 use crate::process::ProcessError;
 
 pub use by_layout::LaidOut;
@@ -274,7 +275,7 @@ enum Failure {
 /// A clip complete on disk.
 struct Finished {
     size_bytes: u64,
-    sha256: [u8; 32],
+    sha256: Sha256,
 }
 
 struct Made {

@@ -33,6 +33,7 @@ use super::order::{CutError, CutOrder, CutOutcome, CutProgress, EngineChoice};
 use super::plan::{CutWarning, WarningKind};
 use crate::domain::catalog::{AudioFormat, VideoFormat};
 use crate::domain::clip::RenderOptions;
+use crate::hashing::Sha256;
 use crate::process::{Feeder, Heard, Job, Limits, ProcessError};
 
 /// Silence this long means that ffmpeg hangs. It says nothing while it moves the header of a finished file to its front.
@@ -247,7 +248,7 @@ fn feed(file: &File, mut pipe: File, fed_bytes: &AtomicU64) {
 /// A finished file, measured.
 struct Written {
     size_bytes: u64,
-    sha256: [u8; 32],
+    sha256: Sha256,
     video: VideoFormat,
     audio: Option<AudioFormat>,
 }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use chrono::DateTime;
 use proptest::prelude::*;
-use ring::digest::digest;
+use ring::digest::{SHA256, digest};
 
 use super::*;
 use crate::domain::clip::GapMode;
@@ -213,7 +213,7 @@ proptest! {
         let mut bytes = vec![0; out.metadata().expect("a file").len() as usize];
         out.read_exact_at(&mut bytes, 0).expect("all of it");
         prop_assert_eq!(spliced.size_bytes, bytes.len() as u64);
-        let digest = ring::digest::digest(&SHA256, &bytes);
+        let digest = digest(&SHA256, &bytes);
         prop_assert_eq!(spliced.sha256.as_slice(), digest.as_ref());
 
         let index = SourceIndex::read(&out).expect("an MP4");

@@ -4,10 +4,10 @@ use std::io;
 
 use ring::digest::{SHA256, digest};
 
-use super::super::lane::Sha256;
 use super::super::sums::{SIGNATURE_NAME, SUMS_BYTES_MAX, SUMS_NAME};
 use super::records::LocalHeader;
 use super::source::Source;
+use crate::hashing::Sha256;
 
 /// A signature takes some 300 bytes.
 const SIGNATURE_BYTES_MAX: u64 = 64 * 1024;

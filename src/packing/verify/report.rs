@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use crate::domain::archive::{ArchiveDefect, ArchiveDefectKind, ArchiveSignature, LISTED_MAX};
 
 use super::super::known_keys::KnownKeys;
-use super::super::lane::Sha256;
 use super::super::signing::{SignatureError, check_signature};
 use super::super::sums::{SIGNATURE_NAME, SUMS_NAME, Sums, hex};
 use super::Findings;
 use super::piece::{Complaint, Piece};
 use super::walk::Walked;
+use crate::hashing::Sha256;
 
 /// Gathers the findings of one verification.
 pub(super) struct Report {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::lane::{Lane, Sha256};
+use super::super::lane::Lane;
 use super::super::packer::Stop;
 use super::super::pool::{CHUNK_BYTES, Pool};
 use super::super::zip::ZIP64_FROM;
@@ -25,6 +25,7 @@ use super::records::{
 };
 use super::source::Source;
 use crate::domain::series::Series;
+use crate::hashing::Sha256;
 
 /// What a pass through an archive found.
 pub(super) struct Walked {

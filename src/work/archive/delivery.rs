@@ -17,7 +17,8 @@ use super::{ArchiveError, ArchiveWork, blocking};
 use crate::clock;
 use crate::domain::archive::{Archive, ArchiveContent};
 use crate::domain::export_record::{ExportAction, ExportRecord};
-use crate::packing::{Packed, Sha256, Sink};
+use crate::hashing::Sha256;
+use crate::packing::{Packed, Sink};
 
 /// Archives that are streamed at the same time.
 pub(super) const AT_ONCE: usize = 8;

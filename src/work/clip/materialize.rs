@@ -3,7 +3,6 @@
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use ring::digest::{Context, SHA256};
 use tokio::sync::watch;
 
 use super::error::work_error;
@@ -12,6 +11,7 @@ use super::{ClipError, ClipWork, blocking};
 use crate::disk::Writeback;
 use crate::domain::clip::{Clip, MaterializeSpec};
 use crate::domain::job::{JobResult, Notice, Progress, Reason};
+use crate::hashing::Hasher;
 use crate::media::CutError;
 use crate::work::output::Draft;
 use crate::work::{Attempt, Done, WorkError};
@@ -78,7 +78,7 @@ impl ClipWork {
         let writing = blocking(move || {
             let (draft, file) = Draft::create(&folder, &name).map_err(ClipError::Folder)?;
             let mut writeback = Writeback::default();
-            let mut hash = Context::new(&SHA256);
+            let mut hasher = Hasher::default();
             let mut buffer = vec![0; BUFFER_BYTES];
             let mut done = 0;
             while done < size_bytes {
@@ -88,7 +88,7 @@ impl ClipWork {
                 let left = usize::try_from(size_bytes - done).unwrap_or(BUFFER_BYTES);
                 let part = &mut buffer[..left.min(BUFFER_BYTES)];
                 content.read(done, part)?;
-                hash.update(part);
+                hasher.update(part);
                 file.write_all_at(part, done).map_err(write_error)?;
                 done += part.len() as u64;
                 writeback.written_to(&file, done);
@@ -99,8 +99,8 @@ impl ClipWork {
                 return Err(ClipError::Cut(CutError::Cancelled));
             }
             draft.put_in_place(&file_name).map_err(ClipError::Folder)?;
-            let digest = hash.finish();
-            let sha256 = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
+            let digest = hasher.finish();
+            let sha256 = digest.iter().map(|byte| format!("{byte:02x}"));
             Ok(sha256.collect())
         });
         tokio::pin!(writing);

@@ -5,7 +5,6 @@ use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
-use ring::digest::{Context, SHA256};
 use tokio_util::sync::CancellationToken;
 
 use super::cut::{describe, wanted};
@@ -20,6 +19,7 @@ use crate::domain::clip_recipe::{ClipRecipe, FileVersion, Found, RecipeSource};
 use crate::domain::coverage::GapReason;
 use crate::domain::job::{JobResult, Progress};
 use crate::domain::time::TimeRange;
+use crate::hashing::Hasher;
 use crate::media::{self, CutError, LaidOut, Prepared};
 use crate::work::roots::Roots;
 use crate::work::{Attempt, Done, WorkError};
@@ -254,8 +254,8 @@ pub(super) fn version_of(metadata: &Metadata) -> FileVersion {
 
 /// Names the bytes of a clip: by its layout, and by the versions of the files that they come from.
 pub(super) fn digest(layout: &media::Layout, recipe: &ClipRecipe) -> String {
-    let mut hash = Context::new(&SHA256);
-    hash.update(&layout.digest());
+    let mut hasher = Hasher::default();
+    hasher.update(&layout.digest());
     for source in &recipe.sources {
         if let Found::File {
             version,
@@ -263,18 +263,14 @@ pub(super) fn digest(layout: &media::Layout, recipe: &ClipRecipe) -> String {
         } = &source.found
         {
             for text in [&source.source_id, &source.path] {
-                hash.update(&(text.len() as u64).to_be_bytes());
-                hash.update(text.as_bytes());
+                hasher.update(&(text.len() as u64).to_be_bytes());
+                hasher.update(text.as_bytes());
             }
-            hash.update(&version.size_bytes.to_be_bytes());
-            hash.update(&version.modified_s.to_be_bytes());
-            hash.update(&version.modified_ns.to_be_bytes());
+            hasher.update(&version.size_bytes.to_be_bytes());
+            hasher.update(&version.modified_s.to_be_bytes());
+            hasher.update(&version.modified_ns.to_be_bytes());
         }
     }
-    let digest = hash.finish();
-    digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let digest = hasher.finish();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

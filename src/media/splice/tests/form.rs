@@ -68,7 +68,7 @@ fn the_bytes_of_clips_are_these() {
         clip_of(&with_g711(), GapMode::Close, Parameters::One),
     ];
     let digests = clips.map(|bytes| {
-        let digest = ring::digest::digest(&SHA256, &bytes);
+        let digest = digest(&SHA256, &bytes);
         let digits: String = digest
             .as_ref()
             .iter()

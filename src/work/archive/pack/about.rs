@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use tokio_util::sync::CancellationToken;
 
 use super::{Seal, still_wanted};
+use crate::hashing::Sha256;
 use crate::packing::{
     ALLOWED_SIGNERS, EntryHead, Hashing512, MANIFEST, Manifest, ManifestCamera, ManifestCut,
-    ManifestSource, Packed, Packer, README, SIGNATURE_NAME, SUMS_NAME, Sha256, Sink, ZipSize,
-    readme, sums_line, sums_line_bytes,
+    ManifestSource, Packed, Packer, README, SIGNATURE_NAME, SUMS_NAME, Sink, ZipSize, readme,
+    sums_line, sums_line_bytes,
 };
 use crate::work::archive::ArchiveError;
 use crate::work::archive::contents::{Camera, Contents, From};
