@@ -1,8 +1,9 @@
 //! How fast the service is, against bare ffmpeg and in calls a second. Run it with `make bench`.
 //!
 //! Every comparison is made in this one run, ours and theirs in turns, because machines differ and are shared: read
-//! the ratios, not the milliseconds. `make bench ARGS=quick` leaves out the longest windows, `make bench ARGS=virtual` all
-//! but virtual clips, and `make bench ARGS=against=PATH` compares clips with those of another build of the program alone.
+//! the ratios, not the milliseconds. `make bench ARGS=quick` leaves out the longest windows, `make bench ARGS=cuts` all but
+//! clips that are cut and `make bench ARGS=virtual` all but virtual clips, and `make bench ARGS=against=PATH` compares clips
+//! with those of another build of the program alone.
 
 #![allow(
     clippy::disallowed_methods,
@@ -43,7 +44,7 @@ use calls::{calls, timelines};
 use chrono::{DateTime, Utc};
 use cuts::cuts;
 use hour::{HOUR_S, SEGMENT_S, make_hour};
-use server::Site;
+use server::{Server, Site};
 use synthetic::{SYNTHETIC_SEGMENTS, fill_catalog};
 use virtual_clips::virtual_clips;
 
@@ -57,6 +58,7 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     match other {
         Some(program) => runtime.block_on(against(Path::new(program), quick)),
+        None if asks("cuts") => runtime.block_on(run_cuts(quick)),
         None if asks("virtual") => runtime.block_on(run_virtual()),
         None => runtime.block_on(run(quick)),
     }
@@ -72,12 +74,24 @@ fn settle() {
     rustix::fs::sync();
 }
 
-async fn run_virtual() {
+/// A server that knows one hour of footage.
+async fn hour_alone() -> (Site, Server, DateTime<Utc>) {
     let site = Site::new();
     let first = first();
     make_hour(&site.recordings().join("gate_a_01"), first);
     site.import();
     let server = site.start().await;
+    (site, server, first)
+}
+
+async fn run_cuts(quick: bool) {
+    let (site, server, first) = hour_alone().await;
+    cuts(&site, &server, first, quick).await;
+    assert_eq!(server.stop(), 0);
+}
+
+async fn run_virtual() {
+    let (site, server, first) = hour_alone().await;
     virtual_clips(&site, server, first).await;
 }
 

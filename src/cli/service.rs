@@ -1,6 +1,7 @@
 //! Putting the service together: folders, database, jobs, followers, server; and taking it apart again.
 
 use std::fs::File;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -291,7 +292,12 @@ impl Service {
         // The watchdog is told to the very end: stopping takes its time too.
         let working = async {
             let end = ended.clone().drop_guard();
-            let (served, ()) = tokio::join!(serving, runner.run(grace));
+            // A task of its own is woken on the thread that has a job for it; the thread that waits here is another one.
+            let (served, run) = tokio::join!(serving, tokio::spawn(runner.run(grace)));
+            if let Err(died) = run {
+                // Nobody cancels it.
+                resume_unwind(died.into_panic());
+            }
             drop(end);
             served
         };

@@ -224,6 +224,9 @@ pub(crate) struct OutputEdit {
     pub(crate) duration: u64,
 }
 
+/// From so many pieces on picture and sound are planned side by side: for fewer a thread takes longer than it spares.
+const PIECES_SIDE_BY_SIDE: usize = 50;
+
 /// Works out the clip that a window gives. `segments` are in order of start and belong to one camera; pass the one
 /// before the window too where there is one, it can hold the key frame that the first frames need.
 ///
@@ -244,21 +247,21 @@ pub fn plan(segments: &[Segment], wanted: &Wanted) -> Result<Plan, PlanError> {
     let clock = video::Clock::for_pieces(segments, &walked.pieces, walked.longest_kept_ns);
     let (pieces, length) = (&walked.pieces, clock.length_of(walked.clip_end_ns));
     // Picture and sound need nothing of each other.
-    let (video, sound) = std::thread::scope(|threads| {
-        let sound = threads.spawn(|| {
-            sound::build(
-                segments,
-                &footage,
-                pieces,
-                first,
-                (clock, length),
-                &mut warnings,
-            )
-        });
-        let video = video::build(segments, &footage, pieces, first, length, clock);
-        let sound = sound.join();
-        (video, sound.unwrap_or_else(|died| resume_unwind(died)))
-    });
+    let video = || video::build(segments, &footage, pieces, first, length, clock);
+    let mut sound = || {
+        let clock = (clock, length);
+        sound::build(segments, &footage, pieces, first, clock, &mut warnings)
+    };
+    let (video, sound) = if pieces.len() < PIECES_SIDE_BY_SIDE {
+        (video(), sound())
+    } else {
+        std::thread::scope(|threads| {
+            let sound = threads.spawn(sound);
+            let video = video();
+            let sound = sound.join();
+            (video, sound.unwrap_or_else(|died| resume_unwind(died)))
+        })
+    };
     let Some(video) = video else {
         return Err(PlanError::NoFootage {
             gaps: walked.gaps,
