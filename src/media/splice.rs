@@ -6,7 +6,6 @@
 //! the new file behind it. What a source's tables say was checked when they were read; here they only decide what is copied
 //! from where.
 
-mod blocks;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -15,20 +14,19 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use rustix::fs::copy_file_range;
 
-use self::blocks::{BLOCK_BYTES, Block};
 use super::feed::{BrokenSource, data_header, placed};
 use super::ffmpeg::Format;
 use super::finish::{FinishError, check};
+use super::hashed::{HashedFile, hashed_beside};
 use super::interleave::{Places, Stretch, in_runs, media_bytes};
 use super::movie::{self, Label, MovieError, Times, boxed};
 use super::plan::Plan;
 use super::suitable::format_of;
 use crate::disk::take_room;
-use crate::hashing::{FarHasher, Sha256};
+use crate::hashing::Sha256;
 
 pub(super) use sharing::may_share;
 
@@ -36,8 +34,6 @@ pub(super) use sharing::may_share;
 const KERNEL_BYTES: u64 = 64 << 10;
 /// Bytes between two looks at whether to stop.
 const STEP_BYTES: u64 = 1 << 20;
-/// How many parts the hash may be behind. Blocks are held in memory for so long.
-const PARTS_BEHIND: usize = 8;
 
 /// A clip complete in its file.
 pub(super) struct Spliced {
@@ -109,81 +105,31 @@ pub(super) fn splice(
         take_room(out, head.len() as u64 + media_bytes(plan, with_sound))
             .map_err(SpliceError::Write)?;
     }
-    let (written, parts) = sync_channel(PARTS_BEHIND);
-    let (give_back, used) = channel();
-    std::thread::scope(|threads| {
-        let hashing = threads.spawn(move || hash_behind(out, &parts, &give_back));
+    let (written, hashed) = hashed_beside(out, |file| -> Result<u64, SpliceError> {
         let mut output = Output {
             out,
-            written,
-            used,
+            file,
             must_stop,
             on_copied,
             copied: Copied::default(),
-            block: Block::take(),
-            written_bytes: 0,
             told_bytes: 0,
             by_kernel,
         };
-        let copied = output
-            .put(&head)
-            .and_then(|()| {
-                let mut stretches = stretches.iter();
-                stretches.try_for_each(|stretch| output.copy(stretch, files))
-            })
-            .and_then(|()| output.finish());
-        // The hash ends when nothing more can be written.
-        drop(output);
-        let settled = copied.and_then(|size_bytes| {
-            on_written().map_err(SpliceError::Write)?;
-            places.move_back(head.len() as u64);
-            check(out, plan, with_sound, &places).map_err(SpliceError::NotAsPlanned)?;
-            Ok(size_bytes)
-        });
-        let hashed = hashing.join();
-        let size_bytes = settled?;
-        let sha256 = hashed
-            .unwrap_or_else(|_| Err(io::Error::other("the hashing thread died")))
-            .map_err(SpliceError::Write)?;
-        Ok(Spliced { size_bytes, sha256 })
-    })
-}
-
-/// What was written next.
-enum Part {
-    Bytes(Block),
-    /// What the kernel copied; the file is written up to there.
-    UpTo(u64),
-}
-
-/// Hashes the file as it is written. Blocks that were hashed are given back, to be filled anew.
-fn hash_behind(
-    file: &File,
-    parts: &Receiver<Part>,
-    give_back: &Sender<Block>,
-) -> io::Result<Sha256> {
-    let mut hasher = FarHasher::default();
-    let mut at = 0;
-    let mut buffer = Block::take();
-    for part in parts {
-        match part {
-            Part::Bytes(block) => {
-                hasher.update(&block.bytes[..block.filled]);
-                at += block.filled as u64;
-                // The writer may have reached the end and need no more of them.
-                let _ = give_back.send(block);
-            }
-            Part::UpTo(end) => {
-                while at < end {
-                    let part = &mut buffer.bytes[..(end - at).min(BLOCK_BYTES as u64) as usize];
-                    file.read_exact_at(part, at)?;
-                    hasher.update_near(part);
-                    at += part.len() as u64;
-                }
-            }
+        output.put(&head)?;
+        for stretch in &stretches {
+            output.copy(stretch, files)?;
         }
-    }
-    Ok(hasher.digest())
+        // The hash ends when nothing more can be written.
+        let size_bytes = output.finish()?;
+        on_written().map_err(SpliceError::Write)?;
+        places.move_back(head.len() as u64);
+        check(out, plan, with_sound, &places).map_err(SpliceError::NotAsPlanned)?;
+        Ok(size_bytes)
+    });
+    Ok(Spliced {
+        size_bytes: written?,
+        sha256: hashed.map_err(SpliceError::Write)?,
+    })
 }
 
 /// A clip but for its media.
@@ -216,14 +162,10 @@ pub(super) fn head(plan: &Plan, with_sound: bool, label: &Label) -> Result<Head,
 /// The file as it grows.
 struct Output<'a, Stop, Hear> {
     out: &'a File,
-    written: SyncSender<Part>,
-    /// Blocks that were hashed.
-    used: Receiver<Block>,
+    file: HashedFile<'a>,
     must_stop: Stop,
     on_copied: Hear,
     copied: Copied,
-    block: Block,
-    written_bytes: u64,
     told_bytes: u64,
     /// Whether the kernel copies from the sources; it does not between all file systems.
     by_kernel: bool,
@@ -278,14 +220,12 @@ impl<Stop: Fn() -> bool, Hear: FnMut(Copied)> Output<'_, Stop, Hear> {
         length: u64,
     ) -> Result<u64, SpliceError> {
         self.flush()?;
-        let (mut from, mut to) = (offset, self.written_bytes);
+        let (mut from, mut to) = (offset, self.file.written_bytes());
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let copied = copy_file_range(source, Some(&mut from), self.out, Some(&mut to), length);
         match copied {
             Ok(count) if count > 0 => {
-                self.written_bytes += count as u64;
-                // A hash that failed is heard of in the end; until then nobody listens.
-                let _ = self.written.send(Part::UpTo(self.written_bytes));
+                self.file.was_written(count as u64);
                 self.tell()?;
                 Ok(count as u64)
             }
@@ -297,52 +237,37 @@ impl<Stop: Fn() -> bool, Hear: FnMut(Copied)> Output<'_, Stop, Hear> {
         }
     }
 
-    /// The next part of the block, at most `wanted` bytes and at least one, which the caller fills.
+    /// Where the next bytes belong, at most `wanted` of them and at least one, which the caller fills.
     fn room(&mut self, wanted: u64) -> Result<&mut [u8], SpliceError> {
-        if self.block.filled == BLOCK_BYTES {
+        if self.file.is_full() {
             self.flush()?;
         }
-        let Block { bytes, filled } = &mut self.block;
-        let begin = *filled;
-        let free = BLOCK_BYTES - begin;
-        *filled += usize::try_from(wanted).map_or(free, |wanted| wanted.min(free));
-        Ok(&mut bytes[begin..*filled])
+        self.file.room(wanted).map_err(SpliceError::Write)
     }
 
     fn flush(&mut self) -> Result<(), SpliceError> {
-        let Block { bytes, filled } = &self.block;
-        if *filled == 0 {
-            return Ok(());
-        }
-        self.out
-            .write_all_at(&bytes[..*filled], self.written_bytes)
-            .map_err(SpliceError::Write)?;
-        self.written_bytes += *filled as u64;
-        let mut next = self.used.try_recv().unwrap_or_else(|_| Block::take());
-        next.filled = 0;
-        let full = std::mem::replace(&mut self.block, next);
-        // As above.
-        let _ = self.written.send(Part::Bytes(full));
+        self.file.flush().map_err(SpliceError::Write)?;
         self.tell()
     }
 
     /// Tells how far the copy is, and looks whether to stop.
     fn tell(&mut self) -> Result<(), SpliceError> {
-        if self.written_bytes - self.told_bytes < STEP_BYTES {
+        let written_bytes = self.file.written_bytes();
+        if written_bytes - self.told_bytes < STEP_BYTES {
             return Ok(());
         }
-        self.told_bytes = self.written_bytes;
+        self.told_bytes = written_bytes;
         if (self.must_stop)() {
             return Err(SpliceError::Stopped);
         }
-        self.copied.written_bytes = self.written_bytes;
+        self.copied.written_bytes = written_bytes;
         (self.on_copied)(self.copied);
         Ok(())
     }
 
-    /// Writes what is left.
-    fn finish(&mut self) -> Result<u64, SpliceError> {
+    /// Writes what is left; the size of the file.
+    fn finish(mut self) -> Result<u64, SpliceError> {
         self.flush()?;
-        Ok(self.written_bytes)
+        Ok(self.file.written_bytes())
     }
 }

@@ -1,7 +1,6 @@
 //! A cut without ffmpeg: `splice` writes the file, in a thread that may block.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use tokio::sync::watch;
@@ -11,14 +10,12 @@ use super::{Attempt, Failure, Finished, Made, mismatch, write_error};
 use crate::disk::Writeback;
 use crate::media::finish::FinishError;
 use crate::media::order::{CutError, CutProgress};
+use crate::media::pace::Pace;
 use crate::media::splice::{Caller, Copied, SpliceError, Spliced, may_share, splice};
 use crate::media::suitable::format_of;
 
 /// What a clip that was cut without ffmpeg names as its engine.
 pub(super) const ENGINE: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
-
-/// How often it is told how far the copy is. Each time wakes threads, which share the processors with the copy and its hash.
-const TELL_EVERY: Duration = Duration::from_millis(50);
 
 impl Attempt<'_> {
     /// Copies the samples.
@@ -39,13 +36,12 @@ impl Attempt<'_> {
             file.set_len(0).map_err(SpliceError::Write)?;
             let must_stop = || stop.is_cancelled();
             let mut writeback = is_durable.then(Writeback::default);
-            let mut told = Instant::now();
+            let mut pace = Pace::begin();
             let on_copied = |copied: Copied| {
                 if let Some(writeback) = &mut writeback {
                     writeback.written_to(&file, copied.written_bytes);
                 }
-                if told.elapsed() >= TELL_EVERY {
-                    told = Instant::now();
+                if pace.is_due() {
                     sender.send_replace(copied);
                 }
             };

@@ -1,7 +1,6 @@
 //! The job that gives a virtual clip a file: the bytes that it would be fetched with, written, hashed and published.
 
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
 use tokio::sync::watch;
 
@@ -11,13 +10,9 @@ use super::{ClipError, ClipWork, blocking};
 use crate::disk::Writeback;
 use crate::domain::clip::{Clip, MaterializeSpec};
 use crate::domain::job::{JobResult, Notice, Progress, Reason};
-use crate::hashing::Hasher;
-use crate::media::CutError;
+use crate::media::{CutError, Pace, hashed_beside};
 use crate::work::output::Draft;
 use crate::work::{Attempt, Done, WorkError};
-
-/// Bytes between two writes, and between two looks at whether to stop.
-const BUFFER_BYTES: usize = 1 << 20;
 
 impl ClipWork {
     /// Checks what can be known before a clip is given a file: its recordings, and room on the disk.
@@ -78,36 +73,43 @@ impl ClipWork {
         let writing = blocking(move || {
             let (draft, file) = Draft::create(&folder, &name).map_err(ClipError::Folder)?;
             let mut writeback = Writeback::default();
-            let mut hasher = Hasher::default();
-            let mut buffer = vec![0; BUFFER_BYTES];
-            let mut done = 0;
-            while done < size_bytes {
-                if stop.is_cancelled() {
-                    return Err(ClipError::Cut(CutError::Cancelled));
+            let mut pace = Pace::begin();
+            let (written, hashed) = hashed_beside(&file, |mut out| {
+                let mut done = 0;
+                while done < size_bytes {
+                    if stop.is_cancelled() {
+                        return Err(ClipError::Cut(CutError::Cancelled));
+                    }
+                    let part = out.room(size_bytes - done).map_err(write_error)?;
+                    content.read(done, part)?;
+                    done += part.len() as u64;
+                    writeback.written_to(&file, out.written_bytes());
+                    if pace.is_due() {
+                        sender.send_replace(done);
+                    }
                 }
-                let left = usize::try_from(size_bytes - done).unwrap_or(BUFFER_BYTES);
-                let part = &mut buffer[..left.min(BUFFER_BYTES)];
-                content.read(done, part)?;
-                hasher.update(part);
-                file.write_all_at(part, done).map_err(write_error)?;
-                done += part.len() as u64;
-                writeback.written_to(&file, done);
-                sender.send_replace(done);
-            }
-            file.sync_data().map_err(write_error)?;
+                out.flush().map_err(write_error)?;
+                drop(out);
+                file.sync_data().map_err(write_error)
+            });
+            written?;
+            let sha256 = hashed.map_err(write_error)?;
             if stop.is_cancelled() {
                 return Err(ClipError::Cut(CutError::Cancelled));
             }
             draft.put_in_place(&file_name).map_err(ClipError::Folder)?;
-            let digest = hasher.finish();
-            let sha256 = digest.iter().map(|byte| format!("{byte:02x}"));
-            Ok(sha256.collect())
+            Ok(sha256.iter().map(|byte| format!("{byte:02x}")).collect())
         });
         tokio::pin!(writing);
         loop {
             tokio::select! {
                 biased;
-                ended = &mut writing => return ended,
+                ended = &mut writing => {
+                    if ended.is_ok() {
+                        attempt.report(writing_at(size_bytes, size_bytes));
+                    }
+                    return ended;
+                }
                 Ok(()) = written.changed() => attempt.report(writing_at(*written.borrow_and_update(), size_bytes)),
             }
         }

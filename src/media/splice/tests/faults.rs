@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::form::{clip_of, with_other_parameters};
 use super::*;
+use crate::media::hashed::BLOCK_BYTES;
 
 #[test]
 fn a_source_that_ends_before_its_tables_say_is_named() {

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes of a block.
-pub(super) const BLOCK_BYTES: usize = 256 << 10;
+pub(in crate::media) const BLOCK_BYTES: usize = 256 << 10;
 /// How many blocks are kept while no clip needs them: some more than one clip has at a time.
 const KEPT: usize = 12;
 
