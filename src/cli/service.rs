@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
 use super::data_folder::{lock_data_folder, lock_path, make_folder, signer, write_owner};
@@ -289,15 +290,18 @@ impl Service {
         };
         let ended = CancellationToken::new();
         let pulse = runner.pulse();
+        // A task of its own is woken on the thread that has a job for it; the thread that waits here is another one.
+        let running = AbortOnDropHandle::new(tokio::spawn(runner.run(grace)));
+        let run = async {
+            if let Err(died) = running.await {
+                // Nobody cancels what is waited for. The server goes down with it.
+                resume_unwind(died.into_panic());
+            }
+        };
         // The watchdog is told to the very end: stopping takes its time too.
         let working = async {
             let end = ended.clone().drop_guard();
-            // A task of its own is woken on the thread that has a job for it; the thread that waits here is another one.
-            let (served, run) = tokio::join!(serving, tokio::spawn(runner.run(grace)));
-            if let Err(died) = run {
-                // Nobody cancels it.
-                resume_unwind(died.into_panic());
-            }
+            let (served, ()) = tokio::join!(serving, run);
             drop(end);
             served
         };
