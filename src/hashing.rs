@@ -10,7 +10,6 @@ pub type Sha256 = [u8; 32];
 const NEAR_BYTES: usize = 16 << 10;
 
 /// The SHA-256 of all bytes so far.
-#[derive(Clone)]
 pub struct Hasher(Context);
 
 impl Default for Hasher {
@@ -82,6 +81,19 @@ mod tests {
 
     fn hex(digest: Sha256) -> String {
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn a_far_hasher_takes_each_byte_once_and_in_its_place() {
+        let bytes: Vec<u8> = (0..100_000_u32)
+            .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
+        let mut far = FarHasher::default();
+        far.update(&bytes[..70_000]);
+        far.update_near(&bytes[70_000..80_000]);
+        far.update(&bytes[80_000..]);
+        let digest = ring::digest::digest(&SHA256, &bytes);
+        assert_eq!(far.digest(), digest.as_ref());
     }
 
     #[test]

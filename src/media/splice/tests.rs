@@ -146,6 +146,30 @@ fn minute() -> Plan {
     plan(&segments, &wanted(0, 60_000)).expect("footage")
 }
 
+#[test]
+fn a_clip_of_so_many_recordings_that_its_tracks_are_planned_side_by_side_is_planned_as_its_parts_are()
+ {
+    const LENGTH_S: i64 = 2;
+    let made: Vec<Made> = (0..60)
+        .map(|number| plain(number * LENGTH_S, LENGTH_S))
+        .collect();
+    let segments = segments(&made, true);
+    let offsets = |track: &OutputTrack| -> Vec<u64> {
+        track.samples.iter().map(|sample| sample.offset).collect()
+    };
+    let (mut video, mut sound) = (Vec::new(), Vec::new());
+    for from in [0, 20, 40] {
+        let (from_ms, to_ms) = (from * LENGTH_S * 1000, (from + 20) * LENGTH_S * 1000);
+        let part = plan(&segments, &wanted(from_ms, to_ms)).expect("footage");
+        video.extend(offsets(&part.video));
+        sound.extend(offsets(part.sound.as_ref().expect("sound")));
+    }
+    let whole = plan(&segments, &wanted(0, 60 * LENGTH_S * 1000)).expect("footage");
+    assert_eq!(whole.pieces.len(), 60);
+    assert_eq!(offsets(&whole.video), video);
+    assert_eq!(offsets(whole.sound.as_ref().expect("sound")), sound);
+}
+
 /// The picture of a minute in stretches that are long enough for the kernel.
 fn long_stretches() -> Plan {
     const SAMPLE_BYTES: u32 = 4_000;
