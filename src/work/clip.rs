@@ -169,9 +169,17 @@ impl ClipWork {
         }
     }
 
+    async fn roots(&self) -> Result<Roots, ClipError> {
+        Ok(Roots::read(&self.store).await?)
+    }
+
     /// Opens every segment, so that a file which is deleted from now on is still cut whole.
-    async fn open_sources(&self, segments: &[Segment]) -> Result<Vec<media::Source>, ClipError> {
-        let roots = OpenRoots::new(Roots::read(&self.store).await?);
+    async fn open_sources(
+        &self,
+        roots: Roots,
+        segments: &[Segment],
+    ) -> Result<Vec<media::Source>, ClipError> {
+        let roots = OpenRoots::new(roots);
         let segments = segments.to_vec();
         let opened = blocking(move || {
             segments

@@ -85,7 +85,7 @@ impl ClipWork {
     ) -> Result<Preview, ClipError> {
         let (touching, around) = self.footage_around(camera_id, window).await?;
         self.admit_engine(engine, &touching, render).await?;
-        let sources = self.open_sources(&around).await?;
+        let sources = self.open_sources(self.roots().await?, &around).await?;
         let prepared = Prepared::open(&self.engine, sources, &CancellationToken::new()).await?;
         let choice = copying_engine(engine);
         let preview = match prepared.plan_for(choice, &wanted(window, gap_mode), true) {

@@ -21,16 +21,18 @@ impl ClipWork {
     /// Cuts or renders a clip.
     pub(super) async fn cut(&self, attempt: &Attempt, spec: &ClipSpec) -> Result<Done, WorkError> {
         let window = begin(attempt, spec)?;
-        let (touching, around) = self
-            .footage_around(&spec.camera_id, window)
-            .await
-            .map_err(work_error)?;
+        let ((touching, around), roots) =
+            tokio::try_join!(self.footage_around(&spec.camera_id, window), self.roots())
+                .map_err(work_error)?;
         self.admit_engine(spec.engine, &touching, spec.render.as_ref())
             .await
             .map_err(work_error)?;
         self.check_room(bytes_needed(&touching, window, spec.render.as_ref()))
             .map_err(work_error)?;
-        let sources = self.open_sources(&around).await.map_err(work_error)?;
+        let sources = self
+            .open_sources(roots, &around)
+            .await
+            .map_err(work_error)?;
 
         let part = self.settings.folder.join(attempt.temporary_name());
         remove_if_there(&part).map_err(|error| work_error(ClipError::Folder(error)))?;

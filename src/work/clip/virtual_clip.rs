@@ -21,7 +21,6 @@ use crate::domain::job::{JobResult, Progress};
 use crate::domain::time::TimeRange;
 use crate::hashing::Hasher;
 use crate::media::{self, CutError, LaidOut, Prepared};
-use crate::work::roots::Roots;
 use crate::work::{Attempt, Done, WorkError};
 
 /// A clip laid out from the sources of a recipe, of which `found` is not yet true.
@@ -48,7 +47,7 @@ impl ClipWork {
         if !hold_sources {
             return Ok(());
         }
-        let roots = Roots::read(&self.store).await?;
+        let roots = self.roots().await?;
         let clips = self.settings.folder.clone();
         blocking(move || {
             // All of them lie below the same few roots; the job looks at each.
@@ -150,7 +149,7 @@ impl ClipWork {
         &self,
         segments: &[Segment],
     ) -> Result<(Vec<media::Source>, Vec<Found>), ClipError> {
-        let sources = self.open_sources(segments).await?;
+        let sources = self.open_sources(self.roots().await?, segments).await?;
         blocking(move || {
             let found = sources
                 .iter()

@@ -22,7 +22,7 @@ use crate::domain::clip_recipe::{ClipRecipe, Found, RecipeSource};
 use crate::domain::coverage::GapReason;
 use crate::media::{self, CutError};
 use crate::work::indexes;
-use crate::work::roots::{OpenRoots, Roots, is_of_the_machine};
+use crate::work::roots::{OpenRoots, is_of_the_machine};
 use crate::work::source_file::open_seen;
 
 /// What a clip's bytes are read from.
@@ -232,7 +232,7 @@ impl ClipWork {
 
     async fn finder(&self, clip: &Clip) -> Result<Finder, ClipError> {
         Ok(Finder {
-            roots: OpenRoots::new(Roots::read(&self.store).await?),
+            roots: OpenRoots::new(self.roots().await?),
             clips: self.settings.folder.clone(),
             held_for: clip.holds_sources.then(|| clip.id.clone()),
         })
