@@ -564,7 +564,7 @@ func TestAFailedJobHasCodeReasonAndMetadata(t *testing.T) {
 	if !errors.As(err, &ended) || ended.Cancelled() || ended.Job.GetId() != job.GetId() {
 		t.Fatalf("the job ended with %v", err)
 	}
-	if !footage.HasReason(err, footagepb.ErrorReason_ERROR_REASON_RCLONE_FAILED) || ended.Err.Code != codes.Unavailable {
+	if !footage.HasReason(err, footagepb.ErrorReason_ERROR_REASON_DESTINATION_UNREACHABLE) || ended.Err.Code != codes.Unavailable {
 		t.Errorf("the job ended with %#v", ended.Err)
 	}
 	if len(ended.Err.Metadata) != 1 || ended.Err.Metadata["retryable"] != "true" {

@@ -342,27 +342,14 @@ impl From<TransferError> for ApiError {
 pub(super) fn trial_status(error: Option<TransferError>) -> tonic_types::pb::Status {
     let Some(error) = error else {
         return notice_status(Notice::new(
-            Reason::RcloneFailed,
+            Reason::DestinationUnusable,
             "a step of the trial did not work",
         ));
     };
-    let message = error.to_string();
-    let reason = match &error {
-        TransferError::RcloneMissing { .. } | TransferError::RcloneTooOld { .. } => {
-            Reason::RcloneUnavailable
-        }
-        TransferError::Paused { .. } => Reason::DestinationDisabled,
-        TransferError::Settings(_)
-        | TransferError::Unreachable(_)
-        | TransferError::Failed { .. }
-        | TransferError::Stalled(_) => Reason::RcloneFailed,
-        TransferError::TimedOut | TransferError::Cancelled => Reason::TimedOut,
-        TransferError::Io(cause) => {
-            error!(%cause, "a destination could not be tried");
-            Reason::Internal
-        }
-    };
-    let notice = Notice::new(reason, message);
+    if let TransferError::Io(cause) = &error {
+        error!(%cause, "a destination could not be tried");
+    }
+    let notice = Notice::new(error.reason(), error.to_string());
     notice_status(match error {
         TransferError::Paused { reason, .. } => notice.with("pause_reason", reason.as_str()),
         TransferError::Failed { status, .. } => notice.with("status", status),

@@ -329,6 +329,8 @@ pub(super) fn notice_status(notice: Notice) -> tonic_types::pb::Status {
         Reason::DestinationDisabled => (ErrorReason::DestinationDisabled, Code::FailedPrecondition),
         Reason::RcloneUnavailable => (ErrorReason::RcloneUnavailable, Code::FailedPrecondition),
         Reason::RcloneFailed => (ErrorReason::RcloneFailed, Code::Unavailable),
+        Reason::DestinationUnreachable => (ErrorReason::DestinationUnreachable, Code::Unavailable),
+        Reason::DestinationUnusable => (ErrorReason::DestinationUnusable, Code::FailedPrecondition),
         Reason::FilesNotSent => (ErrorReason::FilesNotSent, Code::DataLoss),
         Reason::FilesNotRestored => (ErrorReason::FilesNotRestored, Code::DataLoss),
         Reason::ObjectsUnreadable => (ErrorReason::ObjectsUnreadable, Code::DataLoss),

@@ -176,6 +176,8 @@ pub enum Reason {
     DestinationDisabled,
     RcloneUnavailable,
     RcloneFailed,
+    DestinationUnreachable,
+    DestinationUnusable,
     FilesNotSent,
     FilesNotRestored,
     ObjectsUnreadable,

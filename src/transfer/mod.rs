@@ -36,6 +36,7 @@ pub use sweep::sweep_restored;
 
 use crate::domain::backup::destination::PauseReason;
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
+use crate::domain::job::Reason;
 use crate::hashing::Sha256;
 
 /// What is said of a file whose path is taken.
@@ -253,6 +254,19 @@ pub enum TransferError {
 }
 
 impl TransferError {
+    /// The reason that is given to those who wanted it done.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::RcloneMissing { .. } | Self::RcloneTooOld { .. } => Reason::RcloneUnavailable,
+            Self::Paused { .. } => Reason::DestinationDisabled,
+            Self::Settings(_) => Reason::DestinationUnusable,
+            Self::Unreachable(_) | Self::Stalled(_) => Reason::DestinationUnreachable,
+            Self::Failed { .. } => Reason::RcloneFailed,
+            Self::TimedOut | Self::Cancelled => Reason::TimedOut,
+            Self::Io(_) => Reason::Internal,
+        }
+    }
+
     /// [`TransferError::Unreachable`] in the words of a destination that rclone speaks to.
     fn unreachable_by_rclone(message: &str) -> Self {
         Self::Unreachable(format!("rclone could not reach destination: {message}"))

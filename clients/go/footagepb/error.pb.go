@@ -116,9 +116,14 @@ const (
 	ErrorReason_ERROR_REASON_TIMED_OUT ErrorReason = 131
 	// Of a job. The server was stopped too often while the job ran.
 	ErrorReason_ERROR_REASON_ATTEMPTS_USED_UP ErrorReason = 132
-	// Of a job. rclone failed, or could not reach the destination: exit code and the end of what it said, without
-	// secrets, are in the metadata.
+	// Of a job. rclone failed: exit code and the end of what it said, without secrets, are in the metadata.
 	ErrorReason_ERROR_REASON_RCLONE_FAILED ErrorReason = 134
+	// Of a job. The backup destination could not be reached or read, or nothing came from it for too long. With `retryable`
+	// in the metadata another attempt may help.
+	ErrorReason_ERROR_REASON_DESTINATION_UNREACHABLE ErrorReason = 135
+	// Of a job. The backup destination cannot be used as it is: its settings do not fit, or what is written there does not
+	// come back.
+	ErrorReason_ERROR_REASON_DESTINATION_UNUSABLE ErrorReason = 136
 	// Of a job. The job was cancelled.
 	ErrorReason_ERROR_REASON_CANCELLED ErrorReason = 133
 	// A warning; NOT_FOUND for a file handed to RegisterSegments; FAILED_PRECONDITION for an archive of all
@@ -189,6 +194,8 @@ var (
 		131: "ERROR_REASON_TIMED_OUT",
 		132: "ERROR_REASON_ATTEMPTS_USED_UP",
 		134: "ERROR_REASON_RCLONE_FAILED",
+		135: "ERROR_REASON_DESTINATION_UNREACHABLE",
+		136: "ERROR_REASON_DESTINATION_UNUSABLE",
 		133: "ERROR_REASON_CANCELLED",
 		150: "ERROR_REASON_FILE_MISSING",
 		151: "ERROR_REASON_FILE_DAMAGED",
@@ -201,58 +208,60 @@ var (
 		158: "ERROR_REASON_OBJECTS_UNREADABLE",
 	}
 	ErrorReason_value = map[string]int32{
-		"ERROR_REASON_UNSPECIFIED":           0,
-		"ERROR_REASON_INVALID_FIELD":         1,
-		"ERROR_REASON_WINDOW_REVERSED":       2,
-		"ERROR_REASON_WINDOW_TOO_LONG":       3,
-		"ERROR_REASON_PAGE_TOKEN_INVALID":    4,
-		"ERROR_REASON_REQUEST_ID_REUSED":     5,
-		"ERROR_REASON_ARCHIVE_TOO_LARGE":     6,
-		"ERROR_REASON_CAMERA_NOT_FOUND":      20,
-		"ERROR_REASON_SEGMENT_NOT_FOUND":     21,
-		"ERROR_REASON_CLIP_NOT_FOUND":        22,
-		"ERROR_REASON_JOB_NOT_FOUND":         23,
-		"ERROR_REASON_NO_FOOTAGE":            24,
-		"ERROR_REASON_ARCHIVE_NOT_FOUND":     25,
-		"ERROR_REASON_DESTINATION_NOT_FOUND": 26,
-		"ERROR_REASON_POLICY_NOT_FOUND":      27,
-		"ERROR_REASON_SOURCE_NOT_FOUND":      28,
-		"ERROR_REASON_ID_TAKEN":              40,
-		"ERROR_REASON_JOB_STATE":             50,
-		"ERROR_REASON_FFMPEG_UNAVAILABLE":    51,
-		"ERROR_REASON_RCLONE_UNAVAILABLE":    52,
-		"ERROR_REASON_CAMERA_IN_USE":         53,
-		"ERROR_REASON_DESTINATION_DISABLED":  54,
-		"ERROR_REASON_DESTINATION_IN_USE":    55,
-		"ERROR_REASON_POLICY_RUNNING":        56,
-		"ERROR_REASON_SECRET_KEY_MISSING":    57,
-		"ERROR_REASON_ENGINE_UNSUITABLE":     58,
-		"ERROR_REASON_HOLD_UNSUPPORTED":      59,
-		"ERROR_REASON_ETAG_STALE":            60,
-		"ERROR_REASON_QUEUE_FULL":            70,
-		"ERROR_REASON_DISK_FULL":             71,
-		"ERROR_REASON_TOO_MANY_WATCHERS":     72,
-		"ERROR_REASON_OFFSET_PAST_END":       80,
-		"ERROR_REASON_DRAINING":              90,
-		"ERROR_REASON_DATABASE_UNAVAILABLE":  91,
-		"ERROR_REASON_FILE_CORRUPTED":        100,
-		"ERROR_REASON_SOURCES_GONE":          101,
-		"ERROR_REASON_NOT_IN_THIS_VERSION":   110,
-		"ERROR_REASON_INTERNAL":              120,
-		"ERROR_REASON_FFMPEG_FAILED":         130,
-		"ERROR_REASON_TIMED_OUT":             131,
-		"ERROR_REASON_ATTEMPTS_USED_UP":      132,
-		"ERROR_REASON_RCLONE_FAILED":         134,
-		"ERROR_REASON_CANCELLED":             133,
-		"ERROR_REASON_FILE_MISSING":          150,
-		"ERROR_REASON_FILE_DAMAGED":          151,
-		"ERROR_REASON_CODEC_CHANGE":          152,
-		"ERROR_REASON_AUDIO_INCOMPLETE":      153,
-		"ERROR_REASON_FILES_LEFT_OUT":        154,
-		"ERROR_REASON_NO_KEY_FRAME":          155,
-		"ERROR_REASON_FILES_NOT_SENT":        156,
-		"ERROR_REASON_FILES_NOT_RESTORED":    157,
-		"ERROR_REASON_OBJECTS_UNREADABLE":    158,
+		"ERROR_REASON_UNSPECIFIED":             0,
+		"ERROR_REASON_INVALID_FIELD":           1,
+		"ERROR_REASON_WINDOW_REVERSED":         2,
+		"ERROR_REASON_WINDOW_TOO_LONG":         3,
+		"ERROR_REASON_PAGE_TOKEN_INVALID":      4,
+		"ERROR_REASON_REQUEST_ID_REUSED":       5,
+		"ERROR_REASON_ARCHIVE_TOO_LARGE":       6,
+		"ERROR_REASON_CAMERA_NOT_FOUND":        20,
+		"ERROR_REASON_SEGMENT_NOT_FOUND":       21,
+		"ERROR_REASON_CLIP_NOT_FOUND":          22,
+		"ERROR_REASON_JOB_NOT_FOUND":           23,
+		"ERROR_REASON_NO_FOOTAGE":              24,
+		"ERROR_REASON_ARCHIVE_NOT_FOUND":       25,
+		"ERROR_REASON_DESTINATION_NOT_FOUND":   26,
+		"ERROR_REASON_POLICY_NOT_FOUND":        27,
+		"ERROR_REASON_SOURCE_NOT_FOUND":        28,
+		"ERROR_REASON_ID_TAKEN":                40,
+		"ERROR_REASON_JOB_STATE":               50,
+		"ERROR_REASON_FFMPEG_UNAVAILABLE":      51,
+		"ERROR_REASON_RCLONE_UNAVAILABLE":      52,
+		"ERROR_REASON_CAMERA_IN_USE":           53,
+		"ERROR_REASON_DESTINATION_DISABLED":    54,
+		"ERROR_REASON_DESTINATION_IN_USE":      55,
+		"ERROR_REASON_POLICY_RUNNING":          56,
+		"ERROR_REASON_SECRET_KEY_MISSING":      57,
+		"ERROR_REASON_ENGINE_UNSUITABLE":       58,
+		"ERROR_REASON_HOLD_UNSUPPORTED":        59,
+		"ERROR_REASON_ETAG_STALE":              60,
+		"ERROR_REASON_QUEUE_FULL":              70,
+		"ERROR_REASON_DISK_FULL":               71,
+		"ERROR_REASON_TOO_MANY_WATCHERS":       72,
+		"ERROR_REASON_OFFSET_PAST_END":         80,
+		"ERROR_REASON_DRAINING":                90,
+		"ERROR_REASON_DATABASE_UNAVAILABLE":    91,
+		"ERROR_REASON_FILE_CORRUPTED":          100,
+		"ERROR_REASON_SOURCES_GONE":            101,
+		"ERROR_REASON_NOT_IN_THIS_VERSION":     110,
+		"ERROR_REASON_INTERNAL":                120,
+		"ERROR_REASON_FFMPEG_FAILED":           130,
+		"ERROR_REASON_TIMED_OUT":               131,
+		"ERROR_REASON_ATTEMPTS_USED_UP":        132,
+		"ERROR_REASON_RCLONE_FAILED":           134,
+		"ERROR_REASON_DESTINATION_UNREACHABLE": 135,
+		"ERROR_REASON_DESTINATION_UNUSABLE":    136,
+		"ERROR_REASON_CANCELLED":               133,
+		"ERROR_REASON_FILE_MISSING":            150,
+		"ERROR_REASON_FILE_DAMAGED":            151,
+		"ERROR_REASON_CODEC_CHANGE":            152,
+		"ERROR_REASON_AUDIO_INCOMPLETE":        153,
+		"ERROR_REASON_FILES_LEFT_OUT":          154,
+		"ERROR_REASON_NO_KEY_FRAME":            155,
+		"ERROR_REASON_FILES_NOT_SENT":          156,
+		"ERROR_REASON_FILES_NOT_RESTORED":      157,
+		"ERROR_REASON_OBJECTS_UNREADABLE":      158,
 	}
 )
 
@@ -287,7 +296,7 @@ var File_heldar_footage_v1_error_proto protoreflect.FileDescriptor
 
 const file_heldar_footage_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x1dheldar/footage/v1/error.proto\x12\x11heldar.footage.v1*\xe0\r\n" +
+	"\x1dheldar/footage/v1/error.proto\x12\x11heldar.footage.v1*\xb3\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12 \n" +
@@ -330,7 +339,9 @@ const file_heldar_footage_v1_error_proto_rawDesc = "" +
 	"\x1aERROR_REASON_FFMPEG_FAILED\x10\x82\x01\x12\x1b\n" +
 	"\x16ERROR_REASON_TIMED_OUT\x10\x83\x01\x12\"\n" +
 	"\x1dERROR_REASON_ATTEMPTS_USED_UP\x10\x84\x01\x12\x1f\n" +
-	"\x1aERROR_REASON_RCLONE_FAILED\x10\x86\x01\x12\x1b\n" +
+	"\x1aERROR_REASON_RCLONE_FAILED\x10\x86\x01\x12)\n" +
+	"$ERROR_REASON_DESTINATION_UNREACHABLE\x10\x87\x01\x12&\n" +
+	"!ERROR_REASON_DESTINATION_UNUSABLE\x10\x88\x01\x12\x1b\n" +
 	"\x16ERROR_REASON_CANCELLED\x10\x85\x01\x12\x1e\n" +
 	"\x19ERROR_REASON_FILE_MISSING\x10\x96\x01\x12\x1e\n" +
 	"\x19ERROR_REASON_FILE_DAMAGED\x10\x97\x01\x12\x1e\n" +

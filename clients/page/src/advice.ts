@@ -16,6 +16,8 @@ const byReason: Record<string, string> = {
   RCLONE_UNAVAILABLE: "On the server, run `footage doctor`: it says how to install rclone.",
   FFMPEG_FAILED: "Try again; if it fails again, the log of the server has what ffmpeg said.",
   RCLONE_FAILED: "Test the destination, then run the policy again.",
+  DESTINATION_UNREACHABLE: "See that the destination is there and can be read, test it, then run the policy again.",
+  DESTINATION_UNUSABLE: "Put the destination's settings right, test it, then run the policy again.",
   DESTINATION_DISABLED: "Test the destination: one that passes is no longer paused. A disabled one has to be enabled by UpdateDestination.",
   POLICY_RUNNING: "A run is under way; see it below or among the jobs.",
   SECRET_KEY_MISSING: "Start the server with the HELDAR_SECRET_KEY that the secrets were sealed with.",

@@ -263,7 +263,7 @@ def test_a_failed_job_has_code_reason_and_metadata(footage: Footage, server: Ser
     assert from_status(tested.error).domain == "footage.heldar"
     with pytest.raises(JobFailedError) as caught:
         footage.follow(footage.backups.CreateBackup(proto.CreateBackupRequest(destination_id=destination_id))).result()
-    assert caught.value.reason == "RCLONE_FAILED"
+    assert caught.value.reason == "DESTINATION_UNREACHABLE"
     assert caught.value.metadata == {"retryable": "true"}
     assert caught.value.code is grpc.StatusCode.UNAVAILABLE
 

@@ -258,7 +258,7 @@ test("a failed job has code, reason and metadata", async () => {
   assert.equal(fromStatus(tested.error).domain, "footage.heldar");
   await assert.rejects((await footage.follow(await footage.backups.createBackup({ destinationId }))).result(), (error) => {
     assert(error instanceof JobFailedError);
-    assert.equal(error.reason, "RCLONE_FAILED");
+    assert.equal(error.reason, "DESTINATION_UNREACHABLE");
     assert.deepEqual(error.metadata, { retryable: "true" });
     assert.equal(error.code, Code.Unavailable);
     return true;

@@ -329,7 +329,7 @@ fn reading_error(error: BackupError) -> WorkError {
     match error {
         BackupError::Transfer(TransferError::Paused { reason, message }) if !stops_all(reason) => {
             WorkError::Failed(Notice::new(
-                Reason::RcloneFailed,
+                Reason::DestinationUnreachable,
                 format!("the destination cannot be read: {message}"),
             ))
         }
@@ -355,24 +355,23 @@ fn work_error(error: BackupError) -> WorkError {
         BackupError::NothingMatches => failed(Reason::NoFootage),
         BackupError::DiskFull { .. } => failed(Reason::DiskFull),
         BackupError::Transfer(error) => match error {
-            TransferError::RcloneMissing { .. } | TransferError::RcloneTooOld { .. } => {
-                failed(Reason::RcloneUnavailable)
-            }
+            TransferError::RcloneMissing { .. }
+            | TransferError::RcloneTooOld { .. }
+            | TransferError::Settings(_)
+            | TransferError::TimedOut => failed(error.reason()),
             TransferError::Paused { reason, .. } => WorkError::Failed(
                 Notice::new(
-                    Reason::DestinationDisabled,
+                    error.reason(),
                     format!("backup destination is paused: {message}"),
                 )
                 .with("pause_reason", reason.as_str()),
             ),
-            TransferError::Settings(_) => failed(Reason::RcloneFailed),
-            TransferError::TimedOut => failed(Reason::TimedOut),
-            TransferError::Cancelled => WorkError::Stopped,
             TransferError::Unreachable(_)
-            | TransferError::Failed { .. }
-            | TransferError::Stalled(_) => WorkError::Retry(
-                Notice::new(Reason::RcloneFailed, message.clone()).with("retryable", "true"),
-            ),
+            | TransferError::Stalled(_)
+            | TransferError::Failed { .. } => {
+                WorkError::Retry(Notice::new(error.reason(), message).with("retryable", "true"))
+            }
+            TransferError::Cancelled => WorkError::Stopped,
             TransferError::Io(error) => of_this_machine(error),
         },
         BackupError::Store(_) => WorkError::Retry(Notice::new(Reason::Internal, message)),
@@ -429,7 +428,7 @@ mod tests {
         }
         for reason in [PauseReason::Full, PauseReason::ReadOnly] {
             let notice = read(reason);
-            assert_eq!(notice.reason, Reason::RcloneFailed);
+            assert_eq!(notice.reason, Reason::DestinationUnreachable);
             assert!(!notice.message.contains("paused"), "{}", notice.message);
         }
     }

@@ -249,6 +249,37 @@ async fn a_disabled_destination_is_refused_and_a_folder_outside_of_the_allowed_o
 }
 
 #[tokio::test]
+async fn a_folder_that_is_gone_is_unreachable_and_one_no_longer_allowed_unusable() {
+    let site = site();
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    std::fs::remove_dir_all(nas(&site)).unwrap();
+    let gone = back_up(&server, everything_to(&id)).await.error.unwrap();
+    let tried = try_out(&server, &id).await.error.unwrap();
+    for told in [&gone, &tried] {
+        assert_eq!(told.code, i32::from(Code::Unavailable));
+        assert_eq!(notice_reason(told), "DESTINATION_UNREACHABLE");
+        assert!(!told.message.contains("rclone"), "{}", told.message);
+    }
+    assert_eq!(server.stop(), 0);
+
+    std::fs::create_dir_all(nas(&site)).unwrap();
+    let elsewhere = site.path("elsewhere");
+    std::fs::create_dir_all(&elsewhere).unwrap();
+    let site = site.with("HELDAR_BACKUP_LOCAL_ROOTS", elsewhere.to_str().unwrap());
+    let server = site.start().await;
+    let outside = back_up(&server, everything_to(&id)).await.error.unwrap();
+    assert_eq!(outside.code, i32::from(Code::FailedPrecondition));
+    assert_eq!(notice_reason(&outside), "DESTINATION_UNUSABLE");
+    assert!(
+        outside.message.contains("HELDAR_BACKUP_LOCAL_ROOTS"),
+        "{}",
+        outside.message
+    );
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test]
 async fn equal_names_of_one_day_all_arrive() {
     let site = site();
     // Two folders of a recorder that names its files by the minute and second only.

@@ -341,7 +341,7 @@ async fn a_failed_job_has_code_reason_and_metadata() {
     assert!(matches!(error, Error::JobFailed { .. }), "{error}");
     assert_eq!(
         (error.code(), error.reason()),
-        (Code::Unavailable, ErrorReason::RcloneFailed)
+        (Code::Unavailable, ErrorReason::DestinationUnreachable)
     );
     assert_eq!(error.failure().unwrap().metadata["retryable"], "true");
 }

@@ -117,8 +117,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ATTEMPTS_USED_UP: _ErrorReason.ValueType  # 132
     """Of a job. The server was stopped too often while the job ran."""
     ERROR_REASON_RCLONE_FAILED: _ErrorReason.ValueType  # 134
-    """Of a job. rclone failed, or could not reach the destination: exit code and the end of what it said, without
-    secrets, are in the metadata.
+    """Of a job. rclone failed: exit code and the end of what it said, without secrets, are in the metadata."""
+    ERROR_REASON_DESTINATION_UNREACHABLE: _ErrorReason.ValueType  # 135
+    """Of a job. The backup destination could not be reached or read, or nothing came from it for too long. With `retryable`
+    in the metadata another attempt may help.
+    """
+    ERROR_REASON_DESTINATION_UNUSABLE: _ErrorReason.ValueType  # 136
+    """Of a job. The backup destination cannot be used as it is: its settings do not fit, or what is written there does not
+    come back.
     """
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 133
     """Of a job. The job was cancelled."""
@@ -249,8 +255,14 @@ ERROR_REASON_TIMED_OUT: ErrorReason.ValueType  # 131
 ERROR_REASON_ATTEMPTS_USED_UP: ErrorReason.ValueType  # 132
 """Of a job. The server was stopped too often while the job ran."""
 ERROR_REASON_RCLONE_FAILED: ErrorReason.ValueType  # 134
-"""Of a job. rclone failed, or could not reach the destination: exit code and the end of what it said, without
-secrets, are in the metadata.
+"""Of a job. rclone failed: exit code and the end of what it said, without secrets, are in the metadata."""
+ERROR_REASON_DESTINATION_UNREACHABLE: ErrorReason.ValueType  # 135
+"""Of a job. The backup destination could not be reached or read, or nothing came from it for too long. With `retryable`
+in the metadata another attempt may help.
+"""
+ERROR_REASON_DESTINATION_UNUSABLE: ErrorReason.ValueType  # 136
+"""Of a job. The backup destination cannot be used as it is: its settings do not fit, or what is written there does not
+come back.
 """
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 133
 """Of a job. The job was cancelled."""

@@ -383,7 +383,7 @@ class FootageTest {
     Job job = footage.backups().createBackup(CreateBackupRequest.newBuilder().setDestinationId(id).build());
     JobFailedException failed =
         assertThrows(JobFailedException.class, () -> footage.follow(job, BackupRun.class).result());
-    assertEquals("RCLONE_FAILED", failed.getReason());
+    assertEquals("DESTINATION_UNREACHABLE", failed.getReason());
     assertEquals(Map.of("retryable", "true"), failed.getMetadata());
     assertEquals(Status.Code.UNAVAILABLE, failed.getCode());
     assertEquals(job.getId(), failed.getJob().getId());
