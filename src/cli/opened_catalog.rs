@@ -44,6 +44,7 @@ impl Catalog {
             .with_secret_key(settings.secret_key.clone());
         let limits = JobSettings {
             queue_limit: settings.job_queue_limit,
+            watch_limit: settings.watch_limit,
             ..JobSettings::default()
         };
         let jobs = Jobs::new(store.clone(), limits);

@@ -24,6 +24,7 @@ const LONGEST_JOB_S: u64 = 30 * 86_400;
 const MOST_JOBS: u64 = 256;
 /// A waiting job is a row; more than a million of them are a mistake of who sends them.
 const LONGEST_QUEUE: u64 = 1_000_000;
+const MOST_WATCHES: u64 = 1_000_000;
 /// What the database can hold as a size.
 const MOST_BYTES: u64 = i64::MAX as u64;
 /// A verification takes no zip with twice as many records for one of ours.
@@ -65,6 +66,8 @@ pub struct Settings {
     pub media_job_concurrency: usize,
     /// Jobs that may wait before more are refused, at least 1.
     pub job_queue_limit: u64,
+    /// Watches that may be open before more are refused, at least 1.
+    pub watch_limit: usize,
     /// How long a clip is kept unless the request says otherwise; `None`: until it is deleted.
     pub clip_retention: Option<Duration>,
     /// How long a clip may take to be cut.
@@ -214,6 +217,8 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             media_job_concurrency: usize::try_from(self.number("HELDAR_MEDIA_JOB_CONCURRENCY", 3, 1..=MOST_JOBS))
                 .unwrap_or(1),
             job_queue_limit: self.number("HELDAR_JOB_QUEUE_LIMIT", 1000, 1..=LONGEST_QUEUE),
+            watch_limit: usize::try_from(self.number("HELDAR_WATCH_LIMIT", 20_000, 1..=MOST_WATCHES))
+                .unwrap_or(1),
             clip_retention: hours(clip_hours),
             clip_timeout: self.seconds("HELDAR_CLIP_TIMEOUT_S", 180, 5),
             archive_dir: self

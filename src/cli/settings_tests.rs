@@ -38,6 +38,7 @@ fn without_variables_every_setting_has_its_default() {
     assert_eq!(settings.rclone_bin, Path::new("rclone"));
     assert_eq!(settings.media_job_concurrency, 3);
     assert_eq!(settings.job_queue_limit, 1000);
+    assert_eq!(settings.watch_limit, 20_000);
     assert_eq!(
         settings.clip_retention,
         Some(Duration::from_secs(168 * 3600))
@@ -106,6 +107,7 @@ fn every_wrong_variable_is_named_at_once() {
         ("HELDAR_DATABASE_URL", "mysql://user:secret@host/db"),
         ("HELDAR_MEDIA_JOB_CONCURRENCY", "0"),
         ("HELDAR_JOB_QUEUE_LIMIT", "0"),
+        ("HELDAR_WATCH_LIMIT", "0"),
         ("HELDAR_CLIP_RETENTION_HOURS", "-1"),
         ("HELDAR_CLIP_TIMEOUT_S", "4"),
         ("HELDAR_SEGMENT_LENGTH_S", "1.5"),
@@ -155,6 +157,7 @@ fn every_wrong_variable_is_named_at_once() {
             "HELDAR_SERVER",
             "HELDAR_SHUTDOWN_GRACE_S",
             "HELDAR_SOURCES",
+            "HELDAR_WATCH_LIMIT",
         ]
     );
 }
@@ -239,6 +242,7 @@ fn numbers_at_their_bounds_are_taken() {
         ("HELDAR_CLIP_TIMEOUT_S", "5"),
         ("HELDAR_MEDIA_JOB_CONCURRENCY", "1"),
         ("HELDAR_JOB_QUEUE_LIMIT", "1"),
+        ("HELDAR_WATCH_LIMIT", "1"),
         ("HELDAR_SHUTDOWN_GRACE_S", "0"),
     ])
     .unwrap();
@@ -246,5 +250,6 @@ fn numbers_at_their_bounds_are_taken() {
     assert_eq!(settings.clip_timeout, Duration::from_secs(5));
     assert_eq!(settings.media_job_concurrency, 1);
     assert_eq!(settings.job_queue_limit, 1);
+    assert_eq!(settings.watch_limit, 1);
     assert_eq!(settings.shutdown_grace, Duration::ZERO);
 }

@@ -36,7 +36,7 @@ const fn secret(name: &'static str, meaning: &'static str) -> Variable {
 }
 
 /// Every variable that this version reads.
-pub static ALL: [Variable; 40] = [
+pub static ALL: [Variable; 41] = [
     variable(
         "HELDAR_LISTEN",
         "127.0.0.1:50051",
@@ -126,6 +126,11 @@ pub static ALL: [Variable; 40] = [
         "HELDAR_JOB_QUEUE_LIMIT",
         "1000",
         "jobs that may wait; more are refused with QUEUE_FULL, but for a tenth more that is kept for callers of whom none waits",
+    ),
+    variable(
+        "HELDAR_WATCH_LIMIT",
+        "20000",
+        "watches of jobs that may be open at the same time; more are refused with TOO_MANY_WATCHERS",
     ),
     variable(
         "HELDAR_LEASE_S",

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use heldar_footage::proto::JobState;
 use heldar_footage::proto::watch_job_response::Event;
+use heldar_footage::proto::{JobState, WatchJobRequest, WatchJobsRequest};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -57,6 +57,52 @@ async fn a_full_queue_refuses_more_jobs_says_when_to_come_back_and_takes_one_whe
     });
     assert_eq!(server.stop(), 0);
     site.check_left(&[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_too_many_is_refused_until_another_one_is_over() {
+    let mut site = site().with("HELDAR_WATCH_LIMIT", "2");
+    let mut gate = Gate::of(&mut site);
+    let server = started(&site).await;
+    let made = create(&server, clip_request("gate", 1_000, 2_000)).await;
+    eventually("the job waits at the gate", || gate.arrived() == 1);
+    let of_one = watch(&server, &made.id, 0).await;
+    let all = WatchJobsRequest::default;
+    let _of_all = server.jobs().watch_jobs(all()).await.unwrap();
+
+    let request = WatchJobRequest {
+        job_id: made.id.clone(),
+        after_revision: 0,
+    };
+    for refused in [
+        server
+            .jobs()
+            .watch_job(request.clone())
+            .await
+            .err()
+            .unwrap(),
+        server.jobs().watch_jobs(all()).await.err().unwrap(),
+    ] {
+        assert_eq!(
+            (refused.code(), reason(&refused).as_str()),
+            (Code::ResourceExhausted, "TOO_MANY_WATCHERS")
+        );
+        let quota = refused.get_details_quota_failure().unwrap();
+        assert_eq!(quota.violations[0].subject, "watches");
+    }
+
+    drop(of_one);
+    let mut another = loop {
+        // The server hears a little later that a client has gone.
+        match server.jobs().watch_job(request.clone()).await {
+            Ok(watch) => break watch.into_inner(),
+            Err(refused) => assert_eq!(reason(&refused), "TOO_MANY_WATCHERS"),
+        }
+    };
+    gate.open();
+    let clip = crate::server::clip_of(&until(&mut another, JobState::Succeeded).await);
+    assert_eq!(server.stop(), 0);
+    site.check_left(&[&clip]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
