@@ -164,7 +164,6 @@ pub enum Reason {
     AttemptsUsedUp,
     DiskFull,
     SourceNotFound,
-    Internal,
     FileMissing,
     FileDamaged,
     CodecChange,
@@ -181,6 +180,9 @@ pub enum Reason {
     FilesNotSent,
     FilesNotRestored,
     ObjectsUnreadable,
+    /// Also one that a later version wrote: servers that share a database are not all updated in the same moment.
+    #[serde(other)]
+    Internal,
 }
 
 /// The work of a job, by kind.
@@ -402,6 +404,20 @@ mod tests {
     fn names_in_the_database_read_back() {
         for kind in JobKind::ALL {
             assert_eq!(JobKind::parse(kind.as_str()), Some(kind));
+        }
+    }
+
+    #[test]
+    fn a_reason_of_a_later_version_is_an_internal_error_with_its_own_words() {
+        let read = |reason: &str| {
+            let stored = format!(r#"{{"reason":"{reason}","message":"the moon is full"}}"#);
+            serde_json::from_str::<Notice>(&stored).unwrap()
+        };
+        let later = read("MOON_FULL");
+        assert_eq!(later, Notice::new(Reason::Internal, "the moon is full"));
+        for reason in [Reason::Internal, Reason::DestinationUnusable] {
+            let name = serde_json::to_value(reason).unwrap();
+            assert_eq!(read(name.as_str().unwrap()).reason, reason);
         }
     }
 
