@@ -36,7 +36,7 @@ pub fn path(now: DateTime<Utc>, job_id: &str, number: usize) -> String {
 /// One line: an object that was stored at the destination, or removed from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerLine {
-    /// When that happened.
+    /// When this was said: of two lines about the same path the later one holds.
     pub time: DateTime<Utc>,
     /// True: the object was removed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -63,11 +63,11 @@ pub struct LedgerLine {
 }
 
 impl LedgerLine {
-    /// The line of an object that was stored, or, with `removed`, of one that was removed at `time`.
-    pub fn of(object: &BackupObject, removed: Option<DateTime<Utc>>) -> Self {
+    /// Says at `time` that an object is there.
+    pub fn stored(object: &BackupObject, time: DateTime<Utc>) -> Self {
         Self {
-            time: removed.unwrap_or(object.create_time),
-            removed: removed.is_some(),
+            time,
+            removed: false,
             path: object.remote_path.clone(),
             segment_id: object.segment_id.clone(),
             camera_id: object.camera_id.to_string(),
@@ -77,6 +77,14 @@ impl LedgerLine {
             size_bytes: object.size_bytes,
             sha256: object.sha256.clone(),
             modified_time: object.source_modified_time,
+        }
+    }
+
+    /// Says at `time` that an object is removed.
+    pub fn removed(object: &BackupObject, time: DateTime<Utc>) -> Self {
+        Self {
+            removed: true,
+            ..Self::stored(object, time)
         }
     }
 

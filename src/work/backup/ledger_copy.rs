@@ -28,9 +28,11 @@ pub(super) async fn write(
         if objects.is_empty() {
             break;
         }
+        // Some may have a line already that is no longer right: what is said now holds.
+        let now = clock::now();
         let lines: Vec<LedgerLine> = objects
             .iter()
-            .map(|object| LedgerLine::of(object, None))
+            .map(|object| LedgerLine::stored(object, now))
             .collect();
         last = put(place, early.take(), job_id, number, &lines, cancel).await?;
         store.mark_written(&objects, &last).await?;

@@ -91,7 +91,7 @@ async fn remove_some(
     let now = clock::now();
     let lines: Vec<LedgerLine> = going
         .iter()
-        .map(|object| LedgerLine::of(object, Some(now)))
+        .map(|object| LedgerLine::removed(object, now))
         .collect();
     let writer = format!("{}_removed", attempt.job_id);
     ledger_copy::put(place, None, &writer, number, &lines, &attempt.cancel).await?;
@@ -132,12 +132,10 @@ async fn remove_some(
         .await?;
     if !stay.is_empty() {
         // The ledger's copy said that they went; a later line about them holds.
+        let now = clock::now();
         let lines: Vec<LedgerLine> = stay
             .iter()
-            .map(|object| LedgerLine {
-                time: clock::now(),
-                ..LedgerLine::of(object, None)
-            })
+            .map(|object| LedgerLine::stored(object, now))
             .collect();
         let writer = format!("{}_kept", attempt.job_id);
         ledger_copy::put(place, None, &writer, number, &lines, &attempt.cancel).await?;

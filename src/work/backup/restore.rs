@@ -127,7 +127,7 @@ impl RestoreWork {
                 .objects_in_order(&spec.destination_id, &spec.selection, None, u32::MAX)
                 .await?
                 .iter()
-                .map(|object| LedgerLine::of(object, None))
+                .map(|object| LedgerLine::stored(object, object.create_time))
                 .collect(),
         };
         let is_server_empty = of_server.is_empty()

@@ -1,10 +1,14 @@
 //! Bringing footage back.
 
-use heldar_footage::proto::{self, BackupFaultKind, JobState, LedgerSource};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use heldar_footage::proto::{self, BackupFaultKind, JobState, LedgerSource, SegmentState};
 
 use super::asking::{
-    at_its_end, create_destination, expected, footage_in, local, local_destination, nas,
-    run_everything, site,
+    at_its_end, create_destination, expected, files_below, footage_in, local, local_destination,
+    nas, run_everything, site,
 };
 use crate::archives::OTHER;
 use crate::footage::{epoch, ms};
@@ -56,7 +60,7 @@ async fn what_was_lost_comes_back_into_the_folder_and_under_its_ids_into_the_cat
     let lost = server.segments(CAMERA).await;
     assert!(
         lost.iter()
-            .all(|segment| segment.state() == proto::SegmentState::Missing),
+            .all(|segment| segment.state() == SegmentState::Missing),
         "{lost:?}"
     );
 
@@ -265,6 +269,74 @@ async fn after_the_database_is_lost_the_destination_alone_is_enough() {
         Err(status) => assert_eq!(reason(&status), "NO_FOOTAGE"),
         Ok(job) => panic!("{job:?}"),
     }
+    assert_eq!(server.stop(), 0);
+}
+
+/// Returns when the recordings of the camera are in the catalog, all of them from `start` on.
+async fn taken_in(server: &Server, start: DateTime<Utc>) {
+    let all_there = async {
+        loop {
+            let segments = server.segments(CAMERA).await;
+            let is_there = |segment: &proto::Segment| segment.state() == SegmentState::Available;
+            if segments[0].start_time == time(start) && segments.iter().all(is_there) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), all_there)
+        .await
+        .expect("the recordings are taken in");
+}
+
+#[tokio::test]
+async fn what_was_sent_before_its_times_were_put_right_comes_back_at_the_right_ones() {
+    let site = site();
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    run_everything(&server, &id).await;
+    assert_eq!(server.stop(), 0);
+
+    // The recorder's clock was an hour ahead of UTC, as it turns out.
+    let source = format!(
+        "still={{camera}}/%Y%m%d_%H%M%S.mp4@Etc/GMT-1:{}",
+        site.recordings().display()
+    );
+    let site = site.with("HELDAR_SOURCES", source);
+    let server = site.start().await;
+    let hour = ms(3_600_000);
+    taken_in(&server, epoch() - hour).await;
+    let run = run_everything(&server, &id).await;
+    assert_eq!(run.files_sent, 0);
+    // Destinations list their files in any order: what is written of an object says itself what is newer.
+    let mut times: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (_, bytes) in files_below(&nas(&site).join(".heldar-footage/ledger")) {
+        for line in String::from_utf8(bytes).unwrap().lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            if let (Some(path), Some(at)) = (line["path"].as_str(), line["time"].as_str()) {
+                times
+                    .entry(path.to_owned())
+                    .or_default()
+                    .push(at.to_owned());
+            }
+        }
+    }
+    assert_eq!(times.len(), 6);
+    for (path, times) in times {
+        assert!(times.len() == 2 && times[0] < times[1], "{path}: {times:?}");
+    }
+    let window = |start| proto::RestoreBackupRequest {
+        ledger_source: LedgerSource::Destination.into(),
+        camera_ids: vec![CAMERA.to_owned()],
+        start_time: time(start),
+        end_time: time(start + ms(15_000)),
+        ..from(&id, "right")
+    };
+    let summary = restore(&server, window(epoch() - hour)).await;
+    assert_eq!((summary.files_selected, summary.files_failed), (2, 0));
+    let wrong = server.backups().restore_backup(window(epoch())).await;
+    let wrong = at_its_end(&server, wrong.unwrap().into_inner()).await;
+    assert_eq!(notice_reason(&wrong.error.unwrap()), "NO_FOOTAGE");
     assert_eq!(server.stop(), 0);
 }
 
