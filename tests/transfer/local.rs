@@ -114,3 +114,78 @@ async fn what_a_killed_fetch_left_goes_with_the_next_one_and_what_another_writes
     assert!(fetched[0].is_ok(), "{fetched:?}");
     assert!(!left.exists() && held.exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_whole_when_the_time_is_over_or_the_caller_cancels_stays_and_is_told() {
+    for ends_by_cancel in [false, true] {
+        let site = Site::with(&[("a.mp4", 1 << 20), ("b.mp4", 1 << 20), ("c.mp4", 100 << 20)]);
+        let at = site.path("disk");
+        std::fs::create_dir(&at).unwrap();
+        let place = site.place(&settings(&at, false));
+        let (_limit, bandwidth) = watch::channel(4 << 20);
+        let mut slow = options(BackupCheck::Size);
+        (slow.bandwidth, slow.transfers) = (bandwidth, 1);
+        if !ends_by_cancel {
+            slow.deadline = Duration::from_secs(2);
+        }
+        let cancel = CancellationToken::new();
+        let mut cancelled_at = None;
+        let sent = place
+            .send(site.outgoing(), &slow, &cancel, |progress| {
+                if ends_by_cancel && progress.files_done == 2 {
+                    cancelled_at.get_or_insert_with(Instant::now);
+                    cancel.cancel();
+                }
+            })
+            .await;
+        let broken = sent.unwrap_err();
+        assert!(
+            match broken.cause {
+                TransferError::Cancelled => ends_by_cancel,
+                TransferError::TimedOut => !ends_by_cancel,
+                _ => false,
+            },
+            "{broken:?}"
+        );
+        let took = cancelled_at.map(|at| at.elapsed()).unwrap_or_default();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        let told: Vec<bool> = broken
+            .outcomes
+            .iter()
+            .map(|outcome| matches!(outcome, Some(Ok(_))))
+            .collect();
+        assert_eq!(told, [true, true, false], "{broken:?}");
+        assert!(tree(&at).keys().eq(["a.mp4", "b.mp4"]));
+        site.check_left();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_is_cancelled_removes_nothing_more() {
+    const FILES: usize = 3_000;
+    let site = Site::with(&[]);
+    let at = site.path("disk");
+    std::fs::create_dir(&at).unwrap();
+    let paths: Vec<String> = (0..FILES).map(|number| format!("{number}.mp4")).collect();
+    for path in &paths {
+        std::fs::write(at.join(path), b"").unwrap();
+    }
+    let place = site.place(&settings(&at, false));
+    let left = || std::fs::read_dir(&at).unwrap().count();
+    let cancel = CancellationToken::new();
+    let removed = tokio::join!(place.remove(&paths, &cancel), async {
+        while left() == FILES {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    })
+    .0;
+    let at_return = left();
+    assert!(
+        matches!(removed, Err(TransferError::Cancelled)),
+        "{removed:?}"
+    );
+    // The file that it was at may still go.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(left() > 0 && at_return - left() <= 1);
+}

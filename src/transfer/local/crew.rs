@@ -19,12 +19,18 @@ use super::pace::Pace;
 const TELLING: Duration = Duration::from_millis(250);
 /// Files of a thread that wait for their second step. What a killed process leaves unfinished is at most these.
 const LAG: usize = 16;
+/// What is written whole when the time is over gets that long to be made to last.
+const LAST_STEPS: Duration = Duration::from_secs(10);
+/// The same when the caller cancels, who waits for two seconds at most.
+const LAST_STEPS_OF_CANCELLED: Duration = Duration::from_millis(800);
 /// A thread that the disk does not let go is left behind after that long; it removes its part when it is let go.
-const LEAVING: Duration = Duration::from_millis(1500);
+const LEAVING: Duration = Duration::from_millis(400);
 
 /// What the threads of a batch tell and are told.
 pub(super) struct Shared {
     stop: AtomicBool,
+    /// The time is over: what is not whole yet is given up, and what is gets its second step.
+    cut_off: AtomicBool,
     /// A file failed in a way that ends the batch: none is begun any more, and those that are under way are finished.
     closing: AtomicBool,
     moved_bytes: AtomicU64,
@@ -39,6 +45,7 @@ impl Shared {
     fn new(bandwidth: watch::Receiver<u64>) -> Self {
         Self {
             stop: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             moved_bytes: AtomicU64::new(0),
             files_done: AtomicU64::new(0),
@@ -54,10 +61,15 @@ impl Shared {
         !self.stop.load(Ordering::Relaxed)
     }
 
+    /// Whether to go on with what is not whole yet.
+    pub(super) fn copies_on(&self) -> bool {
+        self.goes_on() && !self.cut_off.load(Ordering::Relaxed)
+    }
+
     /// Counts bytes that moved, and waits as long as the limit wants.
     pub(super) fn moved(&self, bytes: usize) {
         self.moved_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.pace.wait(bytes, || self.goes_on());
+        self.pace.wait(bytes, || self.copies_on());
     }
 
     /// Counts a file that is whole at the other side.
@@ -133,7 +145,8 @@ where
 }
 
 /// As [`run`] in two steps: each thread does the second one of a file when it has done the first of [`LAG`] others, or of
-/// all. An error of a file lets those that had their first step have their second one, too.
+/// all. An error of a file lets those that had their first step have their second one, too, and so does the end of the time,
+/// also when the caller cancels, as far as it is a matter of moments.
 ///
 /// # Errors
 /// When a thread cannot be waited for; what ended the batch early is in [`Ended::error`].
@@ -194,6 +207,15 @@ where
         }
     };
     if let Some(error) = stopped {
+        let last_steps = match error {
+            TransferError::TimedOut => LAST_STEPS.min(terms.stall_limit),
+            TransferError::Cancelled => LAST_STEPS_OF_CANCELLED,
+            _ => Duration::ZERO,
+        };
+        shared.cut_off.store(true, Ordering::Relaxed);
+        if tokio::time::timeout(last_steps, &mut all).await.is_ok() {
+            return Ok(batch.ended(Some(error)));
+        }
         drop(leaving);
         let _ = tokio::time::timeout(LEAVING, all).await;
         return Ok(batch.ended(Some(error)));
@@ -227,7 +249,7 @@ impl<T, R, F, S> Batch<T, R, F, S> {
         S: Fn(&Shared, &T, M) -> Result<R, TransferError>,
     {
         let mut waiting: VecDeque<(usize, M)> = VecDeque::with_capacity(LAG);
-        while shared.goes_on() && !shared.closing.load(Ordering::Relaxed) {
+        while shared.copies_on() && !shared.closing.load(Ordering::Relaxed) {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             let Some((path, item)) = self.items.get(index) else {
                 break;

@@ -110,11 +110,17 @@ impl LocalPlace {
         cancel: &CancellationToken,
     ) -> Result<Vec<Result<(), FileFault>>, TransferError> {
         let paths = paths.to_vec();
+        let stop = cancel.child_token();
+        // Nothing goes any more when nobody waits for it: the caller may tell that it stays.
+        let _stopped_with_this = stop.clone().drop_guard();
         self.blocking(cancel, move |root| {
-            let outcomes = paths
-                .iter()
-                .map(|path| remove_one(root, path))
-                .collect::<Result<_, _>>()?;
+            let mut outcomes = Vec::with_capacity(paths.len());
+            for path in &paths {
+                if stop.is_cancelled() {
+                    return Err(TransferError::Cancelled);
+                }
+                outcomes.push(remove_one(root, path)?);
+            }
             root.sync()
                 .map_err(|error| destination_error(&error, "cannot be synced"))?;
             Ok(outcomes)

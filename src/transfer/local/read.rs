@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Advice, CWD, FlockOperation, Mode, OFlags, fadvise, flock, openat};
+use rustix::io::Errno;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -107,13 +108,27 @@ fn open(root: &Root, path: &str) -> Result<Result<File, FileFault>, TransferErro
             BackupFaultKind::ObjectMissing,
             "it is not at the destination",
         ),
-        // A link or a folder stands in its place.
-        Err(error) => match destination_error(&error, "cannot read the file") {
-            TransferError::Failed { message, .. } => {
-                fault(BackupFaultKind::ObjectChanged, &message)
-            }
-            error => Err(error),
+        Err(error) => match Errno::from_io_error(&error) {
+            // It says nothing of the file that this machine can open no more.
+            Some(Errno::MFILE | Errno::NFILE) => Err(error.into()),
+            // A link or a folder stands in its place.
+            Some(Errno::LOOP | Errno::XDEV | Errno::NOTDIR | Errno::ISDIR) | None => fault(
+                BackupFaultKind::ObjectChanged,
+                &format!("the destination cannot read the file: {error}"),
+            ),
+            Some(_) => unreadable(&error).map(Err),
         },
+    }
+}
+
+/// What it means that a file of the place cannot be read: nothing is known of its bytes, unless more than the file is at
+/// fault.
+fn unreadable(error: &io::Error) -> Result<FileFault, TransferError> {
+    match destination_error(error, "cannot read the file") {
+        TransferError::Failed { message, .. } => {
+            Ok(FileFault::new(BackupFaultKind::TransferFailed, &message))
+        }
+        error => Err(error),
     }
 }
 
@@ -127,8 +142,10 @@ fn check_one(
         Ok(file) => file,
         Err(fault) => return Ok(Err(fault)),
     };
-    let unreadable = |error: &io::Error| destination_error(error, "cannot read the file");
-    let size_bytes = file.metadata().map_err(|error| unreadable(&error))?.len();
+    let size_bytes = match file.metadata() {
+        Ok(metadata) => metadata.len(),
+        Err(error) => return unreadable(&error).map(Err),
+    };
     if size_bytes != expected.size_bytes {
         return Ok(Err(FileFault {
             found_size_bytes: Some(size_bytes),
@@ -156,15 +173,7 @@ fn check_one(
     match read {
         Ok(()) => {}
         Err(_) if !shared.goes_on() => return Err(TransferError::Cancelled),
-        Err(error) => {
-            return match unreadable(&error) {
-                TransferError::Failed { message, .. } => Ok(Err(FileFault::new(
-                    BackupFaultKind::ObjectChanged,
-                    &message,
-                ))),
-                error => Err(error),
-            };
-        }
+        Err(error) => return unreadable(&error).map(Err),
     }
     Ok(match difference(&hasher.finish(), expected) {
         Some(fault) => Err(fault),
@@ -189,15 +198,7 @@ fn fetch_one(
         Ok(found) => found,
         Err(CopyError::Stopped) => return Err(TransferError::Cancelled),
         Err(CopyError::Target(error)) => return Err(error.into()),
-        Err(CopyError::Source(error)) => {
-            return match destination_error(&error, "cannot read the file") {
-                TransferError::Failed { message, .. } => Ok(Err(FileFault::new(
-                    BackupFaultKind::TransferFailed,
-                    &message,
-                ))),
-                error => Err(error),
-            };
-        }
+        Err(CopyError::Source(error)) => return unreadable(&error).map(Err),
     };
     if let Some(fault) = difference(&found, &wanted.expected) {
         return Ok(Err(fault));

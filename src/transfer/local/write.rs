@@ -27,6 +27,8 @@ use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
 
 /// What the last sync of a batch gets at least, however late it is.
 const LAST_SYNC: Duration = Duration::from_secs(10);
+/// The same when the caller cancels, who waits for two seconds at most.
+const LAST_SYNC_OF_CANCELLED: Duration = Duration::from_millis(400);
 
 type Outcome = Result<Stored, FileFault>;
 
@@ -71,15 +73,16 @@ impl LocalPlace {
             publish(shared, file, written, check)
         };
         let ended = crew::run_in_steps(items, terms, &mut on_progress, first, second).await?;
-        if let Some(TransferError::Cancelled) = ended.error {
-            return Err(TransferError::Cancelled.into());
-        }
         // The names count only once they outlast a loss of power. What took too long gets a moment for it.
-        let left = ends_at
-            .saturating_duration_since(Instant::now())
-            .max(LAST_SYNC)
-            .min(options.stall_limit);
-        let synced = sync(root, left, cancel).await;
+        let synced = if let Some(TransferError::Cancelled) = ended.error {
+            sync(root, LAST_SYNC_OF_CANCELLED, &CancellationToken::new()).await
+        } else {
+            let left = ends_at
+                .saturating_duration_since(Instant::now())
+                .max(LAST_SYNC)
+                .min(options.stall_limit);
+            sync(root, left, cancel).await
+        };
         match (ended.error, synced) {
             (None, Ok(())) => Ok(ended.results.into_iter().flatten().collect()),
             (Some(cause), Ok(())) => Err(BrokenOff {
@@ -231,7 +234,7 @@ pub(super) fn copy(
     // The source may change after its blocks were shared.
     let from = if is_shared { target } else { source };
     let read = read_all(from, size_bytes, |bytes| {
-        if !shared.goes_on() {
+        if !shared.copies_on() {
             return Err(io::ErrorKind::Interrupted.into());
         }
         hasher.add(bytes);
@@ -248,7 +251,7 @@ pub(super) fn copy(
     });
     match (read, target_error) {
         (_, Some(error)) => Err(CopyError::Target(error)),
-        (Err(_), None) if !shared.goes_on() => Err(CopyError::Stopped),
+        (Err(_), None) if !shared.copies_on() => Err(CopyError::Stopped),
         (Err(error), None) => Err(CopyError::Source(error)),
         (Ok(()), None) => {
             if !is_shared {
