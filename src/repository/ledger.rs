@@ -53,6 +53,9 @@ const MARK_WRITTEN: &str = "
     UPDATE backup_objects SET ledger_path = $4
     WHERE destination_id = $1 AND segment_id IN (SELECT value FROM json_each($2))
         AND segment_id || ' ' || create_time_us || ' ' || start_us IN (SELECT value FROM json_each($3))";
+const FORGET_WRITTEN: &str = "
+    UPDATE backup_objects SET ledger_path = ''
+    WHERE destination_id = $1 AND segment_id IN (SELECT value FROM json_each($2))";
 /// Only what is still a copy of the file moves with it: the other objects show what they are copies of.
 const MOVE: &str = "
     UPDATE backup_objects SET camera_id = $2, start_us = $3, end_us = $4, start_accuracy_us = $7, ledger_path = ''
@@ -188,6 +191,19 @@ impl Store {
             objects: count(TABLE, destination_id, objects)?,
             bytes: count(TABLE, destination_id, bytes)?,
         })
+    }
+
+    /// Notes that what the ledger's copy says of these objects may not be so any more, so that it is written anew.
+    pub async fn forget_written(&self, objects: &[BackupObject]) -> Result<(), StoreError> {
+        let mut transaction = self.write(Area::Backups).await?;
+        for (destination_id, objects) in by_destination(objects) {
+            sql(FORGET_WRITTEN)
+                .bind(destination_id)
+                .bind(segment_ids(&objects))
+                .execute(&mut transaction)
+                .await?;
+        }
+        transaction.commit().await
     }
 
     /// Writes down that the file `ledger_path` at the destination has these objects as they were read, all or none; how

@@ -297,8 +297,17 @@ async fn each_change_of_an_object_is_written_to_the_copy_of_the_ledger_once() {
     // What was read before it was sent again is not what is in the file.
     assert_eq!(store.mark_written(&objects, "ledger/1").await.unwrap(), 2);
     assert_eq!(unwritten().await, std::slice::from_ref(&again));
-    store.mark_written(&[again], "ledger/2").await.unwrap();
+    store
+        .mark_written(&[again.clone()], "ledger/2")
+        .await
+        .unwrap();
     assert!(unwritten().await.is_empty());
+    // What was said of one may not be so any more.
+    store
+        .forget_written(std::slice::from_ref(&again))
+        .await
+        .unwrap();
+    assert_eq!(unwritten().await, [again]);
 }
 
 async fn retention_is_offered_what_the_policy_sent_and_nothing_that_is_held() {

@@ -20,6 +20,9 @@ pub(super) const MANY_AT_ONCE: u32 = 1000;
 /// The same at a full destination, where what the ledger's copy says of them must find room before they go.
 pub(super) const FEW_AT_ONCE: u32 = 25;
 
+/// Objects that are removed between two looks at what is held as evidence.
+const BETWEEN_LOOKS: usize = 100;
+
 /// Removes what the retention of `policy` does not keep, `at_once` objects at a time, and answers what went. First the
 /// ledger's copy says so, then the files go, then the rows. When that is cut short by a failure of the destination, it is
 /// asked what went; when it does not answer, or this process is killed, rows of files that are gone stay until the next
@@ -89,47 +92,64 @@ async fn remove_some(
     attempt: &Attempt,
 ) -> Result<RemovedObjects, BackupError> {
     let now = clock::now();
+    // Should this be cut short, the next run says again of those that stay that they are there.
+    store.forget_written(&going).await?;
     let lines: Vec<LedgerLine> = going
         .iter()
         .map(|object| LedgerLine::removed(object, now))
         .collect();
     let writer = format!("{}_removed", attempt.job_id);
     ledger_copy::put(place, None, &writer, number, &lines, &attempt.cancel).await?;
-    // Somebody may have taken hold of one of them since they were chosen; writing to a destination takes its time.
-    let ids: Vec<&str> = going
-        .iter()
-        .map(|object| object.segment_id.as_str())
-        .collect();
-    let held = store.held(&ids).await?;
-    let (mut stay, going): (Vec<_>, Vec<_>) = going
-        .into_iter()
-        .partition(|object| held.contains(&object.segment_id));
-    let paths: Vec<String> = going
-        .iter()
-        .map(|object| object.remote_path.clone())
-        .collect();
-    let (went, failure) = match place.remove(&paths, &attempt.cancel).await {
-        Ok(outcomes) => (outcomes, None),
-        Err(error @ TransferError::Cancelled) => return Err(error.into()),
-        Err(error) => (what_went(place, &going, attempt).await?, Some(error)),
-    };
-    let mut gone = Vec::with_capacity(going.len());
-    for (object, went) in going.into_iter().zip(went) {
-        match went {
-            Ok(()) => gone.push(object.segment_id),
-            Err(fault) => {
-                tracing::warn!(
-                    path = object.remote_path,
-                    fault = fault.message,
-                    "an object stays"
-                );
-                stay.push(object);
+    let mut left = going.into_iter();
+    let (mut stay, mut gone, mut failure) = (Vec::new(), Vec::new(), None);
+    while failure.is_none() && left.len() > 0 {
+        let some: Vec<BackupObject> = left.by_ref().take(BETWEEN_LOOKS).collect();
+        // Somebody may have taken hold of one of them since they were chosen; a destination takes its time.
+        let ids: Vec<&str> = some
+            .iter()
+            .map(|object| object.segment_id.as_str())
+            .collect();
+        let held = store.held(&ids).await?;
+        let (some_stay, some): (Vec<_>, Vec<_>) = some
+            .into_iter()
+            .partition(|object| held.contains(&object.segment_id));
+        stay.extend(some_stay);
+        let paths: Vec<String> = some
+            .iter()
+            .map(|object| object.remote_path.clone())
+            .collect();
+        let went = match place.remove(&paths, &attempt.cancel).await {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                let went = match error {
+                    TransferError::Cancelled => Vec::new(),
+                    _ => what_went(place, &some, attempt).await?,
+                };
+                failure = Some(error);
+                went
+            }
+        };
+        for (object, went) in some.into_iter().zip(went) {
+            match went {
+                Ok(()) => gone.push(object.segment_id),
+                Err(fault) => {
+                    tracing::warn!(
+                        path = object.remote_path,
+                        fault = fault.message,
+                        "an object stays"
+                    );
+                    stay.push(object);
+                }
             }
         }
     }
     let removed = store
         .remove_objects(&policy.destination_id, &policy.id, &gone)
         .await?;
+    if let Some(error @ TransferError::Cancelled) = failure {
+        return Err(error.into());
+    }
+    stay.extend(left);
     if !stay.is_empty() {
         // The ledger's copy said that they went; a later line about them holds.
         let now = clock::now();
