@@ -300,7 +300,8 @@ impl From<BackupError> for ApiError {
                 message,
             },
             BackupError::Transfer(error) => error.into(),
-            BackupError::Folder(_) => Self::Internal {
+            // Only a run asks for the hours of its policy.
+            BackupError::NotYet(_) | BackupError::Folder(_) => Self::Internal {
                 cause: format!("{message}: {error:?}"),
             },
             BackupError::Store(error) => error.into(),

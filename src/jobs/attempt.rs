@@ -347,6 +347,7 @@ impl Keeper {
             Err(WorkError::Stopped | WorkError::Retry(_)) if self.ending == Ending::TimedOut => {
                 Finish::Failed(self.timed_out(), Vec::new())
             }
+            Err(WorkError::Later(at)) => Finish::Postponed(at),
             Err(WorkError::Retry(notice)) => {
                 let wait = backoff(self.job.attempt, draw());
                 Finish::Retry(notice, clock::now() + wait)

@@ -21,7 +21,7 @@ const END: &str = concat!(
 );
 const REQUEUE: &str = concat!(
     "UPDATE jobs SET state = 'QUEUED', owner = '', lease_until_us = 0, next_attempt_time_us = $2, ",
-    "attempt = $3, update_time_us = $4, revision = CASE WHEN revision < $5 THEN $5 ELSE revision + 1 END ",
+    "attempt = $3, progress = COALESCE($6, progress), update_time_us = $4, revision = CASE WHEN revision < $5 THEN $5 ELSE revision + 1 END ",
     "WHERE id = $1 RETURNING ",
     columns!()
 );
@@ -37,6 +37,8 @@ pub enum Finish {
     Stopped,
     /// Another attempt may mend it, if there is one left.
     Retry(Notice, DateTime<Utc>),
+    /// It is not its time before then; this costs no attempt.
+    Postponed(DateTime<Utc>),
     /// The process shuts down, or never heard of its claim: this costs no attempt.
     Interrupted,
     /// Its worker is gone; said by whoever found that out.
@@ -95,6 +97,7 @@ pub(super) async fn end_attempt(
         Finish::Stopped => (JobEvent::Stop, Outcome::default(), None),
         Finish::Retry(error, at) => (JobEvent::Retry, Outcome::failed(error), Some(at)),
         Finish::Abandoned(error) => (JobEvent::Abandon, Outcome::failed(error), None),
+        Finish::Postponed(at) => (JobEvent::Interrupt, Outcome::default(), Some(at)),
         Finish::Interrupted => (JobEvent::Interrupt, Outcome::default(), None),
     };
     let next = after(job, event)?;
@@ -169,6 +172,7 @@ async fn requeue(
         .bind(i64::from(next.attempt))
         .bind(us(end.now))
         .bind(stored(end.revision))
+        .bind(end.progress.map(to_json))
         .fetch_one(connection)
         .await?;
     row.try_into()

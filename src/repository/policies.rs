@@ -19,6 +19,9 @@ const HAS_DESTINATION: &str = "SELECT EXISTS (SELECT 1 FROM destinations WHERE i
 const UPDATE: &str = "
     UPDATE policies SET display_name = $2, enabled = $3, details = $4, labels = $5, update_time_us = $6,
         revision = revision + 1 WHERE id = $1";
+/// A run that waits for the hours of its policy looks at them again when they may have changed.
+const LOOK_AGAIN: &str = "
+    UPDATE jobs SET next_attempt_time_us = NULL WHERE policy_id = $1 AND policy_id <> '' AND state = 'QUEUED'";
 const SET_NEXT_RUN: &str = "UPDATE policies SET next_run_us = $2 WHERE id = $1";
 /// A policy that does not run by itself owes no run.
 const STOP_RUNS: &str =
@@ -255,6 +258,10 @@ impl Store {
             .bind(details(new))
             .bind(to_json(&new.labels))
             .bind(us(now))
+            .execute(&mut transaction)
+            .await?;
+        sql(LOOK_AGAIN)
+            .bind(&new.id)
             .execute(&mut transaction)
             .await?;
         match next_run {

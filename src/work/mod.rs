@@ -21,6 +21,7 @@ mod watched_folders;
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -115,6 +116,8 @@ pub enum WorkError {
     Failed(Notice),
     /// Doing it again later may work.
     Retry(Notice),
+    /// It is not its time before then. Nothing failed, and it costs no attempt.
+    Later(DateTime<Utc>),
     /// It was told to stop, and has cleaned up.
     Stopped,
 }

@@ -203,7 +203,7 @@ type Job struct {
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// When the record of the job is deleted; absent: not planned.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	// When a job that waits for another attempt is tried again; absent: as soon as there is room.
+	// When a job that waits for another attempt, or for the hours of its policy, is taken up; absent: as soon as there is room.
 	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
 	// Grows by at least one with each change; the first is 1. For WatchJob's `after_revision`.
 	Revision int64 `protobuf:"varint,22,opt,name=revision,proto3" json:"revision,omitempty"`

@@ -298,7 +298,7 @@ async fn each_change_of_an_object_is_written_to_the_copy_of_the_ledger_once() {
     assert_eq!(store.mark_written(&objects, "ledger/1").await.unwrap(), 2);
     assert_eq!(unwritten().await, std::slice::from_ref(&again));
     store
-        .mark_written(&[again.clone()], "ledger/2")
+        .mark_written(std::slice::from_ref(&again), "ledger/2")
         .await
         .unwrap();
     assert!(unwritten().await.is_empty());

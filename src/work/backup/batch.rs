@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::BackupError;
 use crate::domain::backup::naming;
@@ -18,6 +19,33 @@ pub(super) const FILES_MAX: usize = 500;
 /// Bytes of a batch at most, unless a single file has more.
 const BYTES_MAX: u64 = 2 << 30;
 
+/// The same of the first batch, before it is known how fast the destination is.
+const FIRST_BYTES_MAX: u64 = 1 << 30;
+
+/// The same where the destination is slow.
+const SLOW_BYTES_MAX: u64 = 16 << 20;
+
+/// How long a batch takes at about the most: only when it is over its files are in the ledger.
+const LASTS: Duration = Duration::from_secs(60);
+
+/// How many bytes the next batch may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BytesMax(u64);
+
+impl BytesMax {
+    /// Of the first one.
+    pub(super) const FIRST: Self = Self(FIRST_BYTES_MAX);
+
+    /// After one that sent `bytes` in `took`. What was over at once says nothing of how fast a destination is.
+    pub(super) fn after(self, bytes: u64, took: Duration) -> Self {
+        if bytes < SLOW_BYTES_MAX && took < LASTS {
+            return self;
+        }
+        let share = LASTS.as_secs_f64() / took.as_secs_f64().max(0.001);
+        Self(((bytes as f64 * share) as u64).clamp(SLOW_BYTES_MAX, BYTES_MAX))
+    }
+}
+
 /// Files that are ready to be sent, each with its segment, and those that cannot be.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -30,25 +58,35 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Opens and names files from the beginning of a page of segments. `strangers`: paths at the destination at which
-    /// files stand that the ledger does not know.
+    /// files stand that the ledger does not know. `bytes_max`: how many bytes it may have, unless a single file has more.
     pub(super) async fn open(
         store: &Store,
         destination_id: &str,
         roots: &Arc<Roots>,
         page: &[UnsentSegment],
         strangers: &HashSet<String>,
+        BytesMax(bytes_max): BytesMax,
     ) -> Result<Self, BackupError> {
         let mut batch = Self::default();
         let mut bytes = 0;
         for segment in page.iter().take(FILES_MAX) {
-            if bytes > 0 && bytes + segment.size_bytes > BYTES_MAX {
+            if bytes > 0 && bytes + segment.size_bytes > bytes_max {
                 break;
             }
             bytes += segment.size_bytes;
             batch.taken += 1;
         }
         let names = names(store, destination_id, &page[..batch.taken], strangers).await?;
-        let (roots, taken) = (Arc::clone(roots), page[..batch.taken].to_vec());
+        let (roots, mut taken) = (Arc::clone(roots), page[..batch.taken].to_vec());
+        // The page may have waited for hours, and what is not held when it is sent stays so at the destination.
+        let ids: Vec<&str> = taken
+            .iter()
+            .map(|segment| segment.segment_id.as_str())
+            .collect();
+        let held = store.held(&ids).await?;
+        for segment in &mut taken {
+            segment.evidence = held.contains(&segment.segment_id);
+        }
         let opened = tokio::task::spawn_blocking(move || {
             taken
                 .into_iter()
@@ -169,5 +207,22 @@ async fn names(
                 names[at] = Some(path);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_what_a_destination_takes_in_a_minute_within_bounds() {
+        let first = BytesMax::FIRST;
+        let after = |bytes, took_s| first.after(bytes, Duration::from_secs(took_s));
+        assert_eq!(after(100 << 20, 10), BytesMax(600 << 20));
+        assert_eq!(after(1 << 30, 3600), BytesMax((1 << 30) / 60));
+        assert_eq!(after(1 << 20, 3600), BytesMax(SLOW_BYTES_MAX));
+        assert_eq!(after(1 << 30, 0), BytesMax(BYTES_MAX));
+        // A few small files take as long as it takes to begin.
+        assert_eq!(after(200 << 10, 1), first);
     }
 }

@@ -17,6 +17,7 @@ mod webhook;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -71,6 +72,9 @@ pub enum BackupError {
     /// It waits for somebody to look at it.
     #[error("backup destination is paused: {0}")]
     Paused(String),
+    /// It is outside of the hours in which the policy sends; they begin then.
+    #[error("the policy sends nothing before {}", .0.to_rfc3339())]
+    NotYet(DateTime<Utc>),
     /// Nothing at the destination is selected.
     #[error("the ledger has nothing of the selection")]
     NothingMatches,
@@ -352,6 +356,7 @@ fn work_error(error: BackupError) -> WorkError {
     match &error {
         BackupError::DestinationNotFound => failed(Reason::DestinationNotFound),
         BackupError::Disabled | BackupError::Paused(_) => failed(Reason::DestinationDisabled),
+        BackupError::NotYet(at) => WorkError::Later(*at),
         BackupError::NothingMatches => failed(Reason::NoFootage),
         BackupError::DiskFull { .. } => failed(Reason::DiskFull),
         BackupError::Transfer(error) => match error {

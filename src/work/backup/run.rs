@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use self::sending::Sending;
+use super::batch::BytesMax;
 use super::{BackupError, BackupWork, FAULTS_LISTED, ledger_copy, removal, work_error};
 use crate::clock;
 use crate::domain::backup::destination::{Destination, PauseReason};
@@ -55,6 +56,7 @@ impl Work for RunWork {
                 Err(BackupError::Transfer(TransferError::Cancelled)) => {
                     return Err(WorkError::Stopped);
                 }
+                Err(BackupError::NotYet(at)) => return Err(WorkError::Later(*at)),
                 Err(error) => self
                     .backups
                     .note_failure(&spec.destination_id, run.revision, error)
@@ -89,7 +91,9 @@ struct Run<'a> {
     earlier: u64,
     /// Of the destination, as this run last read it.
     revision: u64,
-    /// Moves on while the run waits for its hours.
+    /// By how fast the batches before were sent.
+    batch_bytes_max: BytesMax,
+    /// When it has taken as long as it may.
     deadline: Instant,
 }
 
@@ -108,6 +112,7 @@ impl<'a> Run<'a> {
             totals: SelectionTotals::default(),
             earlier: 0,
             revision: 0,
+            batch_bytes_max: BytesMax::FIRST,
             deadline: Instant::now() + Duration::from_secs(spec.run_timeout_s),
         }
     }

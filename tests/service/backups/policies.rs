@@ -3,7 +3,9 @@
 use heldar_footage::proto::{self, JobKind, JobState};
 use sqlx::Connection as _;
 
-use super::asking::{at_its_end, expected, footage_in, local_destination, nas, run_of, site};
+use super::asking::{
+    at_its_end, expected, footage_in, local_destination, nas, run_everything, run_of, site,
+};
 use crate::server::{Server, Site, becomes, ended, reason, seconds};
 use crate::small_disk::SmallDisk;
 
@@ -225,8 +227,8 @@ fn later_today() -> proto::TransferHours {
 }
 
 #[tokio::test]
-async fn a_run_that_is_due_waits_for_its_hours_and_one_by_hand_does_not() {
-    let site = scheduled(site());
+async fn a_run_that_is_due_waits_for_its_hours_in_nobodys_way_and_one_by_hand_does_not() {
+    let site = scheduled(site()).with("HELDAR_BACKUP_MAX_CONCURRENT_JOBS", "1");
     let server = site.start().await;
     let id = local_destination(&site, &server).await;
     let waiting = proto::Policy {
@@ -234,12 +236,18 @@ async fn a_run_that_is_due_waits_for_its_hours_and_one_by_hand_does_not() {
         ..hourly(&id)
     };
     let made = create(&server, waiting.clone()).await;
-    let job = becomes("the run waits", async || {
+    let _ = becomes("the run waits", async || {
         let job = runs(&server, &made.id).await.into_iter().next()?;
         let phase = &job.progress.as_ref()?.phase;
         (phase == "waiting for its hours").then_some(job)
     })
     .await;
+    let job = becomes("it has given up its place", async || {
+        let job = runs(&server, &made.id).await.into_iter().next()?;
+        (job.state() == JobState::Queued && job.next_attempt_time.is_some()).then_some(job)
+    })
+    .await;
+    assert_eq!(job.attempt, 0, "waiting costs no attempt");
     assert_eq!(footage_in(&nas(&site)).len(), 0);
 
     let other = site.path("nas-by-hand");
@@ -253,6 +261,7 @@ async fn a_run_that_is_due_waits_for_its_hours_and_one_by_hand_does_not() {
     let by_hand = create(&server, by_hand).await;
     assert_eq!(run_by_hand(&server, &by_hand.id).await.files_sent, 6);
     assert_eq!(footage_in(&nas(&site)).len(), 0, "the other one waits");
+    assert_eq!(run_everything(&server, &id).await.files_sent, 6);
 
     let change = proto::UpdatePolicyRequest {
         policy: Some(proto::Policy {
@@ -264,6 +273,7 @@ async fn a_run_that_is_due_waits_for_its_hours_and_one_by_hand_does_not() {
         }),
     };
     server.backups().update_policy(change).await.unwrap();
-    assert_eq!(run_of(&ended(&server, &job.id).await).files_sent, 6);
+    let run = run_of(&ended(&server, &job.id).await);
+    assert_eq!((run.files_sent, run.files_present), (0, 6));
     assert_eq!(server.stop(), 0);
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -28,8 +28,8 @@ const PAGE: u32 = 2 * FILES_MAX as u32;
 /// How often a run looks whether a limit was changed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Longest wait before a run looks again whether its hours have begun, so that a changed policy is noticed.
-const HOURS_LOOK: Duration = Duration::from_secs(30);
+/// When a run looks again whether its hours have begun, should they have no beginning.
+const HOURS_LOOK: TimeDelta = TimeDelta::hours(1);
 
 /// How often a run tries another name for a segment when a file stands under it that nobody knows.
 const OTHER_NAMES: usize = 3;
@@ -78,7 +78,7 @@ impl Run<'_> {
                     .last()
                     .map(|segment| (segment.window.start(), segment.segment_id.clone()));
             }
-            self.wait_for_hours().await?;
+            self.check_hours().await?;
             let now_set = self.backups.ready(&self.spec.destination_id).await?;
             if now_set.revision != sending.destination.revision {
                 self.revision = now_set.revision;
@@ -118,7 +118,8 @@ impl Run<'_> {
         strangers: &HashSet<String>,
     ) -> Result<Batch, BackupError> {
         let (store, destination_id) = (&self.backups.store, &self.spec.destination_id);
-        Batch::open(store, destination_id, roots, page, strangers).await
+        let most = self.batch_bytes_max;
+        Batch::open(store, destination_id, roots, page, strangers, most).await
     }
 
     /// Sends a batch and writes down in the ledger what arrived. `is_copied_next`: the ledger's copy is written after it.
@@ -161,6 +162,7 @@ impl Run<'_> {
         let mut reached = BatchProgress::default();
         let files = paths.len() as u64;
         let all_arrived = Notify::new();
+        let begun = Instant::now();
         let sent = {
             let this = &*self;
             let sending = place.send(batch.outgoing, &options, &self.attempt.cancel, |progress| {
@@ -186,6 +188,7 @@ impl Run<'_> {
                 }
             }
         };
+        self.batch_bytes_max = (self.batch_bytes_max).after(reached.bytes_moved, begun.elapsed());
         self.result.bytes_moved = before.0 + reached.bytes_moved;
         self.result.retries = before.1 + reached.retries;
         let (outcomes, cause) = match sent {
@@ -259,34 +262,24 @@ impl Run<'_> {
         }
     }
 
-    /// Waits until files may be sent. What a person asked for by hand does not wait.
-    async fn wait_for_hours(&mut self) -> Result<(), BackupError> {
+    /// Ends the run outside of the hours of its policy, to be taken up again when they begin: it would keep others from its
+    /// place and its destination meanwhile. What a person asked for by hand does not wait.
+    async fn check_hours(&self) -> Result<(), BackupError> {
         if self.spec.due_time.is_none() {
             return Ok(());
         }
-        loop {
-            let policy = self.policy().await?;
-            let Some(hours) = policy.and_then(|policy| policy.transfer_hours) else {
-                return Ok(());
-            };
-            let now = clock::now();
-            if hours.is_open(now) {
-                return Ok(());
-            }
-            self.report("waiting for its hours", &BatchProgress::default());
-            let wait = hours
-                .next_opening(now)
-                .and_then(|opening| (opening - now).to_std().ok())
-                .map_or(HOURS_LOOK, |wait| wait.min(HOURS_LOOK));
-            let begun = Instant::now();
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.attempt.cancel.cancelled() => {
-                    return Err(TransferError::Cancelled.into());
-                }
-            }
-            self.deadline += begun.elapsed();
+        let policy = self.policy().await?;
+        let Some(hours) = policy.and_then(|policy| policy.transfer_hours) else {
+            return Ok(());
+        };
+        let now = clock::now();
+        if hours.is_open(now) {
+            return Ok(());
         }
+        self.report("waiting for its hours", &BatchProgress::default());
+        Err(BackupError::NotYet(
+            hours.next_opening(now).unwrap_or(now + HOURS_LOOK),
+        ))
     }
 
     async fn limit(&self, destination: &Destination) -> Result<u64, StoreError> {

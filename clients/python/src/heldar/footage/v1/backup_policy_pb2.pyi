@@ -254,8 +254,8 @@ Global___CronSchedule: _TypeAlias = CronSchedule  # noqa: Y015
 @_typing.final
 class TransferHours(_message.Message):
     """Hours of the day in which a run by the schedule sends. It looks whether they are over before each of its batches, of up
-    to 500 files or 2 GiB, and finishes the batch that it is at; while it waits it looks every half minute. A run by hand
-    does not wait.
+    to 500 files and what the destination takes in about a minute, and finishes the batch that it is at. A run by hand does
+    not wait.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

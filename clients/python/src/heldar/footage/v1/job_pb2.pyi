@@ -244,7 +244,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
-        """When a job that waits for another attempt is tried again; absent: as soon as there is room."""
+        """When a job that waits for another attempt, or for the hours of its policy, is taken up; absent: as soon as there is room."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -213,8 +213,8 @@ export const CronScheduleSchema: GenMessage<CronSchedule> = /*@__PURE__*/
 
 /**
  * Hours of the day in which a run by the schedule sends. It looks whether they are over before each of its batches, of up
- * to 500 files or 2 GiB, and finishes the batch that it is at; while it waits it looks every half minute. A run by hand
- * does not wait.
+ * to 500 files and what the destination takes in about a minute, and finishes the batch that it is at. A run by hand does
+ * not wait.
  *
  * @generated from message heldar.footage.v1.TransferHours
  */

@@ -185,7 +185,7 @@ export type Job = Message<"heldar.footage.v1.Job"> & {
   expireTime?: Timestamp | undefined;
 
   /**
-   * When a job that waits for another attempt is tried again; absent: as soon as there is room.
+   * When a job that waits for another attempt, or for the hours of its policy, is taken up; absent: as soon as there is room.
    *
    * @generated from field: google.protobuf.Timestamp next_attempt_time = 21;
    */
