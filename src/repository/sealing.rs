@@ -35,7 +35,7 @@ const SEAL_DOMAIN: &str = "heldar-footage destination secrets";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     /// The operator has to set the key.
-    #[error("HELDAR_SECRET_KEY is not set; secrets are not stored without it")]
+    #[error("HELDAR_SECRET_KEY is not set; secrets are neither stored nor opened without it")]
     SecretKeyMissing,
     /// The operator has to set the key that the secrets were sealed with, or the secrets have to be written again.
     #[error("HELDAR_SECRET_KEY is not the key that the secrets were sealed with")]

@@ -218,7 +218,7 @@ pub enum TransferError {
         needed: &'static str,
     },
     /// The destination must be looked at by a person: it is paused until then.
-    #[error("{message}")]
+    #[error("{message}; {}", reason.advice())]
     Paused {
         /// The cause.
         reason: PauseReason,

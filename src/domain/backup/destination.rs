@@ -338,6 +338,18 @@ impl PauseReason {
         }
     }
 
+    /// What a person does about it; a trial that passes ends the pause.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::LoginRefused => "put its user, password or key right, then test it",
+            Self::HostChanged => {
+                "ask its operator whether its key or certificate was changed; if so set the new one, then test it"
+            }
+            Self::Full => "make room there, then test it",
+            Self::ReadOnly => "let it be written to, then test it",
+        }
+    }
+
     /// The reason with this name in the database.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == name)

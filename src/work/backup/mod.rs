@@ -268,13 +268,13 @@ impl BackupWork {
         revision: u64,
         error: &BackupError,
     ) -> Result<(), StoreError> {
-        let BackupError::Transfer(TransferError::Paused { reason, message }) = error else {
+        let BackupError::Transfer(TransferError::Paused { reason, .. }) = error else {
             return Ok(());
         };
-        tracing::warn!(destination_id, ?reason, message, "a destination is paused");
+        tracing::warn!(destination_id, ?reason, %error, "a destination is paused");
         let pause = Pause {
             reason: *reason,
-            message: message.clone(),
+            message: error.to_string(),
             start_time: clock::now(),
         };
         // Settings that were changed meanwhile deserve a trial of their own.
