@@ -22,7 +22,7 @@ pub struct DeliveryArgs {
     /// Fetch what was made into this file or folder, and check its SHA-256
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Overwrite FILE
+    /// Replace FILE if it is a regular file; a link stays, and the file that it leads to is replaced
     #[arg(long, requires = "output")]
     pub force: bool,
     /// Make nothing; show what would be delivered

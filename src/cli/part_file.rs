@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
@@ -18,10 +19,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// Checks, before any work is done, that `path` can take a file. A folder takes it under the file's own name.
+    /// Checks, before any work is done, that `path` can take a file. A folder takes it under the file's own name, and a
+    /// link stays: what it leads to is replaced.
     ///
     /// # Errors
-    /// [`CliError::Usage`] when the folder is missing, or a file is there and must not be overwritten.
+    /// [`CliError::Usage`] when the folder is missing, when a file is there and must not be overwritten, or when
+    /// something else than a regular file is there.
     pub fn check(path: &Path, overwrite: bool) -> Result<Self, CliError> {
         let shown = words::plain(&path.to_string_lossy());
         let folder = folder_of(path);
@@ -30,6 +33,7 @@ impl Target {
                 "only `footage archive --stream` writes to standard output; ./- is a file of that name".into(),
             ));
         }
+        let mut place = path.to_path_buf();
         if !path.is_dir() {
             if !folder.is_dir() {
                 return Err(CliError::Usage(format!(
@@ -40,12 +44,10 @@ impl Target {
             if path.file_name().is_none() {
                 return Err(CliError::Usage(format!("{shown} is no name for a file")));
             }
-            if !overwrite && path.symlink_metadata().is_ok() {
-                return Err(exists_already(path));
-            }
+            place = free_place(path, overwrite)?;
         }
         Ok(Self {
-            path: path.to_path_buf(),
+            path: place,
             overwrite,
         })
     }
@@ -53,20 +55,73 @@ impl Target {
     /// The file's place; a folder takes it under `file_name`.
     ///
     /// # Errors
-    /// When `file_name`, which comes from the server, is more than a plain name.
+    /// When `file_name`, which comes from the server, is more than a plain name, or its place is taken.
     fn place_for(&self, file_name: &str) -> Result<PathBuf, CliError> {
         if !self.path.is_dir() {
             return Ok(self.path.clone());
         }
         // Only a plain name may be joined to a folder of ours.
         match Path::new(file_name).file_name() {
-            Some(name) if name == file_name => Ok(self.path.join(name)),
+            Some(name) if name == file_name => free_place(&self.path.join(name), self.overwrite),
             _ => Err(CliError::local(
                 "the server's file name cannot be used",
                 words::plain(file_name),
             )),
         }
     }
+}
+
+/// Where the bytes of a file at `path` go: to where a link there leads, so that the link stays.
+///
+/// # Errors
+/// [`CliError::Usage`] when what is there must not be replaced.
+fn free_place(path: &Path, overwrite: bool) -> Result<PathBuf, CliError> {
+    let read = |error| CliError::file("write", path, error);
+    let is_link = match path.symlink_metadata() {
+        Ok(found) => found.is_symlink(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path.to_path_buf()),
+        Err(error) => return Err(read(error)),
+    };
+    let found = match path.metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(CliError::Usage(format!(
+                "{} is a link that leads nowhere; name another file",
+                words::plain(&path.to_string_lossy())
+            )));
+        }
+        Err(error) => return Err(read(error)),
+    };
+    if !found.is_file() {
+        return Err(not_a_file(path, found.file_type()));
+    }
+    if !overwrite {
+        return Err(exists_already(path));
+    }
+    if is_link {
+        path.canonicalize().map_err(read)
+    } else {
+        Ok(path.to_path_buf())
+    }
+}
+
+/// A rename over a device or a pipe would put a regular file in its place, for every program that uses it.
+fn not_a_file(path: &Path, kind: std::fs::FileType) -> CliError {
+    let kind = if kind.is_dir() {
+        "a folder"
+    } else if kind.is_fifo() {
+        "a named pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_symlink() {
+        "a link"
+    } else {
+        "a device"
+    };
+    CliError::Usage(format!(
+        "{} is {kind}, and only a regular file is replaced; name another file",
+        words::plain(&path.to_string_lossy())
+    ))
 }
 
 fn exists_already(path: &Path) -> CliError {
@@ -193,6 +248,11 @@ impl PartFile {
         self.file
             .sync_all()
             .map_err(|error| CliError::file("write", &self.path, error))?;
+        if let Ok(there) = self.place.symlink_metadata()
+            && !there.is_file()
+        {
+            return Err(not_a_file(&self.place, there.file_type()));
+        }
         self.rename().map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => exists_already(&self.place),
             _ => CliError::file("write", &self.place, error),
@@ -322,6 +382,71 @@ mod tests {
             Target::check(&folder.path().join("no/such.mp4"), false),
             Err(CliError::Usage(_))
         ));
+    }
+
+    fn make_pipe(path: &std::path::Path) {
+        use rustix::fs::{CWD, FileType, Mode};
+        rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    }
+
+    fn check_is_refused_as(path: &std::path::Path, overwrite: bool, reason: &str) {
+        match Target::check(path, overwrite) {
+            Err(CliError::Usage(said)) => assert!(said.contains(reason), "{said}"),
+            other => panic!("{}: {other:?}", path.display()),
+        }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_whether_or_not_it_may_be_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, socket) = (folder.path().join("pipe"), folder.path().join("socket"));
+        make_pipe(&pipe);
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let (link, lost) = (folder.path().join("link"), folder.path().join("lost"));
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        std::os::unix::fs::symlink("nowhere", &lost).unwrap();
+        for overwrite in [false, true] {
+            check_is_refused_as(&pipe, overwrite, "pipe is a named pipe, and only");
+            check_is_refused_as(&link, overwrite, "link is a named pipe, and only");
+            check_is_refused_as(&socket, overwrite, "is a socket");
+            check_is_refused_as(&lost, overwrite, "a link that leads nowhere");
+        }
+    }
+
+    #[test]
+    fn a_link_stays_and_what_it_leads_to_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let file = elsewhere.path().canonicalize().unwrap().join("old.mp4");
+        std::fs::write(&file, b"old").unwrap();
+        let link = folder.path().join("out.mp4");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        check_is_refused_as(&link, false, "exists already");
+        let target = Target::check(&link, true).unwrap();
+        let mut part = PartFile::create(&target, "clip_1.mp4", "clip_1").unwrap();
+        part.write(b"footage").unwrap();
+        assert_eq!(part.finish(&promise_of(b"footage")).unwrap(), file);
+        assert_eq!(std::fs::read_link(&link).unwrap(), file);
+        assert_eq!(std::fs::read(&file).unwrap(), b"footage");
+        assert_eq!(names_in(folder.path()), ["out.mp4"]);
+        assert_eq!(names_in(elsewhere.path()), ["old.mp4"]);
+    }
+
+    #[test]
+    fn a_folder_takes_the_file_only_where_nothing_but_a_regular_file_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("clip_1.mp4");
+        make_pipe(&place);
+        let target = Target::check(folder.path(), true).unwrap();
+        assert!(PartFile::create(&target, "clip_1.mp4", "clip_1").is_err());
+        std::fs::remove_file(&place).unwrap();
+        // It may also come while the bytes do.
+        let mut part = PartFile::create(&target, "clip_1.mp4", "clip_1").unwrap();
+        part.write(b"footage").unwrap();
+        make_pipe(&place);
+        assert!(part.finish(&promise_of(b"footage")).is_err());
+        assert_eq!(names_in(folder.path()), ["clip_1.mp4"]);
+        assert!(!place.metadata().unwrap().is_file());
     }
 
     #[test]

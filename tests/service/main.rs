@@ -9,6 +9,7 @@ mod archives;
 mod backups;
 mod catalog;
 mod clips;
+mod command_line;
 mod database;
 mod examples;
 mod faults;
