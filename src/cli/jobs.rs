@@ -131,7 +131,9 @@ impl StateArg {
 enum KindArg {
     Clip,
     Archive,
+    Backup,
     Verify,
+    Restore,
     Import,
 }
 
@@ -140,7 +142,9 @@ impl KindArg {
         match self {
             Self::Clip => JobKind::Clip.into(),
             Self::Archive => JobKind::Archive.into(),
+            Self::Backup => JobKind::Backup.into(),
             Self::Verify => JobKind::Verify.into(),
+            Self::Restore => JobKind::Restore.into(),
             Self::Import => JobKind::Import.into(),
         }
     }
@@ -456,4 +460,22 @@ fn print_change(job: &Job) -> Result<(), CliError> {
         super::words::plain(&job.id)
     )
     .map_err(CliError::output)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+    use heldar_footage::proto::JobKind;
+
+    use super::KindArg;
+
+    #[test]
+    fn every_kind_of_job_can_be_asked_for() {
+        let known = KindArg::value_variants().iter();
+        let known: Vec<i32> = known.map(|kind| kind.on_the_wire()).collect();
+        let all: Vec<i32> = (1..)
+            .take_while(|kind| JobKind::try_from(*kind).is_ok())
+            .collect();
+        assert_eq!(known, all);
+    }
 }
