@@ -7,6 +7,7 @@
 mod archive;
 mod archive_report;
 mod archive_stream;
+mod backup_report;
 mod backup_settings;
 mod catalog;
 #[cfg(test)]

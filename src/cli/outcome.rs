@@ -9,7 +9,7 @@ use super::clip_report::{clip_lines, clip_plan_lines};
 use super::connection::Server;
 use super::description;
 use super::failure::CliError;
-use super::{import_report, json};
+use super::{backup_report, import_report, json};
 
 /// The result of a job, line by line. `file` is where it was fetched to, if it was.
 pub fn result_lines(server: &Server, job: &Job, file: Option<&Path>) -> Vec<String> {
@@ -21,7 +21,10 @@ pub fn result_lines(server: &Server, job: &Job, file: Option<&Path>) -> Vec<Stri
         }
         Some(job::Result::ArchiveVerification(found)) => verification_lines(found),
         Some(job::Result::Import(summary)) => import_report::summary_lines(summary, false),
-        _ => Vec::new(),
+        Some(job::Result::Backup(run)) => backup_report::run_lines(run),
+        Some(job::Result::BackupVerification(found)) => backup_report::verification_lines(found),
+        Some(job::Result::Restore(summary)) => backup_report::restore_lines(summary),
+        None => Vec::new(),
     }
 }
 

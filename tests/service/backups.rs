@@ -9,4 +9,5 @@ mod resources;
 mod restores;
 mod retentions;
 mod runs;
+mod shown;
 mod verifications;

@@ -17,7 +17,7 @@ pub async fn verify(
     verification_of(&verify_job(server, destination_id, check).await)
 }
 
-async fn verify_job(server: &Server, destination_id: &str, check: BackupCheck) -> proto::Job {
+pub async fn verify_job(server: &Server, destination_id: &str, check: BackupCheck) -> proto::Job {
     let request = proto::VerifyBackupRequest {
         destination_id: destination_id.to_owned(),
         check: check.into(),
