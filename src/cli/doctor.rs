@@ -9,11 +9,11 @@ use super::failure::CliError;
 use super::settings::Settings;
 use super::{colour, doctor_checks, json, warn_of_unknown};
 
-/// Check folders, database, programs and port, and say how to mend what is wrong
+/// Check folders, database, secret key, programs and port, and say how to mend what is wrong
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Run it as the user and with the environment of the server. It makes and changes nothing, except that
-an existing database is brought up to date. The exit code is 1 when a check fails; warnings do not
+Run it as the user and with the environment of the server. It makes and changes nothing, except that \
+an existing database is brought up to date. The exit code is 1 when a check fails; warnings do not \
 count.")]
 pub struct DoctorArgs {
     /// Folder of everything that the service keeps, instead of HELDAR_DATA_DIR

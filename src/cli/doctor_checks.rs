@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::doctor::Check;
 use super::settings::Settings;
-use super::{connection, words};
+use super::{connection, doctor_secrets, words};
 
 /// Below this, an hour of footage may no longer fit.
 const LITTLE_SPACE_BYTES: u64 = 1 << 30;
@@ -52,7 +52,7 @@ pub async fn all(settings: &Settings) -> Vec<Check> {
         );
         readable_folder("source", &source.root, found, "HELDAR_SOURCES")
     }));
-    checks.push(database(settings).await);
+    checks.extend(database(settings).await);
     checks.push(ffmpeg("ffmpeg", &settings.ffmpeg_bin, "HELDAR_FFMPEG_BIN").await);
     checks.push(rendering(&settings.ffmpeg_bin).await);
     checks.push(ffmpeg("ffprobe", &settings.ffprobe_bin, "HELDAR_FFPROBE_BIN").await);
@@ -148,13 +148,14 @@ fn readable_folder(name: &'static str, path: &Path, found: String, variable: &st
     }
 }
 
-async fn database(settings: &Settings) -> Check {
+/// The database and, when it can be read, whether the key opens the secrets in it.
+async fn database(settings: &Settings) -> Vec<Check> {
     const NAME: &str = "database";
     let url = &settings.database_url;
     let (shown, mend) = match url.file() {
         Some(path) if path.symlink_metadata().is_err() => {
-            let shown = shown(&path);
-            return Check::ok(NAME, format!("{shown}: none yet, it is made at start"));
+            let found = format!("{}: none yet, it is made at start", shown(&path));
+            return vec![Check::ok(NAME, found)];
         }
         Some(path) => (
             shown(&path),
@@ -168,24 +169,34 @@ async fn database(settings: &Settings) -> Check {
     };
     let store = match Store::open(url.reveal()).await {
         Ok(store) => store,
-        Err(error) => return Check::fail(NAME, chain(&error), mend),
+        Err(error) => return vec![Check::fail(NAME, chain(&error), mend)],
     };
-    let integrity = store.check_integrity().await;
-    store.close().await;
-    match integrity {
-        Ok(_) if store.is_shared() => Check::ok(NAME, format!("{shown}: up to date, answers")),
-        Ok(answer) if answer == "ok" => Check::ok(NAME, format!("{shown}: up to date and sound")),
-        Ok(faults) => Check::fail(
+    let sound = match store.check_integrity().await {
+        Ok(_) if store.is_shared() => Ok(format!("{shown}: up to date, answers")),
+        Ok(answer) if answer == "ok" => Ok(format!("{shown}: up to date and sound")),
+        Ok(faults) => Err(Check::fail(
             NAME,
             format!("{shown} is damaged: {}", words::plain(&faults)),
             "stop the server, move the file away and import the recordings anew, or restore a copy of the file",
-        ),
-        Err(error) => Check::fail(
+        )),
+        Err(error) => Err(Check::fail(
             NAME,
             chain(&error),
             "see that the disk is sound and the file is readable",
-        ),
-    }
+        )),
+    };
+    let checks = match sound {
+        Ok(found) => {
+            let key = settings.secret_key.as_ref();
+            vec![
+                Check::ok(NAME, found),
+                doctor_secrets::secret_key(&store, key).await,
+            ]
+        }
+        Err(check) => vec![check],
+    };
+    store.close().await;
+    checks
 }
 
 /// An error with its causes, in one line.

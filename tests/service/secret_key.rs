@@ -1,5 +1,8 @@
 //! `footage secret-key`, and what shows of the key.
 
+use heldar_footage::proto;
+
+use crate::backups::asking::create_destination;
 use crate::server::Site;
 
 fn new_key(site: &Site) -> String {
@@ -80,4 +83,43 @@ async fn the_key_is_changed_only_while_no_server_runs() {
     let (code, told, said) = site.run(&change);
     assert_eq!(code, 0, "{said}");
     assert!(told.contains("no destination has secrets"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_fails_when_the_key_does_not_open_the_secrets_of_every_destination() {
+    let mut site = Site::new();
+    let (key, other) = (new_key(&site), new_key(&site));
+    site.set("HELDAR_SECRET_KEY", key.clone());
+    let server = site.start().await;
+    let sftp = proto::SftpSettings {
+        host: "127.0.0.1".to_owned(),
+        user: "footage".to_owned(),
+        password: "hush-hush".to_owned(),
+        ..Default::default()
+    };
+    let destination = proto::Destination {
+        settings: Some(proto::destination::Settings::Sftp(sftp)),
+        ..Default::default()
+    };
+    let id = create_destination(&server, destination).await.unwrap().id;
+    assert_eq!(server.stop(), 0);
+    for (key, verdict, found) in [
+        (key, "ok  ", "opens the secrets of 1 destination"),
+        (
+            other,
+            "fail",
+            "is not the key that the secrets were sealed with",
+        ),
+        (String::new(), "fail", "HELDAR_SECRET_KEY is not set"),
+    ] {
+        site.set("HELDAR_SECRET_KEY", key);
+        let (code, out, _) = site.run(&["doctor"]);
+        let told = out.lines().find(|line| line.contains("  secret key "));
+        let told = told.unwrap_or_else(|| panic!("{out}"));
+        assert!(told.starts_with(verdict) && told.contains(found), "{out}");
+        if verdict == "fail" {
+            assert_eq!(code, 1);
+            assert!(told.contains(&id) && !out.contains("All is well"), "{out}");
+        }
+    }
 }
