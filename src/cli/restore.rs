@@ -4,14 +4,17 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use heldar_footage::api;
-use heldar_footage::domain::backup::destination::DEFAULT_TRANSFERS;
+use heldar_footage::domain::backup::destination::{DEFAULT_TRANSFERS, DestinationSettings};
+use heldar_footage::domain::backup::ledger;
 use heldar_footage::domain::backup::run::BackupSelection;
 use heldar_footage::domain::camera::CameraId;
 use heldar_footage::proto;
 use heldar_footage::transfer::{DescriptorLinks, Engine, TransferError};
-use heldar_footage::work::backup::{BackupError, RestoreOrder, restore_into};
+use heldar_footage::work::backup::{
+    BackupError, LedgerContents, RestoreIntoError, RestoreOrder, restore_into,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{CliError, EXIT_NOT_INTACT};
@@ -23,15 +26,18 @@ use super::{description, json, words};
 /// Longest description of a destination; certificates are the longest part of one.
 const SETTINGS_BYTES_MAX: u64 = 1 << 20;
 
+/// Cameras of a ledger that are named when it has nothing of the selection.
+const CAMERAS_NAMED: usize = 10;
+
 /// Bring footage back from a backup destination, without a server and without its database
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-What is at the destination is read from the copy of the ledger that lies there. Every file is compared
-with its SHA-256 before it gets its name. A restore that was interrupted goes on with the same command;
-files that are there already are never overwritten. When files are missing or not right, the exit code
+What is at the destination is read from the copy of the ledger that lies there. Every file is compared \
+with its SHA-256 before it gets its name. A restore that was interrupted goes on with the same command; \
+files that are there already are never overwritten. When files are missing or not right, the exit code \
 is 5 and the files are named.
 
-FILE describes the destination as CreateDestination takes it, with its secrets; - reads it from standard
+FILE describes the destination as CreateDestination takes it, with its secrets; - reads it from standard \
 input, so that it need not lie on the disk:
   {\"local\":{\"path\":\"/mnt/nas\"}}
   {\"sftp\":{\"host\":\"nas.example\",\"user\":\"footage\",\"password\":\"…\",\"path\":\"backup\"}}
@@ -166,6 +172,7 @@ async fn restore(
 ) -> Result<proto::RestoreSummary, CliError> {
     let mut signals = Signals::listen()?;
     let cancel = CancellationToken::new();
+    let place = ledger_place(&order.settings);
     let mut view = ProgressView::new(json);
     let mut on_progress = |progress: heldar_footage::domain::job::Progress| {
         view.show(&proto::Job {
@@ -186,13 +193,62 @@ async fn restore(
             return Err(CliError::Interrupted(format!("ended by {name}; the same command goes on")));
         }
     };
-    restored.map(Into::into).map_err(|error| match error {
-        BackupError::NothingMatches => CliError::Usage(
-            "the destination has no ledger, or the ledger has nothing of the selection".to_owned(),
-        ),
-        BackupError::Transfer(TransferError::Settings(fault)) => CliError::Usage(fault),
-        error => CliError::local("cannot restore", error),
-    })
+    restored
+        .map(Into::into)
+        .map_err(|error| failure(error, &place))
+}
+
+/// `place` is where the ledger was looked for.
+fn failure(error: RestoreIntoError, place: &str) -> CliError {
+    match error {
+        RestoreIntoError::NoLedger => CliError::Usage(format!(
+            "there is no ledger at {place}; is this the path that the backups were sent to?"
+        )),
+        RestoreIntoError::LedgerUnreadable => CliError::Usage(format!(
+            "no file of the ledger at {place} can be read: they are damaged, or of a newer version"
+        )),
+        RestoreIntoError::NothingMatches(None) => CliError::Usage(format!(
+            "the ledger at {place} says that all footage was removed from the destination"
+        )),
+        RestoreIntoError::NothingMatches(Some(contents)) => CliError::Usage(format!(
+            "the ledger at {place} has nothing of the selection; it has {}",
+            contents_in_words(&contents)
+        )),
+        RestoreIntoError::Backup(BackupError::Transfer(TransferError::Settings(fault))) => {
+            CliError::Usage(fault)
+        }
+        RestoreIntoError::Backup(error) => CliError::local("cannot restore", error),
+    }
+}
+
+/// Where a destination has its ledger, as an operator would say it.
+fn ledger_place(settings: &DestinationSettings) -> String {
+    let (before, path) = match settings {
+        DestinationSettings::Local(local) => (String::new(), &local.path),
+        DestinationSettings::Sftp(sftp) => (format!("{}:", sftp.host), &sftp.path),
+        DestinationSettings::Ftp(ftp) => (format!("{}:", ftp.host), &ftp.path),
+        DestinationSettings::S3(s3) => (format!("{}/", s3.bucket), &s3.prefix),
+        DestinationSettings::Rclone(rclone) => (format!("{}:", rclone.remote), &rclone.path),
+    };
+    let path = match path.trim_end_matches('/') {
+        "" if path.is_empty() => String::new(),
+        path => format!("{path}/"),
+    };
+    words::plain(&format!("{before}{path}{}", ledger::folder()))
+}
+
+/// The cameras and the time of a ledger: `gate, yard and 3 more cameras, from 2026-…Z to 2026-…Z`.
+fn contents_in_words(contents: &LedgerContents) -> String {
+    let cameras = &contents.camera_ids;
+    let named = cameras.len().min(CAMERAS_NAMED);
+    let mut text = words::plain(&cameras[..named].join(", "));
+    if cameras.len() > named {
+        let more = i64::try_from(cameras.len() - named).unwrap_or(i64::MAX);
+        text.push_str(&format!(" and {}", words::count(more, "more camera")));
+    }
+    let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+    let (start, end) = (contents.window.start(), contents.window.end());
+    format!("{text}, from {} to {}", time(start), time(end))
 }
 
 fn lines(summary: &proto::RestoreSummary, args: &RestoreArgs) -> Vec<String> {
@@ -220,4 +276,58 @@ fn lines(summary: &proto::RestoreSummary, args: &RestoreArgs) -> Vec<String> {
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use heldar_footage::api;
+    use heldar_footage::domain::time::TimeRange;
+    use heldar_footage::work::backup::{LedgerContents, RestoreIntoError};
+
+    use super::{failure, json, ledger_place};
+
+    #[test]
+    fn the_place_of_the_ledger_is_named_as_the_description_names_it() {
+        for (described, place) in [
+            (r#"{"local":{"path":"/mnt/nas/"}}"#, "/mnt/nas/"),
+            (
+                r#"{"sftp":{"host":"nas","user":"a","password":"b","path":"backup"}}"#,
+                "nas:backup/",
+            ),
+            (
+                r#"{"ftp":{"host":"nas","user":"a","password":"b"}}"#,
+                "nas:",
+            ),
+            (
+                r#"{"s3":{"bucket":"vault","prefix":"site/1","region":"eu","accessKey":"a","secretKey":"b"}}"#,
+                "vault/site/1/",
+            ),
+            (r#"{"rclone":{"remote":"cloud","path":"x"}}"#, "cloud:x/"),
+        ] {
+            let described = json::read("Destination", described).unwrap();
+            let roots = [std::path::PathBuf::from("/")];
+            let settings = api::destination_settings(described, &roots).unwrap();
+            let expected = format!("{place}.heldar-footage/ledger");
+            assert_eq!(ledger_place(&settings), expected);
+        }
+    }
+
+    #[test]
+    fn what_the_ledger_has_is_named_within_bounds_when_it_has_nothing_of_the_selection() {
+        let at = |s: i64| DateTime::from_timestamp(1_795_341_600 + s, 0).unwrap();
+        let contents = LedgerContents {
+            camera_ids: (0..13).map(|number| format!("gate_{number:02}")).collect(),
+            window: TimeRange::new(at(0), at(60)).unwrap(),
+        };
+        let error = RestoreIntoError::NothingMatches(Some(contents));
+        let said = failure(error, "nas:.heldar-footage/ledger").to_string();
+        assert!(
+            said.ends_with(
+                "it has gate_00, gate_01, gate_02, gate_03, gate_04, gate_05, gate_06, gate_07, gate_08, gate_09 \
+                 and 3 more cameras, from 2026-11-22T10:00:00Z to 2026-11-22T10:01:00Z"
+            ),
+            "{said}"
+        );
+    }
 }

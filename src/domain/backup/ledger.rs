@@ -188,6 +188,8 @@ pub fn read(bytes: &[u8]) -> Result<Vec<LedgerLine>, LedgerError> {
 #[derive(Debug, Default)]
 pub struct LedgerCopy {
     by_path: BTreeMap<String, LedgerLine>,
+    /// Files that could not be read and whose lines are not here.
+    pub files_left_out: usize,
 }
 
 impl LedgerCopy {
@@ -204,8 +206,13 @@ impl LedgerCopy {
         }
     }
 
+    /// Whether no line was read, not even of an object that was removed.
+    pub fn is_empty(&self) -> bool {
+        self.by_path.is_empty()
+    }
+
     /// The objects that are there, in order of path.
-    pub fn objects(&self) -> impl Iterator<Item = &LedgerLine> {
+    pub fn objects(&self) -> impl Iterator<Item = &LedgerLine> + Clone {
         self.by_path.values().filter(|line| !line.removed)
     }
 }

@@ -83,7 +83,10 @@ pub(super) async fn read(
         };
         match ledger::read(&bytes) {
             Ok(lines) => copy.add(lines),
-            Err(error) => tracing::warn!(path, %error, "a file of the ledger is left out"),
+            Err(error) => {
+                copy.files_left_out += 1;
+                tracing::warn!(path, %error, "a file of the ledger is left out");
+            }
         }
     }
     Ok(copy)

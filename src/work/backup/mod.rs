@@ -31,7 +31,7 @@ use crate::transfer::{self, Place, TransferError, Trial};
 use crate::work::WorkError;
 
 pub use alerts::AlertWatch;
-pub use restore::{RestoreOrder, RestoreWork, restore_into};
+pub use restore::{LedgerContents, RestoreIntoError, RestoreOrder, RestoreWork, restore_into};
 pub use run::RunWork;
 pub use verification::BackupVerificationWork;
 pub use webhook::{Webhook, WebhookError};

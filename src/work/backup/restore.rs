@@ -2,6 +2,7 @@
 
 mod fetching;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use self::fetching::Fetching;
 use super::run::window;
 use super::{BackupError, BackupWork, accept_first, ledger_copy, reading_error};
 use crate::domain::backup::destination::{DEFAULT_TRANSFERS, Destination, DestinationSettings};
-use crate::domain::backup::ledger::LedgerLine;
+use crate::domain::backup::ledger::{LedgerCopy, LedgerLine};
 use crate::domain::backup::network::AllowedNetworks;
 use crate::domain::backup::run::{BackupSelection, LedgerSource, RestoreSpec, RestoreSummary};
 use crate::domain::camera::CameraId;
@@ -205,16 +206,59 @@ pub struct RestoreOrder {
     pub bandwidth_limit_bytes_per_second: u64,
 }
 
+/// What a ledger says is at a destination, for whoever asked for something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerContents {
+    /// Cameras, in order of id.
+    pub camera_ids: Vec<String>,
+    /// From the first instant of all footage to the last.
+    pub window: TimeRange,
+}
+
+impl LedgerContents {
+    /// `None` when everything has been removed.
+    fn of(copy: &LedgerCopy) -> Option<Self> {
+        let cameras: BTreeSet<&str> = copy.objects().map(|line| line.camera_id.as_str()).collect();
+        Some(Self {
+            camera_ids: cameras.into_iter().map(str::to_owned).collect(),
+            window: span(copy.objects())?,
+        })
+    }
+}
+
+/// Why nothing came back from a destination alone.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreIntoError {
+    /// There is no file of a ledger: another path, or nothing was ever sent there.
+    #[error("the destination has no ledger")]
+    NoLedger,
+    /// There are files of a ledger, and none of them can be read.
+    #[error("the ledger at the destination cannot be read")]
+    LedgerUnreadable,
+    /// The ledger has other footage than was asked for; `None`: it has none any more.
+    #[error("the ledger has nothing of the selection")]
+    NothingMatches(Option<LedgerContents>),
+    /// It cannot be done.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+}
+
+impl From<TransferError> for RestoreIntoError {
+    fn from(error: TransferError) -> Self {
+        Self::Backup(error.into())
+    }
+}
+
 /// Restores from a destination alone, by the copy of the ledger that lies there.
 ///
 /// # Errors
-/// [`BackupError`]; faults of single files are in the summary.
+/// [`RestoreIntoError`]; faults of single files are in the summary.
 pub async fn restore_into(
     mut order: RestoreOrder,
     engine: &Engine,
     cancel: &CancellationToken,
     on_progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<RestoreSummary, BackupError> {
+) -> Result<RestoreSummary, RestoreIntoError> {
     if let Some((host, port)) = crate::transfer::host_of(&order.settings)? {
         check_host(&AllowedNetworks::default(), &host, port).await?;
     }
@@ -222,9 +266,17 @@ pub async fn restore_into(
     let place = Place::open(&order.settings, engine)?;
     on_progress(phase("reading the ledger"));
     let copy = ledger_copy::read(&place, cancel).await?;
+    if copy.is_empty() {
+        return Err(if copy.files_left_out > 0 {
+            RestoreIntoError::LedgerUnreadable
+        } else {
+            RestoreIntoError::NoLedger
+        });
+    }
     let lines = selected(copy.objects().cloned(), &order.selection);
     if lines.is_empty() {
-        return Err(BackupError::NothingMatches);
+        let contents = LedgerContents::of(&copy);
+        return Err(RestoreIntoError::NothingMatches(contents));
     }
     let (_limit, bandwidth) = watch::channel(order.bandwidth_limit_bytes_per_second);
     let fetching = Fetching {
@@ -259,16 +311,20 @@ fn selected(
 }
 
 fn summary_of(lines: &[LedgerLine], selection: &BackupSelection) -> RestoreSummary {
-    let first = lines.iter().map(|line| line.start_time).min();
-    let last = lines.iter().map(|line| line.end_time).max();
-    let found = first
-        .zip(last)
-        .and_then(|(first, last)| TimeRange::new(first, last));
     RestoreSummary {
-        window: window(selection, found),
+        window: window(selection, span(lines.iter())),
         files_selected: lines.len() as u64,
         ..RestoreSummary::default()
     }
+}
+
+/// From the first instant of the footage of `lines` to the last.
+fn span<'a>(lines: impl Iterator<Item = &'a LedgerLine> + Clone) -> Option<TimeRange> {
+    let first = lines.clone().map(|line| line.start_time).min();
+    let last = lines.map(|line| line.end_time).max();
+    first
+        .zip(last)
+        .and_then(|(first, last)| TimeRange::new(first, last))
 }
 
 fn phase(name: &str) -> Progress {

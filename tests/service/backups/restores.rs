@@ -380,3 +380,51 @@ async fn footage_restore_needs_nothing_but_the_destination() {
     assert_eq!(code, 2, "{err}");
     assert!(err.contains("destination.sftp.host"), "{err}");
 }
+
+#[tokio::test]
+async fn footage_restore_tells_a_path_without_a_ledger_from_a_selection_that_it_has_nothing_of() {
+    let site = site();
+    let server = site.start().await;
+    let id = local_destination(&site, &server).await;
+    run_everything(&server, &id).await;
+    assert_eq!(server.stop(), 0);
+    let described = site.path("nas.json");
+    let into = site.path("restored");
+    let refusal = |path: &std::path::Path, selection: &[&str]| {
+        let text = format!(r#"{{"local":{{"path":{path:?}}}}}"#);
+        std::fs::write(&described, text).unwrap();
+        let destination = described.to_str().unwrap();
+        let command = ["restore", "--destination", destination];
+        let options = ["--into", into.to_str().unwrap()];
+        let (code, _, err) = site.run(&[&command[..], &options, selection].concat());
+        assert_eq!(code, 2, "{err}");
+        err
+    };
+    let ledger = format!("ledger at {}/.heldar-footage/ledger", nas(&site).display());
+    let nobody = refusal(&nas(&site), &["--camera", "nobody"]);
+    assert!(
+        nobody.contains(&format!("the {ledger} has nothing of")),
+        "{nobody}"
+    );
+    let cameras = format!(
+        "it has {CAMERA}, {OTHER}, from {}",
+        epoch().format("%Y-%m-%dT")
+    );
+    assert!(nobody.contains(&cameras), "{nobody}");
+    let never = refusal(&nas(&site), &["--to", "2020-01-01T00:00:00Z"]);
+    assert!(never.contains(&cameras), "{never}");
+
+    let elsewhere = nas(&site).join(CAMERA);
+    let elsewhere = refusal(&elsewhere, &[]);
+    let ledger = format!("{CAMERA}/.heldar-footage/ledger");
+    assert!(
+        elsewhere.contains("there is no ledger at ") && elsewhere.contains(&ledger),
+        "{elsewhere}"
+    );
+    let folder = nas(&site).join(".heldar-footage/ledger");
+    for name in files_in(&folder) {
+        std::fs::write(folder.join(name), "cut off").unwrap();
+    }
+    let damaged = refusal(&nas(&site), &[]);
+    assert!(damaged.contains("can be read"), "{damaged}");
+}
