@@ -22,13 +22,13 @@ footage archive [OPTIONS] --camera CAMERA… --from TIME --to TIME
        footage archive [OPTIONS] --all")]
 #[command(group = clap::ArgGroup::new("selection").required(true).multiple(true))]
 #[command(after_help = "\
-The zip holds the footage as CAMERA/FILE, stored without compression; a manifest of what is in it
-and what is missing; the SHA-256 of each file, signed; and a README with the commands that check
+The zip holds the footage as CAMERA/FILE, stored without compression; a manifest of what is in it \
+and what is missing; the SHA-256 of each file, signed; and a README with the commands that check \
 them. `footage verify FILE` checks them too.
 
-The archive is made on the server and stays there until it expires. The command shows the
-progress and waits for the end; Ctrl-C cancels the job. With --stream the server sends the zip
-while it makes it and keeps nothing; what breaks off must then be asked for again from the start.
+The archive is made on the server and stays there until it expires. The command shows the \
+progress and waits for the end; Ctrl-C cancels the job. With --stream the server sends the zip \
+while it makes it and keeps nothing; what breaks off must then be asked for again from the start. \
 Times need a zone: 2026-11-22T10:00:00Z or 2026-11-22T11:00:00+01:00.
 
 Examples:

@@ -17,12 +17,12 @@ use super::{last_window, time_argument};
 footage clip [OPTIONS] CAMERA --from TIME --to TIME
        footage clip [OPTIONS] CAMERA --last LENGTH")]
 #[command(after_help = "\
-The clip is cut on the server and stays there until it expires. The command shows the progress
-and waits for the end; Ctrl-C cancels the job. Times need a zone: 2026-11-22T10:00:00Z or
+The clip is cut on the server and stays there until it expires. The command shows the progress \
+and waits for the end; Ctrl-C cancels the job. Times need a zone: 2026-11-22T10:00:00Z or \
 2026-11-22T11:00:00+01:00. A clip is at most an hour long.
 
-A virtual clip is made in no time and takes next to no space: its bytes come from the recordings
-whenever it is fetched. When the recorder deletes those, the clip is gone; --hold keeps them as long
+A virtual clip is made in no time and takes next to no space: its bytes come from the recordings \
+whenever it is fetched. When the recorder deletes those, the clip is gone; --hold keeps them as long \
 as the clip, and `footage materialize` gives it a file of its own.
 
 Examples:

@@ -18,9 +18,9 @@ use super::words;
 pub enum DatabaseCommand {
     /// Write a copy of the database, also while the server runs
     #[command(after_help = "\
-The copy is the database of one moment, checked, on the disk, and readable for this user alone. To go
-back to it: stop the server, remove heldar.db, heldar.db-wal and heldar.db-shm of the data folder, put
-the copy there as heldar.db, start the server. Clips and archives, and the signing key, are files of
+The copy is the database of one moment, checked, on the disk, and readable for this user alone. To go \
+back to it: stop the server, remove heldar.db, heldar.db-wal and heldar.db-shm of the data folder, put \
+the copy there as heldar.db, start the server. Clips and archives, and the signing key, are files of \
 their own; those that the copy does not know are removed by the server.")]
     Backup {
         /// File to write; it must not exist

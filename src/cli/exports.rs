@@ -13,7 +13,7 @@ use super::{json, words};
 /// Show who exported and who downloaded which archive, and when
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The record is in the database of the data folder, so this runs on the server's machine, also while the
+The record is in the database of the data folder, so this runs on the server's machine, also while the \
 server runs. Lines are only ever added to it; deleting an archive adds one.")]
 pub struct ExportsArgs {
     /// Only of this archive

@@ -17,8 +17,8 @@ use super::{description, follow, import_report, json, logging};
 /// Take a folder of recordings into the catalog
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Duration, codec, size and key frames are read from each file; nothing in DIR is changed. An import
-can be interrupted and repeated: files that are known and unchanged are passed over. It works on the
+Duration, codec, size and key frames are read from each file; nothing in DIR is changed. An import \
+can be interrupted and repeated: files that are known and unchanged are passed over. It works on the \
 database of the data folder, whether or not a server runs on it.
 
 Examples:

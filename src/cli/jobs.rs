@@ -86,9 +86,9 @@ struct OneJob {
 /// Follow one job until it ends, or all jobs live
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-With a job: shows its progress, then its result. The exit code is 0 when it succeeded, 1 when it
-failed and 4 when it was cancelled. Without a job: one line for each change of any job, and for
-each alert of backups (overdue policies, paused destinations, footage at risk).
+With a job: shows its progress, then its result. The exit code is 0 when it succeeded, 1 when it \
+failed and 4 when it was cancelled. Without a job: one line for each change of any job, and for \
+each alert of backups (overdue policies, paused destinations, footage at risk). \
 Ctrl-C ends the watching, never a job.")]
 pub struct WatchArgs {
     /// Id of the job; all jobs unless given

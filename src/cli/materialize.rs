@@ -13,8 +13,8 @@ use super::{ServerArgs, json, outcome};
 /// Give a virtual clip a file, so that it no longer depends on the recordings
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The file holds the bytes that the clip was fetched with before; id, name and URL stay. The command
-shows the progress and waits for the end; Ctrl-C cancels the job and leaves the clip virtual. A
+The file holds the bytes that the clip was fetched with before; id, name and URL stay. The command \
+shows the progress and waits for the end; Ctrl-C cancels the job and leaves the clip virtual. A \
 clip that has a file already is shown as it is.
 
 Examples:

@@ -67,8 +67,10 @@ use connection::Server;
 use failure::CliError;
 use settings::Settings;
 
+const SERVER_VARIABLE: &str = "HELDAR_SERVER";
+
 const AFTER_HELP: &str = "\
-`footage COMMAND --help` explains a command. `footage settings` lists the variables of the
+`footage COMMAND --help` explains a command. `footage settings` lists the variables of the \
 environment that are read, with meaning, default and present value.";
 
 /// Gets footage out of video recorders: clips cut to the frame, archives that prove what they hold, over gRPC, with live progress
@@ -111,15 +113,24 @@ enum Command {
 /// The server that a client command calls.
 #[derive(Debug, clap::Args)]
 struct ServerArgs {
-    /// Server to call
-    #[arg(long, env = "HELDAR_SERVER", hide_env_values = true, value_name = "URL", value_parser = server_argument,
-          default_value = connection::DEFAULT_SERVER)]
-    server: String,
+    // Were the variable read by clap, the usage in its errors would show this option as one that must be given.
+    #[arg(long, value_name = "URL", value_parser = server_argument,
+          help = format!("Server to call [env: {SERVER_VARIABLE}] [default: {}]", connection::DEFAULT_SERVER))]
+    server: Option<String>,
 }
 
 impl ServerArgs {
     async fn connect(&self) -> Result<Server, CliError> {
-        Server::connect(&self.server).await
+        Server::connect(&self.url(std::env::var_os(SERVER_VARIABLE))?).await
+    }
+
+    /// The server of the option, else of the variable.
+    fn url(&self, variable: Option<std::ffi::OsString>) -> Result<String, CliError> {
+        if let Some(url) = &self.server {
+            return Ok(url.clone());
+        }
+        server_argument(&variable.unwrap_or_default().to_string_lossy())
+            .map_err(|reason| CliError::Usage(format!("{SERVER_VARIABLE}: {reason}")))
     }
 }
 
@@ -196,5 +207,40 @@ mod tests {
     #[test]
     fn the_commands_are_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    fn check_paragraphs(command: &clap::Command) {
+        let text = command.get_after_help().map(ToString::to_string);
+        let text = text.unwrap_or_default();
+        let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+        for (line, next) in text.lines().zip(text.lines().skip(1)) {
+            let is_broken = is_prose(line) && is_prose(next) && !line.ends_with(':');
+            assert!(!is_broken, "{}: {line}\n{next}", command.get_name());
+        }
+        command.get_subcommands().for_each(check_paragraphs);
+    }
+
+    #[test]
+    fn paragraphs_of_a_help_are_broken_into_lines_by_the_width_of_the_terminal_alone() {
+        check_paragraphs(&super::Cli::command());
+    }
+
+    #[test]
+    fn the_server_is_that_of_the_option_else_of_the_variable_else_the_one_here() {
+        let url = |option: Option<&str>, variable: Option<&str>| {
+            let server = option.map(str::to_owned);
+            super::ServerArgs { server }
+                .url(variable.map(Into::into))
+                .ok()
+        };
+        let (here, there) = (super::connection::DEFAULT_SERVER, "http://there:1");
+        assert_eq!(
+            url(Some(there), Some("http://other:1")).as_deref(),
+            Some(there)
+        );
+        assert_eq!(url(None, Some("there:1")).as_deref(), Some(there));
+        assert_eq!(url(None, Some(" ")).as_deref(), Some(here));
+        assert_eq!(url(None, None).as_deref(), Some(here));
+        assert_eq!(url(None, Some("ftp://there")), None);
     }
 }

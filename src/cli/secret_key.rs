@@ -18,13 +18,13 @@ const LONGEST_KEY_BYTES: u64 = 1024;
 pub enum SecretKeyCommand {
     /// Print a fresh key
     #[command(after_help = "\
-Set HELDAR_SECRET_KEY to it for the server and keep a copy: without the key, passwords of destinations
+Set HELDAR_SECRET_KEY to it for the server and keep a copy: without the key, passwords of destinations \
 have to be written again. It is stored nowhere.")]
     New,
     /// Seal all secrets with another key
     #[command(after_help = "\
-HELDAR_SECRET_KEY is the present key; the new one is read from HELDAR_SECRET_KEY_NEW or, when that is
-not set, from standard input. The server must be stopped; start it again with HELDAR_SECRET_KEY set to
+HELDAR_SECRET_KEY is the present key; the new one is read from HELDAR_SECRET_KEY_NEW or, when that is \
+not set, from standard input. The server must be stopped; start it again with HELDAR_SECRET_KEY set to \
 the new key. If the secrets of one destination cannot be opened, nothing is changed.")]
     Change {
         /// Folder of everything that the service keeps, instead of HELDAR_DATA_DIR

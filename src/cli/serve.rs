@@ -18,8 +18,8 @@ const WIND_DOWN: Duration = Duration::from_secs(5);
 /// Run the server
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Everything else is set by variables of the environment; `footage settings` lists them. SIGTERM or
-Ctrl-C lets running calls end (HELDAR_SHUTDOWN_GRACE_S); a second one ends at once. Unfinished jobs
+Everything else is set by variables of the environment; `footage settings` lists them. SIGTERM or \
+Ctrl-C lets running calls end (HELDAR_SHUTDOWN_GRACE_S); a second one ends at once. Unfinished jobs \
 go on at the next start.")]
 pub struct ServeArgs {
     /// Address and port, instead of HELDAR_LISTEN (127.0.0.1:50051)

@@ -23,8 +23,8 @@ HELDAR_SOURCES is a list of [id=]LAYOUT[@ZONE]:/absolute/path, separated by `;`,
   id      short name of the source, [a-z0-9][a-z0-9_-]{0,62}; the layout's name unless given;
           a template needs one
 
-The last `:/` of an entry ends the layout, and the last `@` before it begins the zone. So a
-template that holds an `@` must be given with its zone, and one that begins like an id (`cam=…`)
+The last `:/` of an entry ends the layout, and the last `@` before it begins the zone. So a \
+template that holds an `@` must be given with its zone, and one that begins like an id (`cam=…`) \
 with its id.";
 
 /// A folder of recordings, with what is needed to read the names in it.

@@ -22,11 +22,11 @@ use super::{colour, description, json, words};
 /// Check that archives are as they were made, without a server
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Every byte of the zip is compared: the files with SHA256SUMS, SHA256SUMS with its signature, and the
+Every byte of the zip is compared: the files with SHA256SUMS, SHA256SUMS with its signature, and the \
 rest with what the zip must be. A damaged entry is named; the exit code is then 5.
 
-That a signature fits says that nothing was changed since somebody signed. Who that was only the key
-tells: ask the operator of the server for its public key by another way than the archive, and give it
+That a signature fits says that nothing was changed since somebody signed. Who that was only the key \
+tells: ask the operator of the server for its public key by another way than the archive, and give it \
 with --key, or compare its fingerprint (SHA256:...) with the one that is printed.
 
 Examples:

@@ -1,4 +1,4 @@
-//! The commands as a person types them: where files may go.
+//! The commands as a person types them: where files may go, and what a usage error shows.
 
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
@@ -66,4 +66,15 @@ async fn an_output_that_is_a_pipe_is_refused_before_any_job_and_one_that_is_a_li
     }
     assert_eq!(files_in(&site.path("exports")), ["old.mp4"]);
     drop(server);
+}
+
+#[test]
+fn a_variable_that_names_the_server_does_not_show_in_usage_errors() {
+    let site = Site::new().with("HELDAR_SERVER", "http://127.0.0.1:9");
+    let (code, _, err) = site.run(&["jobs", "show"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("Usage: footage jobs show <JOB>\n"), "{err}");
+    let (code, _, err) = site.run(&["jobs", "show", "job_1"]);
+    assert_eq!(code, 3);
+    assert!(err.contains("http://127.0.0.1:9"), "{err}");
 }
