@@ -18,13 +18,15 @@ const INSERT: &str = "
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 const GET: &str = "SELECT id, create_time_us, details FROM clips WHERE id = $1";
 const GET_BY_FILE: &str = "SELECT id, create_time_us, details FROM clips WHERE file_name = $1";
-const DELETE: &str = "DELETE FROM clips WHERE id = $1";
+/// An id can be used again, so that it alone does not say which clip is meant.
+const DELETE: &str = "DELETE FROM clips WHERE id = $1 AND create_time_us = $2";
 const INSERT_RECIPE: &str = "INSERT INTO clip_recipes (clip_id, recipe) VALUES ($1, $2)";
 const GET_RECIPE: &str = "SELECT recipe FROM clip_recipes WHERE clip_id = $1";
 const WITH_RECIPE: &str = "
     SELECT clip_id FROM clip_recipes WHERE clip_id IN (SELECT value FROM json_each($1))";
 const DELETE_RECIPE: &str = "DELETE FROM clip_recipes WHERE clip_id = $1";
-const MATERIALIZE: &str = "UPDATE clips SET sha256 = $2, details = $3 WHERE id = $1";
+const MATERIALIZE: &str =
+    "UPDATE clips SET sha256 = $3, details = $4 WHERE id = $1 AND create_time_us = $2";
 const EXPIRED: &str = "
     SELECT id, create_time_us, details FROM clips WHERE expire_time_us <= $1 ORDER BY expire_time_us LIMIT $2";
 /// A clip without a hash has no file: nobody has read its bytes.
@@ -119,15 +121,22 @@ impl Store {
 
     /// Forgets a clip; whether it was there. Its file is the caller's to remove, afterwards: a row without a file is
     /// noticed, a file without a row is only swept.
-    pub async fn delete_clip(&self, id: &str) -> Result<bool, StoreError> {
+    pub async fn delete_clip(&self, clip: &Clip) -> Result<bool, StoreError> {
         let mut transaction = self.database.begin().await?;
-        sql(DELETE_RECIPE)
-            .bind(id)
+        let deleted = sql(DELETE)
+            .bind(&clip.id)
+            .bind(us(clip.create_time))
             .execute(&mut transaction)
             .await?;
-        let deleted = sql(DELETE).bind(id).execute(&mut transaction).await?;
+        if deleted == 0 {
+            return Ok(false);
+        }
+        sql(DELETE_RECIPE)
+            .bind(&clip.id)
+            .execute(&mut transaction)
+            .await?;
         transaction.commit().await?;
-        Ok(deleted > 0)
+        Ok(true)
     }
 
     /// How the bytes of a virtual clip are made; `None` for a clip that has a file, and for one that is gone.
@@ -199,13 +208,17 @@ pub(super) async fn materialize(
 ) -> Result<bool, StoreError> {
     let written = sql(MATERIALIZE)
         .bind(&clip.id)
+        .bind(us(clip.create_time))
         .bind(&clip.sha256)
         .bind(to_json(clip))
         .execute(&mut *connection)
         .await?;
+    if written == 0 {
+        return Ok(false);
+    }
     sql(DELETE_RECIPE)
         .bind(&clip.id)
         .execute(connection)
         .await?;
-    Ok(written > 0)
+    Ok(true)
 }

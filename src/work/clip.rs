@@ -114,7 +114,10 @@ impl ClipWork {
 
     /// Deletes a clip with its file; whether it was there.
     pub async fn delete(&self, clip: &Clip) -> Result<bool, ClipError> {
-        let was_there = self.store.delete_clip(&clip.id).await?;
+        if !self.store.delete_clip(clip).await? {
+            // What is there may be the file, links and layout of a new clip with the same id.
+            return Ok(false);
+        }
         let path = self.settings.folder.join(&clip.file_name);
         blocking(move || remove_if_there(&path).map_err(ClipError::Folder)).await?;
         if clip.is_virtual {
@@ -122,7 +125,7 @@ impl ClipWork {
             self.discard_layout(&clip.id).await;
             self.release_sources(&clip.id).await?;
         }
-        Ok(was_there)
+        Ok(true)
     }
 
     /// The segments that overlap the window, when at least one of them can be read.

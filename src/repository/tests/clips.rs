@@ -12,6 +12,8 @@ const CLIP: &str = "clip_1";
 on_both! {
     a_virtual_clip_comes_with_its_recipe_and_loses_it_with_its_file_or_its_end,
     a_clip_that_was_deleted_while_its_file_was_written_does_not_come_back,
+    who_deletes_a_clip_that_is_gone_leaves_a_new_one_with_its_id,
+    a_file_written_for_a_clip_that_is_gone_is_not_given_to_a_new_one_with_its_id,
 }
 
 fn virtual_clip() -> Clip {
@@ -59,9 +61,8 @@ fn virtual_clip() -> Clip {
     }
 }
 
-/// Runs a job to the end that its worker takes for a success.
-async fn run(store: &Store, id: &str, spec: JobSpec, clip: &Clip) -> Job {
-    let new = NewJob {
+fn new_job(id: &str, spec: JobSpec) -> NewJob {
+    NewJob {
         id: id.to_owned(),
         spec,
         priority: 10,
@@ -70,7 +71,12 @@ async fn run(store: &Store, id: &str, spec: JobSpec, clip: &Clip) -> Job {
         labels: BTreeMap::new(),
         retry_of: String::new(),
         request: None,
-    };
+    }
+}
+
+/// Runs a job to the end that its worker takes for a success.
+async fn run(store: &Store, id: &str, spec: JobSpec, clip: &Clip) -> Job {
+    let new = new_job(id, spec);
     store.insert_job(&new, 100, at_ms(0)).await.unwrap();
     let claimed = store
         .claim_job(JobKind::Clip, "me", at_ms(0))
@@ -88,6 +94,10 @@ async fn run(store: &Store, id: &str, spec: JobSpec, clip: &Clip) -> Job {
 }
 
 async fn make(store: &Store) -> Clip {
+    make_like(store, "job_1", &virtual_clip()).await
+}
+
+async fn make_like(store: &Store, job_id: &str, clip: &Clip) -> Clip {
     let spec = JobSpec::Clip(ClipSpec {
         clip_id: CLIP.to_owned(),
         camera_id: gate(),
@@ -102,7 +112,7 @@ async fn make(store: &Store) -> Clip {
         is_virtual: true,
         hold_sources: true,
     });
-    run(store, "job_1", spec, &virtual_clip()).await;
+    run(store, job_id, spec, clip).await;
     store.clip(CLIP).await.unwrap().expect("a row")
 }
 
@@ -114,18 +124,21 @@ async fn has_file(store: &Store, clip: &Clip) -> bool {
     known.contains(&clip.file_name)
 }
 
-async fn materialize(store: &Store, clip: &Clip) -> Job {
-    let spec = JobSpec::MaterializeClip(MaterializeSpec {
+fn materialize_spec() -> JobSpec {
+    JobSpec::MaterializeClip(MaterializeSpec {
         clip_id: CLIP.to_owned(),
         camera_id: gate(),
-    });
+    })
+}
+
+async fn materialize(store: &Store, clip: &Clip) -> Job {
     let solid = Clip {
         sha256: "hash".to_owned(),
         is_virtual: false,
         holds_sources: false,
         ..clip.clone()
     };
-    run(store, "job_2", spec, &solid).await
+    run(store, "job_2", materialize_spec(), &solid).await
 }
 
 async fn a_virtual_clip_comes_with_its_recipe_and_loses_it_with_its_file_or_its_end() {
@@ -148,18 +161,48 @@ async fn a_virtual_clip_comes_with_its_recipe_and_loses_it_with_its_file_or_its_
     assert_eq!(store.clip_recipe(CLIP).await.unwrap(), None);
     assert!(store.virtual_among(&ids).await.unwrap().is_empty());
 
-    assert!(store.delete_clip(CLIP).await.unwrap());
+    assert!(store.delete_clip(&clip).await.unwrap());
     assert_eq!(store.clip(CLIP).await.unwrap(), None);
 }
 
 async fn a_clip_that_was_deleted_while_its_file_was_written_does_not_come_back() {
     let Database { store, _folder } = Database::new().await;
     let clip = make(&store).await;
-    assert!(store.delete_clip(CLIP).await.unwrap());
+    assert!(store.delete_clip(&clip).await.unwrap());
     assert_eq!(store.clip_recipe(CLIP).await.unwrap(), None);
     let job = materialize(&store, &clip).await;
     assert_eq!(job.state, JobState::Failed);
     assert_eq!(job.error.unwrap().reason, Reason::ClipNotFound);
     assert_eq!(job.result, None);
     assert_eq!(store.clip(CLIP).await.unwrap(), None);
+}
+
+/// Deletes a clip, and makes another one with its id; the new one.
+async fn make_anew(store: &Store, clip: &Clip) -> Clip {
+    assert!(store.delete_clip(clip).await.unwrap());
+    let later = Clip {
+        create_time: at_ms(1),
+        ..virtual_clip()
+    };
+    make_like(store, "job_3", &later).await
+}
+
+async fn who_deletes_a_clip_that_is_gone_leaves_a_new_one_with_its_id() {
+    let Database { store, _folder } = Database::new().await;
+    let listed = make(&store).await;
+    let new = make_anew(&store, &listed).await;
+    assert!(!store.delete_clip(&listed).await.unwrap());
+    assert_eq!(store.clip(CLIP).await.unwrap().as_ref(), Some(&new));
+    assert!(store.clip_recipe(CLIP).await.unwrap().is_some());
+    assert!(store.delete_clip(&new).await.unwrap());
+}
+
+async fn a_file_written_for_a_clip_that_is_gone_is_not_given_to_a_new_one_with_its_id() {
+    let Database { store, _folder } = Database::new().await;
+    let written = make(&store).await;
+    let new = make_anew(&store, &written).await;
+    let job = materialize(&store, &written).await;
+    assert_eq!(job.error.unwrap().reason, Reason::ClipNotFound);
+    assert_eq!(store.clip(CLIP).await.unwrap().as_ref(), Some(&new));
+    assert!(store.clip_recipe(CLIP).await.unwrap().is_some());
 }
