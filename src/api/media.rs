@@ -22,6 +22,7 @@ use tracing::{error, warn};
 use super::Services;
 use super::convert_archive::{ARCHIVES_URL, MEDIA_TYPE};
 use super::download::CHUNK_BYTES;
+use super::several_ranges;
 use crate::domain::archive::Archive;
 use crate::domain::clip::Clip;
 use crate::repository::StoreError;
@@ -158,8 +159,9 @@ fn serve(
         Ok(opened) => opened,
         Err(response) => return response,
     };
-    tidy_ranges(request.headers_mut(), described.size_bytes);
+    let parts = tidy_ranges(request.headers_mut(), described.size_bytes);
     match Served::of(described, opened) {
+        Ok(served) if parts > 1 => several_ranges::serve(served, parts, &request),
         Ok(served) => http_serve::serve(served, &request).map(Body::new),
         Err(error) => {
             error!(%error, "a file cannot be served");
@@ -175,12 +177,13 @@ fn serve(
 const RANGES_MAX: usize = 16;
 
 /// Writes the ranges of a request out as plain first and last bytes, which every reader takes in the same way, and
-/// leaves out a header that is not valid or asks for very many ranges: it is ignored then (RFC 9110, section 14.2).
-fn tidy_ranges(headers: &mut HeaderMap, size_bytes: u64) {
+/// leaves out a header that is not valid or asks for very many ranges: it is ignored then (RFC 9110, section 14.2). How many
+/// ranges are left.
+fn tidy_ranges(headers: &mut HeaderMap, size_bytes: u64) -> usize {
     let ranges = asked_ranges(headers, size_bytes);
     headers.remove(header::RANGE);
     let Some(ranges) = ranges else {
-        return;
+        return 0;
     };
     let written = if ranges.is_empty() {
         format!("bytes={size_bytes}-")
@@ -193,6 +196,7 @@ fn tidy_ranges(headers: &mut HeaderMap, size_bytes: u64) {
     if let Ok(written) = HeaderValue::from_str(&written) {
         headers.insert(header::RANGE, written);
     }
+    ranges.len()
 }
 
 /// The ranges that lie within the file (RFC 9110, section 14.1.2), or `None` when the text is not valid.

@@ -20,6 +20,7 @@ mod media;
 mod page;
 mod read_clip;
 mod server;
+mod several_ranges;
 mod status;
 mod update_mask;
 mod web_page;
