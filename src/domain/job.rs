@@ -275,6 +275,14 @@ impl JobSpec {
             _ => "",
         }
     }
+
+    /// The virtual clip that the job gives a file; empty for none.
+    pub fn materialized_clip_id(&self) -> &str {
+        match self {
+            Self::MaterializeClip(spec) => &spec.clip_id,
+            _ => "",
+        }
+    }
 }
 
 /// What a job made, as its row remembers it.

@@ -13,8 +13,9 @@ use crate::domain::job::{Job, JobKind, NewJob, Waiting, turn};
 
 const INSERT: &str = concat!(
     "INSERT INTO jobs (id, kind, state, priority, camera_id, created_by, labels, retry_of, output_id, request_id, ",
-    "request_digest, spec, max_attempts, create_time_us, update_time_us, policy_id, destination_id, turn, due_time_us) ",
-    "VALUES ($1, $2, 'QUEUED', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15, $16, $17) RETURNING ",
+    "request_digest, spec, max_attempts, create_time_us, update_time_us, policy_id, destination_id, turn, due_time_us, ",
+    "materialized_clip_id) ",
+    "VALUES ($1, $2, 'QUEUED', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15, $16, $17, $18) RETURNING ",
     columns!()
 );
 const BY_REQUEST: &str = concat!(
@@ -42,6 +43,11 @@ macro_rules! is_output_taken {
             "OR EXISTS (SELECT 1 FROM jobs WHERE output_id = ",
             $id,
             " AND output_id <> '' ",
+            "AND state IN ('QUEUED', 'RUNNING', 'CANCELLING')) ",
+            // The clip may be gone, and its file is still on its way to its name.
+            "OR EXISTS (SELECT 1 FROM jobs WHERE materialized_clip_id = ",
+            $id,
+            " AND materialized_clip_id <> '' ",
             "AND state IN ('QUEUED', 'RUNNING', 'CANCELLING')))"
         )
     };
@@ -63,10 +69,16 @@ const STANDING: &str = concat!(
 );
 const BEING_MADE: &str = "
     SELECT EXISTS (SELECT 1 FROM jobs
-        WHERE output_id = $1 AND output_id <> '' AND state IN ('QUEUED', 'RUNNING', 'CANCELLING'))";
+        WHERE output_id = $1 AND output_id <> '' AND state IN ('QUEUED', 'RUNNING', 'CANCELLING'))
+    OR EXISTS (SELECT 1 FROM jobs
+        WHERE materialized_clip_id = $1 AND materialized_clip_id <> ''
+            AND state IN ('QUEUED', 'RUNNING', 'CANCELLING'))";
 const MADE_BEFORE: &str = "
     SELECT EXISTS (SELECT 1 FROM jobs
-        WHERE output_id = $1 AND output_id <> '' AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED'))";
+        WHERE output_id = $1 AND output_id <> '' AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED'))
+    OR EXISTS (SELECT 1 FROM jobs
+        WHERE materialized_clip_id = $1 AND materialized_clip_id <> ''
+            AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED'))";
 
 /// How writing a new job ended.
 #[derive(Clone, Debug)]
@@ -184,7 +196,7 @@ impl Store {
             .transpose()
     }
 
-    /// Whether a clip, an archive or a live job has this id for its output.
+    /// Whether a clip or an archive has this id, or a live job makes one with it or the file of one.
     pub async fn is_output_taken(&self, output_id: &str) -> Result<bool, StoreError> {
         sql(OUTPUT_TAKEN)
             .bind(output_id)
@@ -192,7 +204,7 @@ impl Store {
             .await
     }
 
-    /// Whether a job that has not ended has this id for its output.
+    /// Whether a job that has not ended has this id for its output, or gives the clip with this id its file.
     pub async fn is_output_of_live_job(&self, output_id: &str) -> Result<bool, StoreError> {
         sql(BEING_MADE)
             .bind(output_id)
@@ -200,7 +212,7 @@ impl Store {
             .await
     }
 
-    /// Whether a job that has ended had this id for its output.
+    /// Whether a job that has ended had this id for its output, or gave the clip with this id its file.
     pub async fn is_output_of_ended_job(&self, output_id: &str) -> Result<bool, StoreError> {
         sql(MADE_BEFORE)
             .bind(output_id)
@@ -322,6 +334,7 @@ pub(super) async fn write_job(
                 .filter(|_| new.retry_of.is_empty())
                 .map(us),
         )
+        .bind(new.spec.materialized_clip_id())
         .fetch_one(connection)
         .await?;
     queue.of_all += 1;

@@ -12,6 +12,7 @@ const CLIP: &str = "clip_1";
 on_both! {
     a_virtual_clip_comes_with_its_recipe_and_loses_it_with_its_file_or_its_end,
     a_clip_that_was_deleted_while_its_file_was_written_does_not_come_back,
+    the_id_of_a_clip_is_in_use_while_a_job_gives_it_a_file,
     who_deletes_a_clip_that_is_gone_leaves_a_new_one_with_its_id,
     a_file_written_for_a_clip_that_is_gone_is_not_given_to_a_new_one_with_its_id,
 }
@@ -205,4 +206,26 @@ async fn a_file_written_for_a_clip_that_is_gone_is_not_given_to_a_new_one_with_i
     assert_eq!(job.error.unwrap().reason, Reason::ClipNotFound);
     assert_eq!(store.clip(CLIP).await.unwrap().as_ref(), Some(&new));
     assert!(store.clip_recipe(CLIP).await.unwrap().is_some());
+}
+
+async fn the_id_of_a_clip_is_in_use_while_a_job_gives_it_a_file() {
+    let Database { store, _folder } = Database::new().await;
+    let new = |id| new_job(id, materialize_spec());
+    for id in ["job_1", "job_2"] {
+        let inserted = store.insert_job(&new(id), 100, at_ms(0)).await.unwrap();
+        assert!(matches!(inserted, InsertedJob::New(_)), "{inserted:?}");
+    }
+    let is_used = async || {
+        (
+            store.is_output_taken(CLIP).await.unwrap(),
+            store.is_output_of_live_job(CLIP).await.unwrap(),
+            store.is_output_of_ended_job(CLIP).await.unwrap(),
+        )
+    };
+    assert_eq!(is_used().await, (true, true, false));
+    for id in ["job_1", "job_2"] {
+        let cancelled = store.cancel_job(id, 0, at_ms(99), at_ms(1)).await;
+        cancelled.unwrap();
+    }
+    assert_eq!(is_used().await, (false, false, true));
 }
