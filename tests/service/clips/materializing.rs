@@ -166,3 +166,20 @@ async fn a_disk_that_fills_up_in_mid_file_fails_the_job_and_leaves_the_clip_as_i
     // The site can remove its folder only when no disk lies in it.
     drop(disk);
 }
+
+#[tokio::test]
+async fn a_clip_deleted_while_its_file_is_written_leaves_nothing_in_the_folder() {
+    let site = unfollowed();
+    let (server, clip) = with_large_clip(&site).await;
+    let job_id = begin(&server, &clip).await;
+    is_under_way(&site.clips());
+    let request = proto::DeleteClipRequest {
+        clip_id: clip.id.clone(),
+    };
+    server.clips().delete_clip(request).await.unwrap();
+    let job = ended(&server, &job_id).await;
+    assert_eq!(job.state(), JobState::Failed);
+    assert_eq!(notice_reason(job.error.as_ref().unwrap()), "CLIP_NOT_FOUND");
+    assert_eq!(files_in(&site.clips()), Vec::<String>::new());
+    server.stop_with(&site, &[]);
+}
