@@ -111,7 +111,8 @@ type BackupServiceClient interface {
 	// (RCLONE_UNAVAILABLE "rclone binary `X` is not available; install rclone or set HELDAR_RCLONE_BIN", also when
 	// it is older than 1.63; never for local destinations).
 	TestDestination(ctx context.Context, in *TestDestinationRequest, opts ...grpc.CallOption) (*TestDestinationResponse, error)
-	// Creates a policy. Its first run is due at once with an interval, at the next moment with cron.
+	// Creates a policy. Its first run is due at once with an interval or without a schedule, and then begins within
+	// HELDAR_BACKUP_SCHEDULER_INTERVAL_S seconds; with cron it is due at the next moment.
 	//
 	//	grpcurl -plaintext -d '{"policy":{"display_name":"nightly","destination_id":"bkd_…","cron":{"expression":"30 2 * * *","time_zone":"Europe/Berlin"},"lookback":"604800s","retention":{"max_age":"7776000s"}}}' \
 	//	  127.0.0.1:50051 heldar.footage.v1.BackupService/CreatePolicy
@@ -442,7 +443,8 @@ type BackupServiceServer interface {
 	// (RCLONE_UNAVAILABLE "rclone binary `X` is not available; install rclone or set HELDAR_RCLONE_BIN", also when
 	// it is older than 1.63; never for local destinations).
 	TestDestination(context.Context, *TestDestinationRequest) (*TestDestinationResponse, error)
-	// Creates a policy. Its first run is due at once with an interval, at the next moment with cron.
+	// Creates a policy. Its first run is due at once with an interval or without a schedule, and then begins within
+	// HELDAR_BACKUP_SCHEDULER_INTERVAL_S seconds; with cron it is due at the next moment.
 	//
 	//	grpcurl -plaintext -d '{"policy":{"display_name":"nightly","destination_id":"bkd_…","cron":{"expression":"30 2 * * *","time_zone":"Europe/Berlin"},"lookback":"604800s","retention":{"max_age":"7776000s"}}}' \
 	//	  127.0.0.1:50051 heldar.footage.v1.BackupService/CreatePolicy

@@ -112,7 +112,8 @@ type Policy struct {
 	DestinationId string `protobuf:"bytes,3,opt,name=destination_id,json=destinationId,proto3" json:"destination_id,omitempty"`
 	// False: the scheduler leaves it alone; RunPolicy still works. Default true.
 	Enabled *bool `protobuf:"varint,4,opt,name=enabled,proto3,oneof" json:"enabled,omitempty"`
-	// When to run. Default: every 86400 s.
+	// When to run. A policy without a schedule runs every 24 h (86400 s), as with that interval. A run that is due begins
+	// when the scheduler looks next, which it does every HELDAR_BACKUP_SCHEDULER_INTERVAL_S seconds.
 	//
 	// Types that are valid to be assigned to Schedule:
 	//
@@ -332,7 +333,7 @@ type isPolicy_Schedule interface {
 }
 
 type Policy_Interval struct {
-	// Time from one run's beginning to the next; at least 60 s.
+	// Time from one run's beginning to the next; at least 60 s. A policy with neither this nor `cron` runs every 24 h.
 	Interval *durationpb.Duration `protobuf:"bytes,5,opt,name=interval,proto3,oneof"`
 }
 

@@ -112,7 +112,8 @@ class BackupServiceStub:
     it is older than 1.63; never for local destinations).
     """
     CreatePolicy: _grpc.UnaryUnaryMultiCallable[_backup_pb2.CreatePolicyRequest, _backup_policy_pb2.Policy]
-    """Creates a policy. Its first run is due at once with an interval, at the next moment with cron.
+    """Creates a policy. Its first run is due at once with an interval or without a schedule, and then begins within
+    HELDAR_BACKUP_SCHEDULER_INTERVAL_S seconds; with cron it is due at the next moment.
 
         grpcurl -plaintext -d '{"policy":{"display_name":"nightly","destination_id":"bkd_…","cron":{"expression":"30 2 * * *","time_zone":"Europe/Berlin"},"lookback":"604800s","retention":{"max_age":"7776000s"}}}' \\
           127.0.0.1:50051 heldar.footage.v1.BackupService/CreatePolicy
@@ -290,7 +291,8 @@ class BackupServiceAsyncStub(BackupServiceStub):
     it is older than 1.63; never for local destinations).
     """
     CreatePolicy: _aio.UnaryUnaryMultiCallable[_backup_pb2.CreatePolicyRequest, _backup_policy_pb2.Policy]  # type: ignore[assignment]
-    """Creates a policy. Its first run is due at once with an interval, at the next moment with cron.
+    """Creates a policy. Its first run is due at once with an interval or without a schedule, and then begins within
+    HELDAR_BACKUP_SCHEDULER_INTERVAL_S seconds; with cron it is due at the next moment.
 
         grpcurl -plaintext -d '{"policy":{"display_name":"nightly","destination_id":"bkd_…","cron":{"expression":"30 2 * * *","time_zone":"Europe/Berlin"},"lookback":"604800s","retention":{"max_age":"7776000s"}}}' \\
           127.0.0.1:50051 heldar.footage.v1.BackupService/CreatePolicy
@@ -507,7 +509,8 @@ class BackupServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backup_pb2.CreatePolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backup_policy_pb2.Policy, _abc.Awaitable[_backup_policy_pb2.Policy]]:
-        """Creates a policy. Its first run is due at once with an interval, at the next moment with cron.
+        """Creates a policy. Its first run is due at once with an interval or without a schedule, and then begins within
+        HELDAR_BACKUP_SCHEDULER_INTERVAL_S seconds; with cron it is due at the next moment.
 
             grpcurl -plaintext -d '{"policy":{"display_name":"nightly","destination_id":"bkd_…","cron":{"expression":"30 2 * * *","time_zone":"Europe/Berlin"},"lookback":"604800s","retention":{"max_age":"7776000s"}}}' \\
               127.0.0.1:50051 heldar.footage.v1.BackupService/CreatePolicy

@@ -135,7 +135,7 @@ class Policy(_message.Message):
     """Version of this resource. Sent with an update, it must be the present one."""
     @_builtins.property
     def interval(self) -> _duration_pb2.Duration:
-        """Time from one run's beginning to the next; at least 60 s."""
+        """Time from one run's beginning to the next; at least 60 s. A policy with neither this nor `cron` runs every 24 h."""
 
     @_builtins.property
     def cron(self) -> Global___CronSchedule:

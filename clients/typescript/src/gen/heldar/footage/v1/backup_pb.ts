@@ -1140,7 +1140,8 @@ export const BackupService: GenService<{
     output: typeof TestDestinationResponseSchema;
   },
   /**
-   * Creates a policy. Its first run is due at once with an interval, at the next moment with cron.
+   * Creates a policy. Its first run is due at once with an interval or without a schedule, and then begins within
+   * HELDAR_BACKUP_SCHEDULER_INTERVAL_S seconds; with cron it is due at the next moment.
    *
    *     grpcurl -plaintext -d '{"policy":{"display_name":"nightly","destination_id":"bkd_…","cron":{"expression":"30 2 * * *","time_zone":"Europe/Berlin"},"lookback":"604800s","retention":{"max_age":"7776000s"}}}' \
    *       127.0.0.1:50051 heldar.footage.v1.BackupService/CreatePolicy

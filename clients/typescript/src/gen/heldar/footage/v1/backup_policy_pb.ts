@@ -56,13 +56,14 @@ export type Policy = Message<"heldar.footage.v1.Policy"> & {
   enabled?: boolean | undefined;
 
   /**
-   * When to run. Default: every 86400 s.
+   * When to run. A policy without a schedule runs every 24 h (86400 s), as with that interval. A run that is due begins
+   * when the scheduler looks next, which it does every HELDAR_BACKUP_SCHEDULER_INTERVAL_S seconds.
    *
    * @generated from oneof heldar.footage.v1.Policy.schedule
    */
   schedule: {
     /**
-     * Time from one run's beginning to the next; at least 60 s.
+     * Time from one run's beginning to the next; at least 60 s. A policy with neither this nor `cron` runs every 24 h.
      *
      * @generated from field: google.protobuf.Duration interval = 5;
      */
