@@ -381,7 +381,7 @@ test("backups show where footage goes, how it fares and what is wrong", async (t
   await card("NAS").getByText(/in 237 files/).waitFor();
   // Its first run was due at once.
   await runs.getByText(/nothing is mounted/).first().waitFor();
-  await runs.getByText("Test the destination, then run the policy again.").first().waitFor();
+  await runs.getByText("See that the destination is there and can be read, test it, then run the policy again.").first().waitFor();
   await card("to the disk").getByText("overdue", { exact: true }).waitFor();
   await page.getByRole("alert").getByText(/policy "to the disk" is overdue/).waitFor();
 });
