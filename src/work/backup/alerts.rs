@@ -115,10 +115,10 @@ impl AlertWatch {
     ) -> Result<(), BackupError> {
         let last = self.risks.get(&policy.id);
         let is_known = last.is_some_and(|risk| {
-            // A run that has just sent what was at risk ends the alert at once.
-            let may_be_over = risk.files > 0
-                && (risk.revision != policy.revision || risk.status != policy.status);
-            risk.looked_at.elapsed() < RISK_EVERY && !may_be_over
+            // A run that has just sent what was at risk ends the alert at once, and one that did not raises it.
+            let is_concerned = risk.files > 0 || policy.status.files_at_risk > 0;
+            let has_changed = risk.revision != policy.revision || risk.status != policy.status;
+            risk.looked_at.elapsed() < RISK_EVERY && !(is_concerned && has_changed)
         });
         if is_known {
             return Ok(());
