@@ -122,11 +122,15 @@ async fn remove_some(
             Ok(outcomes) => outcomes,
             Err(error) => {
                 let went = match error {
-                    TransferError::Cancelled => Vec::new(),
-                    _ => what_went(place, &some, attempt).await?,
+                    TransferError::Cancelled => Ok(Vec::new()),
+                    _ => what_went(place, &some, attempt).await,
                 };
                 failure = Some(error);
-                went
+                // What went before these is known all the same.
+                went.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "nobody knows which objects are still there");
+                    Vec::new()
+                })
             }
         };
         for (object, went) in some.into_iter().zip(went) {
