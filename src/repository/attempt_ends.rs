@@ -21,8 +21,8 @@ const END: &str = concat!(
 );
 const REQUEUE: &str = concat!(
     "UPDATE jobs SET state = 'QUEUED', owner = '', lease_until_us = 0, next_attempt_time_us = $2, ",
-    "attempt = $3, progress = COALESCE($6, progress), update_time_us = $4, revision = CASE WHEN revision < $5 THEN $5 ELSE revision + 1 END ",
-    "WHERE id = $1 RETURNING ",
+    "attempt = $3, progress = COALESCE($6, progress), update_time_us = $4, ",
+    "revision = CASE WHEN revision < $5 THEN $5 ELSE revision + 1 END WHERE id = $1 RETURNING ",
     columns!()
 );
 

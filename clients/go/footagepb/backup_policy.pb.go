@@ -137,8 +137,8 @@ type Policy struct {
 	Check BackupCheck `protobuf:"varint,12,opt,name=check,proto3,enum=heldar.footage.v1.BackupCheck" json:"check,omitempty"`
 	// When objects are removed from the destination. Absent: never.
 	Retention *BackupRetention `protobuf:"bytes,13,opt,name=retention,proto3" json:"retention,omitempty"`
-	// Longest that a run may take, hours in which it waits not counted; then it fails with TIMED_OUT, and what was
-	// sent stays. At least 30 s; absent: as the server is set (HELDAR_BACKUP_JOB_TIMEOUT_S, 3600 s).
+	// Longest that a run may take, counted anew when it goes on after it waited for its hours; then it fails with TIMED_OUT,
+	// and what was sent stays. At least 30 s; absent: as the server is set (HELDAR_BACKUP_JOB_TIMEOUT_S, 3600 s).
 	RunTimeout *durationpb.Duration `protobuf:"bytes,14,opt,name=run_timeout,json=runTimeout,proto3" json:"run_timeout,omitempty"`
 	// Free key/value pairs, copied to its jobs: at most 64, keys at most 63, values at most 255 characters.
 	Labels map[string]string `protobuf:"bytes,15,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`

@@ -163,7 +163,7 @@ fn check_one(
     let _ = fadvise(&file, 0, None, Advice::DontNeed);
     let mut hasher = Hasher::new();
     let read = read_all(&file, size_bytes, |bytes| {
-        if !shared.goes_on() {
+        if !shared.copies_on() {
             return Err(io::ErrorKind::Interrupted.into());
         }
         hasher.add(bytes);
@@ -172,7 +172,7 @@ fn check_one(
     });
     match read {
         Ok(()) => {}
-        Err(_) if !shared.goes_on() => return Err(TransferError::Cancelled),
+        Err(_) if !shared.copies_on() => return Err(TransferError::Cancelled),
         Err(error) => return unreadable(&error).map(Err),
     }
     Ok(match difference(&hasher.finish(), expected) {

@@ -78,7 +78,7 @@ impl Batch {
         }
         let names = names(store, destination_id, &page[..batch.taken], strangers).await?;
         let (roots, mut taken) = (Arc::clone(roots), page[..batch.taken].to_vec());
-        // The page may have waited for hours, and what is not held when it is sent stays so at the destination.
+        // The page may be older than the batch before, and what is not held when it is sent stays so at the destination.
         let ids: Vec<&str> = taken
             .iter()
             .map(|segment| segment.segment_id.as_str())

@@ -163,8 +163,8 @@ class Policy(_message.Message):
 
     @_builtins.property
     def run_timeout(self) -> _duration_pb2.Duration:
-        """Longest that a run may take, hours in which it waits not counted; then it fails with TIMED_OUT, and what was
-        sent stays. At least 30 s; absent: as the server is set (HELDAR_BACKUP_JOB_TIMEOUT_S, 3600 s).
+        """Longest that a run may take, counted anew when it goes on after it waited for its hours; then it fails with TIMED_OUT,
+        and what was sent stays. At least 30 s; absent: as the server is set (HELDAR_BACKUP_JOB_TIMEOUT_S, 3600 s).
         """
 
     @_builtins.property

@@ -132,8 +132,8 @@ export type Policy = Message<"heldar.footage.v1.Policy"> & {
   retention?: BackupRetention | undefined;
 
   /**
-   * Longest that a run may take, hours in which it waits not counted; then it fails with TIMED_OUT, and what was
-   * sent stays. At least 30 s; absent: as the server is set (HELDAR_BACKUP_JOB_TIMEOUT_S, 3600 s).
+   * Longest that a run may take, counted anew when it goes on after it waited for its hours; then it fails with TIMED_OUT,
+   * and what was sent stays. At least 30 s; absent: as the server is set (HELDAR_BACKUP_JOB_TIMEOUT_S, 3600 s).
    *
    * @generated from field: google.protobuf.Duration run_timeout = 14;
    */
