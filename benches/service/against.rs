@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use heldar_footage::proto;
 
-use crate::cuts::timed_cut;
+use crate::cuts::{Way, timed_cut};
 use crate::first;
 use crate::hour::{make_hour, median, ms};
 use crate::server::Site;
@@ -36,8 +36,7 @@ pub async fn against(program: &Path, quick: bool) {
             for (server, times) in servers.iter().zip(&mut times) {
                 let from = first + TimeDelta::milliseconds(1_400);
                 let to = from + TimeDelta::seconds(length_s);
-                let native = proto::ClipEngine::Native;
-                let (clip, time) = timed_cut(server, native, from, to).await;
+                let (clip, time) = timed_cut(server, Way::Native, from, to).await;
                 let request = proto::DeleteClipRequest { clip_id: clip.id };
                 server.clips().delete_clip(request).await.unwrap();
                 // The first run only warms the caches.

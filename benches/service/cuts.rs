@@ -1,4 +1,4 @@
-//! Clips against bare ffmpeg, and against copying and hashing as many bytes.
+//! Clips against bare ffmpeg, and against copying, syncing and hashing as many bytes.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,21 +10,25 @@ use heldar_footage::proto;
 use crate::hour::{median, ms};
 use crate::server::{Server, Site, clip_of, files_in, seconds, time};
 
-/// A clip from the call to the finished, hashed, recorded file, with ffmpeg and without it, against one bare ffmpeg of the
-/// same cut, and against copying and hashing as many bytes with `cp` and `openssl`.
+/// A clip from the call to the finished, recorded file, with ffmpeg and without it, hashed and synced but for the quick one,
+/// against one bare ffmpeg of the same cut, which does neither, and against copying, syncing and hashing as many bytes with
+/// `cp`, `sync` and `openssl`.
 pub async fn cuts(site: &Site, server: &Server, first: DateTime<Utc>, quick: bool) {
     println!(
         "\nClip, from call to finished file (start 1.4 s after a key frame; medians; all in turns)"
     );
     println!(
-        "{:>8} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>14}",
+        "{:>6}  {:>9} {:>9} {:>9} {:>11} {:>9} {:>9} {:>9} {:>11} {:>10} {:>13}",
         "window",
         "native",
+        "quick",
         "by ffmpeg",
         "bare ffmpeg",
         "cp",
+        "cp, sync",
         "openssl",
         "bare/native",
+        "bare/quick",
         "native/longer"
     );
     let mut windows = vec![(10, 9), (60, 9)];
@@ -33,47 +37,58 @@ pub async fn cuts(site: &Site, server: &Server, first: DateTime<Utc>, quick: boo
     }
     let list = concat_list(site);
     for (length_s, runs) in windows {
-        let mut times: [Vec<Duration>; 5] = Default::default();
+        let mut times: [Vec<Duration>; 7] = Default::default();
         for run in 0..=runs {
             let start_ms = 1_400;
             let from = first + TimeDelta::milliseconds(start_ms);
             let to = from + TimeDelta::seconds(length_s);
-            let (native, native_time) =
-                timed_cut(server, proto::ClipEngine::Native, from, to).await;
-            let (copied, copied_time) =
-                timed_cut(server, proto::ClipEngine::Ffmpeg, from, to).await;
+            let (native, native_time) = timed_cut(server, Way::Native, from, to).await;
+            let (quick, quick_time) = timed_cut(server, Way::Quick, from, to).await;
+            let (copied, copied_time) = timed_cut(server, Way::Ffmpeg, from, to).await;
             let began = Instant::now();
-            let bare = bare_ffmpeg(site, &list, start_ms as f64 / 1000.0, length_s);
-            let bare_time = began.elapsed();
-            std::fs::remove_file(bare).unwrap();
+            let theirs = bare_ffmpeg(site, &list, start_ms as f64 / 1000.0, length_s);
+            let their_time = began.elapsed();
+            std::fs::remove_file(theirs).unwrap();
             let file = site.clips().join(&native.file_name);
             let copy = site.path("copy");
             let cp_time = timed(Command::new("cp").arg(&file).arg(&copy));
+            let synced_time = cp_time + timed(Command::new("sync").arg(&copy));
             std::fs::remove_file(copy).unwrap();
             let openssl_time = timed(Command::new("openssl").args(["dgst", "-sha256"]).arg(&file));
-            for clip_id in [native.id, copied.id] {
+            for clip_id in [native.id, quick.id, copied.id] {
                 let request = proto::DeleteClipRequest { clip_id };
                 server.clips().delete_clip(request).await.unwrap();
             }
             // The first run only warms the caches.
             if run > 0 {
-                let measured = [native_time, copied_time, bare_time, cp_time, openssl_time];
+                let measured = [
+                    native_time,
+                    quick_time,
+                    copied_time,
+                    their_time,
+                    cp_time,
+                    synced_time,
+                    openssl_time,
+                ];
                 times
                     .iter_mut()
                     .zip(measured)
                     .for_each(|(times, time)| times.push(time));
             }
         }
-        let [native, copied, bare, cp, openssl] = times.map(median);
+        let [native, quick, copied, bare, cp, synced, openssl] = times.map(median);
         println!(
-            "{:>6} s {:>9.1} ms {:>9.1} ms {:>9.1} ms {:>9.1} ms {:>9.1} ms {:>12.2} {:>14.2}",
+            "{:>5} s {:>7.1}ms {:>7.1}ms {:>7.1}ms {:>9.1}ms {:>7.1}ms {:>7.1}ms {:>7.1}ms {:>11.2} {:>10.2} {:>13.2}",
             length_s,
             ms(native),
+            ms(quick),
             ms(copied),
             ms(bare),
             ms(cp),
+            ms(synced),
             ms(openssl),
             bare.as_secs_f64() / native.as_secs_f64(),
+            bare.as_secs_f64() / quick.as_secs_f64(),
             native.as_secs_f64() / cp.max(openssl).as_secs_f64(),
         );
     }
@@ -87,18 +102,34 @@ fn timed(command: &mut Command) -> Duration {
     began.elapsed()
 }
 
+/// How we make a clip.
+#[derive(Clone, Copy)]
+pub enum Way {
+    /// By ourselves.
+    Native,
+    /// As well, neither hashed nor synced, as what bare ffmpeg makes.
+    Quick,
+    /// By ffmpeg.
+    Ffmpeg,
+}
+
 pub async fn timed_cut(
     server: &Server,
-    engine: proto::ClipEngine,
+    way: Way,
     start: DateTime<Utc>,
     end: DateTime<Utc>,
 ) -> (proto::Clip, Duration) {
+    let engine = match way {
+        Way::Native | Way::Quick => proto::ClipEngine::Native,
+        Way::Ffmpeg => proto::ClipEngine::Ffmpeg,
+    };
     let request = proto::CreateClipRequest {
         camera_id: "gate_a_01".to_owned(),
         start_time: time(start),
         end_time: time(end),
         wait: seconds(60),
         engine: engine.into(),
+        quick: matches!(way, Way::Quick),
         ..Default::default()
     };
     let began = Instant::now();

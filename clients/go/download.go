@@ -19,7 +19,8 @@ func OnBytes(show func(received, total int64)) DownloadOption {
 // DownloadClip saves a clip and returns where: at path, or under its own name when path is a folder or empty.
 //
 // Until it is whole and its SHA-256 is right it has a temporary name. A broken download goes on where it stopped, also when
-// the program is started again. A virtual clip has no SHA-256, so only its length is compared.
+// the program is started again. Of a clip that has no SHA-256 (virtual or quick)
+// only the length is compared.
 func (c *Client) DownloadClip(ctx context.Context, clip *footagepb.Clip, path string, options ...DownloadOption) (string, error) {
 	return c.download(ctx, clip, path, options, func(ctx context.Context, offset int64) (receive, error) {
 		stream, err := c.Clips.DownloadClip(ctx, &footagepb.DownloadClipRequest{ClipId: clip.GetId(), OffsetBytes: offset})

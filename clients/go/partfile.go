@@ -26,7 +26,7 @@ type partFile struct {
 	part string
 	file *os.File
 	hash hash.Hash
-	// The hash that the clip or archive has, or the server says; empty for a virtual clip.
+	// The hash that the clip or archive has, or the server says; empty for a clip that has none.
 	sha256   string
 	etag     string
 	received int64

@@ -217,6 +217,7 @@ fn check(input: &Input) {
         engine: EngineChoice::Native,
         deadline: Duration::from_secs(600),
         is_durable: false,
+        hashes: true,
     };
     let made = block_on(crate::media::cut(&no_ffmpeg(), order, &cancel, |_| {}));
     let (laid_out, outcome) = match (laid_out, made) {

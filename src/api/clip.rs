@@ -87,6 +87,7 @@ impl ClipService for Services {
             render: choices.render,
             is_virtual: choices.is_virtual,
             hold_sources: choices.hold_sources,
+            quick: choices.quick,
         };
         let submission = Submission {
             job_id: None,

@@ -22,6 +22,7 @@ pub(super) struct Choices {
     pub(super) render: Option<RenderOptions>,
     pub(super) is_virtual: bool,
     pub(super) hold_sources: bool,
+    pub(super) quick: bool,
 }
 
 /// Reads the choices of a request; what does not go together is wrong.
@@ -70,6 +71,7 @@ pub(super) fn choices(fields: &mut Fields, asked: &proto::CreateClipRequest) -> 
         render,
         is_virtual: asked.r#virtual,
         hold_sources: asked.hold_sources,
+        quick: asked.quick,
     }
 }
 
@@ -157,6 +159,7 @@ mod tests {
                 render: None,
                 is_virtual: false,
                 hold_sources: false,
+                quick: false,
             })
         );
     }

@@ -25,6 +25,9 @@ A virtual clip is made in no time and takes next to no space: its bytes come fro
 whenever it is fetched. When the recorder deletes those, the clip is gone; --hold keeps them as long \
 as the clip, and `footage materialize` gives it a file of its own.
 
+Most of the time of a clip is that of its SHA-256 and of the disk. A quick one does not wait for \
+either; a loss of power within the next minute or two takes it with it.
+
 Examples:
   footage clip gate_a_01 --from 2026-11-22T10:00:00Z --to 2026-11-22T10:01:00Z
   footage clip gate_a_01 --last 1m --output gate.mp4
@@ -56,6 +59,9 @@ pub struct ClipArgs {
     /// Keep the recordings of the virtual clip as long as the clip
     #[arg(long, requires = "is_virtual")]
     hold: bool,
+    /// For a clip that is only looked at: no SHA-256, and no wait for the disk; `footage materialize` makes up for both
+    #[arg(long)]
+    quick: bool,
     #[command(flatten)]
     delivery: DeliveryArgs,
     #[command(flatten)]
@@ -120,6 +126,7 @@ pub async fn run(args: ClipArgs) -> Result<(), CliError> {
         request_id: args.delivery.request_id(),
         r#virtual: args.is_virtual,
         hold_sources: args.hold,
+        quick: args.quick,
         ..CreateClipRequest::default()
     });
     let job = server

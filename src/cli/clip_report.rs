@@ -73,6 +73,8 @@ pub fn clip_lines(clip: &Clip, url: &str, file: Option<&Path>) -> Vec<String> {
             "yes: its bytes come from the recordings, for as long as those are there"
         };
         lines.push(row("Virtual", origin));
+    } else if clip.sha256.is_empty() {
+        lines.push(row("SHA-256", "none; `footage materialize` makes it"));
     } else {
         lines.push(row("SHA-256", &words::plain(&clip.sha256)));
     }

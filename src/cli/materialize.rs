@@ -1,4 +1,4 @@
-//! `footage materialize`: give a virtual clip a file on the server.
+//! `footage materialize`: give a clip on the server what it lacks of file and SHA-256.
 
 use heldar_footage::proto::MaterializeClipRequest;
 
@@ -10,18 +10,18 @@ use super::progress::ProgressView;
 use super::signals::Signals;
 use super::{ServerArgs, json, outcome};
 
-/// Give a virtual clip a file, so that it no longer depends on the recordings
+/// Give a virtual clip a file, so that it no longer depends on the recordings, or a clip its SHA-256
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The file holds the bytes that the clip was fetched with before; id, name and URL stay. The command \
-shows the progress and waits for the end; Ctrl-C cancels the job and leaves the clip virtual. A \
-clip that has a file already is shown as it is.
+shows the progress and waits for the end; Ctrl-C cancels the job and leaves the clip as it was. A \
+clip that was made without a SHA-256 gets it; one that has both is shown as it is.
 
 Examples:
   footage materialize clip_0198c0de
   footage materialize clip_0198c0de --json")]
 pub struct MaterializeArgs {
-    /// Id of the clip; `footage clip --virtual` prints it
+    /// Id of the clip; `footage clip` prints it
     clip_id: String,
     /// Only start the job, and print its id
     #[arg(long)]
@@ -36,7 +36,7 @@ pub struct MaterializeArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// [`CliError`] when the clip has no file afterwards.
+/// [`CliError`] when the clip lacks something afterwards.
 pub async fn run(args: MaterializeArgs) -> Result<(), CliError> {
     // Listening begins before the job exists, so that Ctrl-C cannot leave a job behind unmentioned.
     let mut signals = Signals::listen()?;

@@ -136,7 +136,7 @@ fn exists_already(path: &Path) -> CliError {
 pub struct Promise {
     /// Its size.
     pub size_bytes: i64,
-    /// Its SHA-256, 64 lower-case hexadecimal digits; empty for a virtual clip, whose bytes nobody has read before.
+    /// Its SHA-256, 64 lower-case hexadecimal digits; empty for a clip that is virtual or quick.
     pub sha256: String,
 }
 

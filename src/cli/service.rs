@@ -317,6 +317,7 @@ impl Service {
             reporting,
             drain,
         );
+        housekeeping.finish().await;
         catalog.store.close().await;
         Ok(served?)
     }

@@ -146,6 +146,9 @@ pub struct ClipSpec {
     /// Keep the recordings of a virtual clip as long as the clip.
     #[serde(default)]
     pub hold_sources: bool,
+    /// Leave out what it can be looked at without: its SHA-256, and the wait for the disk.
+    #[serde(default)]
+    pub quick: bool,
 }
 
 impl ClipSpec {
@@ -158,7 +161,7 @@ impl ClipSpec {
     }
 }
 
-/// The work of a job that gives a virtual clip a file.
+/// The work of a job that gives a clip what it lacks of file and SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaterializeSpec {
     /// The clip.
@@ -206,13 +209,17 @@ pub struct Clip {
     pub is_virtual: bool,
     #[serde(default)]
     pub holds_sources: bool,
-    /// Names the bytes of a clip that is virtual, or was made so: a digest of its header and of where the rest comes from.
-    /// Empty for all others, see [`Clip::etag`].
-    #[serde(default)]
-    pub layout_digest: String,
+    /// Names the bytes of a clip that has no SHA-256, or had none at first; empty for all others, see [`Clip::etag`]. That
+    /// of a virtual clip is a digest of its header and of where the rest comes from, and stored rows call it so.
+    #[serde(default, rename = "layout_digest")]
+    pub bytes_tag: String,
     /// How the bytes of a virtual clip are made. Only on its way into the database, where it has a row of its own.
     #[serde(skip)]
     pub recipe: Option<Box<ClipRecipe>>,
+    /// The run of the machine in whose memory the file of a quick clip still may be; empty when the file is on the disk. Only
+    /// on its way into the database, where it has a column.
+    #[serde(skip)]
+    pub unsynced_in: String,
     pub job_id: String,
     pub created_by: String,
     pub labels: BTreeMap<String, String>,
@@ -223,12 +230,13 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// Names the clip's bytes: the same for as long as they are the same, also when a virtual clip gets a file.
+    /// Names the clip's bytes: the same for as long as they are the same, also when a virtual clip gets a file, and any its
+    /// SHA-256.
     pub fn etag(&self) -> &str {
-        if self.layout_digest.is_empty() {
+        if self.bytes_tag.is_empty() {
             &self.sha256
         } else {
-            &self.layout_digest
+            &self.bytes_tag
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Hashing a clip while ffmpeg still writes it.
+//! Hashing a clip while ffmpeg still writes it, where a hash is wanted.
 //!
 //! SHA-256 takes longer than the copy on processors without instructions for it, so it must not wait for
 //! the end. The header is in front and ours to write last, but it can be foreseen: ffmpeg writes the samples
@@ -49,8 +49,16 @@ impl Drop for Follower {
 pub(super) struct Foreseen {
     /// Everything in front of the media.
     pub(super) head: Vec<u8>,
-    pub(super) sha256: Sha256,
+    /// If it was asked for.
+    pub(super) sha256: Option<Sha256>,
     pub(super) size_bytes: u64,
+}
+
+/// What is done with the file.
+#[derive(Clone, Copy)]
+pub(super) struct FollowOptions {
+    pub(super) is_durable: bool,
+    pub(super) hashes: bool,
 }
 
 /// The thread that works on the file while ffmpeg writes it. Dropping it stops that.
@@ -67,18 +75,13 @@ impl Follower {
         with_sound: bool,
         label: Label,
         room_bytes: usize,
-        is_durable: bool,
+        options: FollowOptions,
     ) -> io::Result<Self> {
         let file = File::open(path)?;
         let stop = Stop::default();
         let hashing = tokio::task::spawn_blocking({
             let (stop, plan) = (stop.clone(), Arc::clone(plan));
-            let writeback = is_durable.then(Writeback::default);
-            move || {
-                hash_growing(
-                    &file, &stop, &plan, with_sound, &label, room_bytes, writeback,
-                )
-            }
+            move || hash_growing(&file, &stop, &plan, with_sound, &label, room_bytes, options)
         });
         Ok(Self {
             stop,
@@ -108,7 +111,7 @@ fn hash_growing(
     with_sound: bool,
     label: &Label,
     room_bytes: usize,
-    mut writeback: Option<Writeback>,
+    options: FollowOptions,
 ) -> io::Result<Option<Foreseen>> {
     let mut growing = Growing {
         file,
@@ -118,8 +121,11 @@ fn hash_growing(
     let Some(head) = foresee_head(&mut growing, plan, with_sound, label, room_bytes)? else {
         return Ok(None);
     };
-    let mut hasher = Hasher::default();
-    hasher.update(&head);
+    let mut writeback = options.is_durable.then(Writeback::default);
+    let mut hasher = options.hashes.then(Hasher::default);
+    if let Some(hasher) = &mut hasher {
+        hasher.update(&head);
+    }
     let mut at = head.len() as u64;
     let size_bytes = at + media_bytes(plan, with_sound);
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -128,17 +134,21 @@ fn hash_growing(
         if available <= at {
             return Ok(None);
         }
-        let part = &mut buffer[..(available - at).min(BUFFER_BYTES as u64) as usize];
-        file.read_exact_at(part, at)?;
-        hasher.update(part);
-        at += part.len() as u64;
+        if let Some(hasher) = &mut hasher {
+            let part = &mut buffer[..(available - at).min(BUFFER_BYTES as u64) as usize];
+            file.read_exact_at(part, at)?;
+            hasher.update(part);
+            at += part.len() as u64;
+        } else {
+            at = available;
+        }
         if let Some(writeback) = &mut writeback {
             writeback.written_to(file, at);
         }
     }
     Ok(Some(Foreseen {
         head,
-        sha256: hasher.finish(),
+        sha256: hasher.map(Hasher::finish),
         size_bytes,
     }))
 }

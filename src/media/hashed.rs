@@ -1,4 +1,5 @@
-//! A file that another thread hashes while it is written: what waits for both waits for the longer of the two.
+//! A file that is written in blocks, and hashed by another thread meanwhile where that is wanted: what waits for both waits
+//! for the longer of the two.
 
 mod blocks;
 
@@ -15,39 +16,54 @@ use crate::hashing::{FarHasher, Sha256};
 const PARTS_BEHIND: usize = 8;
 
 /// The file, from its beginning on. The hash ends when this is dropped.
-pub struct HashedFile<'a> {
+pub struct BlockFile<'a> {
     file: &'a File,
+    hash: Option<Hash>,
+    block: Block,
+    written_bytes: u64,
+}
+
+/// The way to the thread that hashes, and back.
+struct Hash {
     written: SyncSender<Part>,
     /// Blocks that were hashed.
     used: Receiver<Block>,
-    block: Block,
-    written_bytes: u64,
+}
+
+impl<'a> BlockFile<'a> {
+    /// Writes `file`, which is empty, and hashes nothing.
+    pub(super) fn unhashed(file: &'a File) -> Self {
+        Self::new(file, None)
+    }
+
+    fn new(file: &'a File, hash: Option<Hash>) -> Self {
+        Self {
+            file,
+            hash,
+            block: Block::take(),
+            written_bytes: 0,
+        }
+    }
 }
 
 /// Has `write` write `file`, which is empty, and hashes it meanwhile: what `write` gives, and the SHA-256 of what it wrote.
 /// Blocks.
 pub fn hashed_beside<T>(
     file: &File,
-    write: impl FnOnce(HashedFile<'_>) -> T,
+    write: impl FnOnce(BlockFile<'_>) -> T,
 ) -> (T, io::Result<Sha256>) {
     let (written, parts) = sync_channel(PARTS_BEHIND);
     let (give_back, used) = channel();
     std::thread::scope(|threads| {
         let hashing = threads.spawn(move || hash_behind(file, &parts, &give_back));
-        let done = write(HashedFile {
-            file,
-            written,
-            used,
-            block: Block::take(),
-            written_bytes: 0,
-        });
+        let done = write(BlockFile::new(file, Some(Hash { written, used })));
         let hashed = hashing.join();
         let died = |_| Err(io::Error::other("the hashing thread died"));
         (done, hashed.unwrap_or_else(died))
     })
 }
 
-impl HashedFile<'_> {
+impl BlockFile<'_> {
     /// How much is in the file.
     pub fn written_bytes(&self) -> u64 {
         self.written_bytes
@@ -73,7 +89,7 @@ impl HashedFile<'_> {
         Ok(&mut bytes[begin..*filled])
     }
 
-    /// Writes what [`HashedFile::room`] was filled with.
+    /// Writes what [`BlockFile::room`] was filled with.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -85,19 +101,25 @@ impl HashedFile<'_> {
         self.file
             .write_all_at(&bytes[..*filled], self.written_bytes)?;
         self.written_bytes += *filled as u64;
-        let mut next = self.used.try_recv().unwrap_or_else(|_| Block::take());
+        let Some(hash) = &self.hash else {
+            self.block.filled = 0;
+            return Ok(());
+        };
+        let mut next = hash.used.try_recv().unwrap_or_else(|_| Block::take());
         next.filled = 0;
         let full = std::mem::replace(&mut self.block, next);
         // A hash that failed is heard of in the end; until then nobody listens.
-        let _ = self.written.send(Part::Bytes(full));
+        let _ = hash.written.send(Part::Bytes(full));
         Ok(())
     }
 
     /// Somebody else wrote the next bytes, after a flush.
     pub(super) fn was_written(&mut self, count: u64) {
         self.written_bytes += count;
-        // As above.
-        let _ = self.written.send(Part::UpTo(self.written_bytes));
+        if let Some(hash) = &self.hash {
+            // As above.
+            let _ = hash.written.send(Part::UpTo(self.written_bytes));
+        }
     }
 }
 

@@ -28,7 +28,7 @@ mod virtual_file;
 pub use cut::{LaidOut, Prepared, cut};
 pub use facts::{FileFacts, facts_of_open, read_facts};
 pub use ffmpeg::Format;
-pub use hashed::{HashedFile, hashed_beside};
+pub use hashed::{BlockFile, hashed_beside};
 pub use mp4::ReadError;
 pub use open::{CUT_PREFIX, Engine, OpenError, OpenFootage, open_footage, sweep_scratch};
 pub use order::{CutError, CutOrder, CutOutcome, CutProgress, EngineChoice, Source};

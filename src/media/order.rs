@@ -66,6 +66,8 @@ pub struct CutOrder {
     pub deadline: Duration,
     /// Whether the clip must survive a loss of power. One that is only made to be packed need not.
     pub is_durable: bool,
+    /// Whether the SHA-256 is wanted, which takes longer than all else.
+    pub hashes: bool,
 }
 
 /// How far a cut is.
@@ -96,8 +98,8 @@ pub struct CutOutcome {
     pub warnings: Vec<CutWarning>,
     /// Size of the file.
     pub size_bytes: u64,
-    /// SHA-256 of the file.
-    pub sha256: Sha256,
+    /// SHA-256 of the file, if it was asked for.
+    pub sha256: Option<Sha256>,
     /// MP4, or QuickTime where the codecs ask for it.
     pub format: Format,
     /// How long the clip plays.

@@ -20,7 +20,7 @@ use rustix::fs::copy_file_range;
 use super::feed::{BrokenSource, data_header, placed};
 use super::ffmpeg::Format;
 use super::finish::{FinishError, check};
-use super::hashed::{HashedFile, hashed_beside};
+use super::hashed::{BlockFile, hashed_beside};
 use super::interleave::{Places, Stretch, in_runs, media_bytes};
 use super::movie::{self, Label, MovieError, Times, boxed};
 use super::plan::Plan;
@@ -38,7 +38,8 @@ const STEP_BYTES: u64 = 1 << 20;
 /// A clip complete in its file.
 pub(super) struct Spliced {
     pub(super) size_bytes: u64,
-    pub(super) sha256: Sha256,
+    /// If it was asked for.
+    pub(super) sha256: Option<Sha256>,
 }
 
 /// How far the copy is.
@@ -73,6 +74,8 @@ pub(super) struct Caller<Stop, Hear, Written> {
     pub(super) must_stop: Stop,
     /// Whether the kernel is to copy where it can; see [`may_share`].
     pub(super) by_kernel: bool,
+    /// Whether the clip is hashed.
+    pub(super) hashes: bool,
     /// Hears as often how far the copy is.
     pub(super) on_copied: Hear,
     /// Called when all is written, while the rest of it is hashed.
@@ -92,6 +95,7 @@ pub(super) fn splice(
     let Caller {
         must_stop,
         by_kernel,
+        hashes,
         on_copied,
         on_written,
     } = caller;
@@ -105,7 +109,7 @@ pub(super) fn splice(
         take_room(out, head.len() as u64 + media_bytes(plan, with_sound))
             .map_err(SpliceError::Write)?;
     }
-    let (written, hashed) = hashed_beside(out, |file| -> Result<u64, SpliceError> {
+    let write = |file: BlockFile<'_>| -> Result<u64, SpliceError> {
         let mut output = Output {
             out,
             file,
@@ -125,10 +129,17 @@ pub(super) fn splice(
         places.move_back(head.len() as u64);
         check(out, plan, with_sound, &places).map_err(SpliceError::NotAsPlanned)?;
         Ok(size_bytes)
-    });
+    };
+    if !hashes {
+        return Ok(Spliced {
+            size_bytes: write(BlockFile::unhashed(out))?,
+            sha256: None,
+        });
+    }
+    let (written, hashed) = hashed_beside(out, write);
     Ok(Spliced {
         size_bytes: written?,
-        sha256: hashed.map_err(SpliceError::Write)?,
+        sha256: Some(hashed.map_err(SpliceError::Write)?),
     })
 }
 
@@ -162,7 +173,7 @@ pub(super) fn head(plan: &Plan, with_sound: bool, label: &Label) -> Result<Head,
 /// The file as it grows.
 struct Output<'a, Stop, Hear> {
     out: &'a File,
-    file: HashedFile<'a>,
+    file: BlockFile<'a>,
     must_stop: Stop,
     on_copied: Hear,
     copied: Copied,

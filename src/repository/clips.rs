@@ -14,8 +14,8 @@ use crate::domain::clip_recipe::ClipRecipe;
 
 const INSERT: &str = "
     INSERT INTO clips (id, camera_id, requested_start_us, requested_end_us, create_time_us, expire_time_us, file_name,
-        size_bytes, sha256, media_type, job_id, created_by, details)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+        size_bytes, sha256, media_type, job_id, created_by, details, unsynced_in)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 const GET: &str = "SELECT id, create_time_us, details FROM clips WHERE id = $1";
 const GET_BY_FILE: &str = "SELECT id, create_time_us, details FROM clips WHERE file_name = $1";
 /// An id can be used again, so that it alone does not say which clip is meant.
@@ -25,13 +25,16 @@ const GET_RECIPE: &str = "SELECT recipe FROM clip_recipes WHERE clip_id = $1";
 const WITH_RECIPE: &str = "
     SELECT clip_id FROM clip_recipes WHERE clip_id IN (SELECT value FROM json_each($1))";
 const DELETE_RECIPE: &str = "DELETE FROM clip_recipes WHERE clip_id = $1";
-const MATERIALIZE: &str =
-    "UPDATE clips SET sha256 = $3, details = $4 WHERE id = $1 AND create_time_us = $2";
+const MATERIALIZE: &str = "
+    UPDATE clips SET sha256 = $3, details = $4, unsynced_in = '' WHERE id = $1 AND create_time_us = $2";
+const UNSYNCED: &str = "
+    SELECT id, create_time_us, details, unsynced_in FROM clips WHERE unsynced_in <> '' ORDER BY create_time_us, id";
+const NOTE_SYNCED: &str = "UPDATE clips SET unsynced_in = '' WHERE id = $1 AND create_time_us = $2";
 const EXPIRED: &str = "
     SELECT id, create_time_us, details FROM clips WHERE expire_time_us <= $1 ORDER BY expire_time_us LIMIT $2";
-/// A clip without a hash has no file: nobody has read its bytes.
 const FILES: &str = "
-    SELECT file_name FROM clips WHERE file_name IN (SELECT value FROM json_each($1)) AND sha256 <> ''";
+    SELECT file_name FROM clips WHERE file_name IN (SELECT value FROM json_each($1))
+        AND NOT EXISTS (SELECT 1 FROM clip_recipes WHERE clip_recipes.clip_id = clips.id)";
 
 #[derive(sqlx::FromRow)]
 struct ClipRow {
@@ -51,6 +54,13 @@ impl TryFrom<ClipRow> for Clip {
             Err(inconsistent("clips", &row.id, "details of another clip"))
         }
     }
+}
+
+#[derive(sqlx::FromRow)]
+struct UnsyncedRow {
+    #[sqlx(flatten)]
+    clip: ClipRow,
+    unsynced_in: String,
 }
 
 /// Which clips.
@@ -164,6 +174,30 @@ impl Store {
         rows.into_iter().map(Clip::try_from).collect()
     }
 
+    /// Clips whose files may not be on the disk yet, the oldest first, with [`Clip::unsynced_in`].
+    pub async fn unsynced_clips(&self) -> Result<Vec<Clip>, StoreError> {
+        let rows: Vec<UnsyncedRow> = sql(UNSYNCED).fetch_all(&mut self.read().await?).await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Clip {
+                    unsynced_in: row.unsynced_in,
+                    ..Clip::try_from(row.clip)?
+                })
+            })
+            .collect()
+    }
+
+    /// Writes that a clip's file is on the disk.
+    pub async fn note_synced(&self, clip: &Clip) -> Result<(), StoreError> {
+        let mut transaction = self.database.begin().await?;
+        sql(NOTE_SYNCED)
+            .bind(&clip.id)
+            .bind(us(clip.create_time))
+            .execute(&mut transaction)
+            .await?;
+        transaction.commit().await
+    }
+
     /// Those of these files of the clips folder that a row knows. That of a virtual clip knows none, whatever its name.
     pub async fn clip_files_among(
         &self,
@@ -189,6 +223,7 @@ pub(super) async fn insert(connection: &mut Connection, clip: &Clip) -> Result<(
         .bind(&clip.job_id)
         .bind(&clip.created_by)
         .bind(to_json(clip))
+        .bind(&clip.unsynced_in)
         .execute(&mut *connection)
         .await?;
     if let Some(recipe) = &clip.recipe {
@@ -201,7 +236,7 @@ pub(super) async fn insert(connection: &mut Connection, clip: &Clip) -> Result<(
     Ok(())
 }
 
-/// Writes that a virtual clip has a file now; whether the clip is still there.
+/// Writes what a clip got that it lacked of file and hash; whether the clip is still there.
 pub(super) async fn materialize(
     connection: &mut Connection,
     clip: &Clip,

@@ -11,6 +11,7 @@ mod held_sources;
 mod kept_layouts;
 mod layouts;
 mod materialize;
+mod quick;
 mod render;
 mod virtual_clip;
 mod virtual_content;

@@ -97,6 +97,13 @@ impl Housekeeping {
     /// Removes what a process that is gone left unfinished. Only before jobs run.
     pub async fn sweep_at_start(&self) -> Result<u64, TidyError> {
         let swept = self.sweep_unfinished().await?;
+        let lost = self.clips.delete_lost().await?;
+        if lost > 0 {
+            warn!(
+                clips = lost,
+                "quick clips deleted: the machine was started anew before they were on the disk"
+            );
+        }
         // The names of restores do not tell whose they are: another node may be at work on them.
         if self.store.is_shared() {
             return Ok(swept);
@@ -139,6 +146,11 @@ impl Housekeeping {
         }
     }
 
+    /// Leaves nothing in memory that a loss of power would take; once no job runs any more.
+    pub async fn finish(&self) {
+        log("quick clips put on the disk", self.clips.sync_quick().await);
+    }
+
     async fn tend(&self) {
         if let Err(error) = self.store.tend().await {
             warn!(%error, "tending the database failed");
@@ -147,6 +159,7 @@ impl Housekeeping {
 
     async fn tidy(&self, inherited: &mut Inherited) {
         log("expired clips deleted", self.delete_expired_clips().await);
+        log("quick clips put on the disk", self.clips.sync_quick().await);
         log(
             "expired archives deleted",
             self.archives.delete_expired().await,

@@ -114,6 +114,15 @@ pub(super) fn stem_of(name: &str) -> Option<(&str, &str)> {
 
 /// Renames a finished file, so that the new name survives a loss of power; which name it got.
 pub(super) fn publish(part: &Path, name: FinalName) -> io::Result<String> {
+    let given = publish_unsynced(part, name)?;
+    if let Some(folder) = part.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(given)
+}
+
+/// The same where a loss of power may take the name.
+pub(super) fn publish_unsynced(part: &Path, name: FinalName) -> io::Result<String> {
     let FinalName { plain, of_attempt } = name;
     let given = match renameat_with(
         CWD,
@@ -130,9 +139,6 @@ pub(super) fn publish(part: &Path, name: FinalName) -> io::Result<String> {
         }
         Err(error) => return Err(error.into()),
     };
-    if let Some(folder) = part.parent() {
-        File::open(folder)?.sync_all()?;
-    }
     Ok(given)
 }
 

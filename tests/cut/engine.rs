@@ -2,6 +2,31 @@
 
 use super::*;
 
+#[test]
+fn a_cut_without_a_hash_writes_the_same_bytes_with_both_engines() {
+    let recording = Recipe::plain().record();
+    for engine in [EngineChoice::Native, EngineChoice::Ffmpeg] {
+        let folder = tempfile::tempdir().unwrap();
+        let [hashed, bare] = [true, false].map(|hashes| {
+            let output = folder.path().join(format!("{hashes}.mp4"));
+            let outcome = run_order(CutOrder {
+                output: output.clone(),
+                engine,
+                hashes,
+                ..order(recording.sources(), ms(1_400), ms(8_200))
+            });
+            (outcome.unwrap(), std::fs::read(output).unwrap())
+        });
+        assert!(hashed.1 == bare.1, "{engine:?}");
+        assert_eq!(
+            (bare.0.sha256, bare.0.size_bytes),
+            (None, hashed.0.size_bytes)
+        );
+        let digest = <[u8; 32]>::from(Sha256::digest(&bare.1));
+        assert_eq!(hashed.0.sha256, Some(digest));
+    }
+}
+
 /// Runs a cut with a shell script in ffmpeg's place; nothing must be left behind.
 fn cut_with_script(script: &str, deadline: Duration, cancel: &CancellationToken) -> CutError {
     let recording = Recipe::plain().record();

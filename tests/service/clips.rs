@@ -12,6 +12,7 @@ mod likeness;
 mod listing;
 mod materializing;
 mod players;
+mod quick;
 mod records;
 mod render;
 mod virtual_clips;

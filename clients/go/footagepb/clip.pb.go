@@ -61,7 +61,12 @@ type CreateClipRequest struct {
 	// FAILED_PRECONDITION (HOLD_UNSUPPORTED), of the call or of the job, where the recordings lie on another one than
 	// HELDAR_CLIPS_DIR, or may not be linked. A link keeps a file that is deleted, not one that is written over. Not set: when
 	// the recorder deletes them, fetching the clip answers DATA_LOSS (SOURCES_GONE).
-	HoldSources   bool `protobuf:"varint,15,opt,name=hold_sources,json=holdSources,proto3" json:"hold_sources,omitempty"`
+	HoldSources bool `protobuf:"varint,15,opt,name=hold_sources,json=holdSources,proto3" json:"hold_sources,omitempty"`
+	// For a clip that is only looked at: what takes most of its time is left out, or for later. It is not hashed, so `sha256` is
+	// empty until MaterializeClip makes it, and what holds a broken download together is the `etag`. And it is not waited for
+	// until the file is on the disk, which it is a minute or two later: should the machine lose its power before, the clip is
+	// gone. Servers that share their work wait in any case. Means nothing to a virtual clip.
+	Quick         bool `protobuf:"varint,16,opt,name=quick,proto3" json:"quick,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -197,6 +202,13 @@ func (x *CreateClipRequest) GetVirtual() bool {
 func (x *CreateClipRequest) GetHoldSources() bool {
 	if x != nil {
 		return x.HoldSources
+	}
+	return false
+}
+
+func (x *CreateClipRequest) GetQuick() bool {
+	if x != nil {
+		return x.Quick
 	}
 	return false
 }
@@ -686,7 +698,7 @@ var File_heldar_footage_v1_clip_proto protoreflect.FileDescriptor
 
 const file_heldar_footage_v1_clip_proto_rawDesc = "" +
 	"\n" +
-	"\x1cheldar/footage/v1/clip.proto\x12\x11heldar.footage.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&heldar/footage/v1/clip_resources.proto\x1a\x1eheldar/footage/v1/common.proto\x1a\x1bheldar/footage/v1/job.proto\"\xed\x05\n" +
+	"\x1cheldar/footage/v1/clip.proto\x12\x11heldar.footage.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&heldar/footage/v1/clip_resources.proto\x1a\x1eheldar/footage/v1/common.proto\x1a\x1bheldar/footage/v1/job.proto\"\x83\x06\n" +
 	"\x11CreateClipRequest\x12\x1b\n" +
 	"\tcamera_id\x18\x01 \x01(\tR\bcameraId\x129\n" +
 	"\n" +
@@ -706,7 +718,8 @@ const file_heldar_footage_v1_clip_proto_rawDesc = "" +
 	"\bgap_mode\x18\f \x01(\x0e2\x1a.heldar.footage.v1.GapModeR\agapMode\x128\n" +
 	"\x06render\x18\r \x01(\v2 .heldar.footage.v1.RenderOptionsR\x06render\x12\x18\n" +
 	"\avirtual\x18\x0e \x01(\bR\avirtual\x12!\n" +
-	"\fhold_sources\x18\x0f \x01(\bR\vholdSources\x1a9\n" +
+	"\fhold_sources\x18\x0f \x01(\bR\vholdSources\x12\x14\n" +
+	"\x05quick\x18\x10 \x01(\bR\x05quick\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x7f\n" +

@@ -169,7 +169,8 @@ type Clip struct {
 	Duration *durationpb.Duration `protobuf:"bytes,8,opt,name=duration,proto3" json:"duration,omitempty"`
 	// Size of the file.
 	SizeBytes int64 `protobuf:"varint,9,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
-	// SHA-256 of the file, 64 lower-case hexadecimal digits. Empty while the clip is virtual: nobody has read its bytes yet.
+	// SHA-256 of the file, 64 lower-case hexadecimal digits. Empty while the clip is virtual, as nobody has read its bytes yet,
+	// or was made with `quick`; MaterializeClip makes it.
 	Sha256 string `protobuf:"bytes,10,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// `video/mp4`, or `video/quicktime` where the recorded sound does not fit in MP4.
 	MediaType string `protobuf:"bytes,11,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`

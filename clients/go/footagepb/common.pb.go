@@ -256,7 +256,7 @@ type FileHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Size of the whole file, whatever part of it was asked for.
 	TotalSizeBytes int64 `protobuf:"varint,1,opt,name=total_size_bytes,json=totalSizeBytes,proto3" json:"total_size_bytes,omitempty"`
-	// SHA-256 of the whole file, 64 lower-case hexadecimal digits. Empty for a virtual clip.
+	// SHA-256 of the whole file, 64 lower-case hexadecimal digits. Empty for a clip that is virtual or was made with `quick`.
 	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// Media type, for example `video/mp4`.
 	MediaType string `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`

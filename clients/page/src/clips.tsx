@@ -1,4 +1,4 @@
-/** The clips that there are: play, download, make a file of a virtual one, delete. */
+/** The clips that there are: play, download, make what one lacks of file and SHA-256, delete. */
 import { useState } from "preact/hooks";
 import { type Clip, JobKind } from "@heldar/footage/proto";
 import { More, useBeat, usePages } from "./lists.js";
@@ -126,7 +126,9 @@ function ClipCard({ clip, onPlay, again }: { clip: Clip; onPlay: () => void; aga
           Play
         </button>
         <Download what={clip} of={of} />
-        {clip.virtual && <Action label="Make a file" of={`of ${of}`} run={materialize} onError={setError} />}
+        {!clip.sha256 && (
+          <Action label={clip.virtual ? "Make a file" : "Make its SHA-256"} of={`of ${of}`} run={materialize} onError={setError} />
+        )}
         <Action label="Delete" of={of} class="quiet-danger" confirm="Delete this clip?" run={remove} onError={setError} />
       </div>
       <ErrorNote error={error} />

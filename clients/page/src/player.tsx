@@ -183,6 +183,8 @@ export function ClipFacts({ clip }: { clip: Clip }) {
       <Fact name="SHA-256">
         {clip.sha256 ? (
           <Digest hex={clip.sha256} />
+        ) : !clip.virtual ? (
+          <span class="quiet">none: a quick clip is not hashed</span>
         ) : (
           <span class="quiet">none while it is virtual: its bytes are read from {count(clip.segmentCount, "recording")} when it is fetched</span>
         )}

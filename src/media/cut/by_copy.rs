@@ -30,7 +30,7 @@ impl Attempt<'_> {
         let (sender, mut copied) = watch::channel(Copied::default());
         let (file, plan) = (Arc::clone(&self.draft.file), Arc::clone(self.plan));
         let (files, label) = (self.files(), self.label());
-        let (with_sound, is_durable) = (self.with_sound, self.is_durable);
+        let (with_sound, is_durable, hashes) = (self.with_sound, self.is_durable, self.hashes);
         let mut writing = tokio::task::spawn_blocking(move || {
             // An attempt before this one may have written.
             file.set_len(0).map_err(SpliceError::Write)?;
@@ -55,6 +55,7 @@ impl Attempt<'_> {
                 Caller {
                     must_stop,
                     by_kernel: may_share(&file),
+                    hashes,
                     on_copied,
                     on_written,
                 },

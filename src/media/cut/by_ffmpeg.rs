@@ -11,7 +11,7 @@ use super::{Attempt, Failure, Finished, Made, mismatch, process_error, write_err
 use crate::media::feed::{Feed, FeedOutcome, placed};
 use crate::media::ffmpeg::{Format, Progress, copy_arguments};
 use crate::media::finish::{FinishError, Sealed, hash, seal};
-use crate::media::follow::Follower;
+use crate::media::follow::{FollowOptions, Follower};
 use crate::media::movie::{self, Times};
 use crate::media::open::FFMPEG_MEMORY_BYTES;
 use crate::media::order::{CutError, CutProgress};
@@ -50,7 +50,10 @@ impl Attempt<'_> {
             self.with_sound,
             self.label(),
             header_bytes,
-            self.is_durable,
+            FollowOptions {
+                is_durable: self.is_durable,
+                hashes: self.hashes,
+            },
         )
         .ok();
         let media_total = self.plan.duration_shown;
@@ -135,6 +138,7 @@ impl Attempt<'_> {
                 error => mismatch(error),
             })?;
         let sha256 = match foreseen {
+            _ if !self.hashes => None,
             Some(foreseen) if foreseen.head == head && foreseen.size_bytes == size_bytes => {
                 foreseen.sha256
             }
@@ -144,7 +148,8 @@ impl Attempt<'_> {
                 tokio::task::spawn_blocking(move || hash(&path))
                     .await
                     .map_err(stopped)?
-                    .map_err(|error| Failure::Final(write_error(error)))?
+                    .map_err(|error| Failure::Final(write_error(error)))
+                    .map(Some)?
             }
         };
         Ok(Finished { size_bytes, sha256 })

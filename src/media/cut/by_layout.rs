@@ -44,7 +44,7 @@ impl Prepared {
             let made = Made {
                 finished: Finished {
                     size_bytes: layout.size_bytes(),
-                    sha256: [0; 32],
+                    sha256: None,
                 },
                 format: format_of(&plan, with_sound),
                 engine: ENGINE.to_owned(),

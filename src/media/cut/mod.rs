@@ -171,6 +171,7 @@ pub async fn cut(
             title: &order.title,
             deadline: order.deadline,
             is_durable: order.is_durable,
+            hashes: order.hashes,
         };
         let made = if let Some(segment) = unfit(&prepared, &plan) {
             Err(Failure::BrokenSource { segment })
@@ -257,6 +258,7 @@ struct Attempt<'a> {
     title: &'a str,
     deadline: Duration,
     is_durable: bool,
+    hashes: bool,
 }
 
 /// Why an attempt failed, by what to do next.
@@ -275,7 +277,8 @@ enum Failure {
 /// A clip complete on disk.
 struct Finished {
     size_bytes: u64,
-    sha256: Sha256,
+    /// If it was asked for.
+    sha256: Option<Sha256>,
 }
 
 struct Made {

@@ -31,7 +31,7 @@ fn footage(gaps: &[(i64, i64, i64)]) -> CutOutcome {
         gaps: gaps.collect(),
         warnings: Vec::new(),
         size_bytes: 0,
-        sha256: [0; 32],
+        sha256: None,
         format: Format::Mp4,
         footage_shown: TimeDelta::milliseconds(6000 - missing),
         duration_shown: TimeDelta::milliseconds(6000 - missing),

@@ -85,16 +85,18 @@ pub async fn render(
     mut on_progress: impl FnMut(RenderProgress) + Send,
 ) -> Result<CutOutcome, CutError> {
     let output = std::path::absolute(&order.cut.output).map_err(CutError::Write)?;
-    let (title, gap_mode, is_durable) = (
+    let (title, gap_mode, is_durable, hashes) = (
         order.cut.title.clone(),
         order.cut.wanted.gap_mode,
         order.cut.is_durable,
+        order.cut.hashes,
     );
     let between = scratch_path(&engine.scratch, CUT_PREFIX).map_err(write_error)?;
     let cut_order = CutOrder {
         output: between.clone(),
         engine: EngineChoice::Auto,
         is_durable: false,
+        hashes: false,
         ..order.cut
     };
     let footage = cut(engine, cut_order, cancel, |progress| {
@@ -156,7 +158,7 @@ pub async fn render(
         .map_err(|error| failure(error, &draft.path, script.as_ref()))?;
     drop(script);
     let path = draft.path.clone();
-    let written = blocking(cancel, move || measure(&path, is_durable)).await?;
+    let written = blocking(cancel, move || measure(&path, is_durable, hashes)).await?;
     let outcome = outcome(footage, options, written, shown)?;
     draft.keep();
     Ok(outcome)
@@ -248,13 +250,14 @@ fn feed(file: &File, mut pipe: File, fed_bytes: &AtomicU64) {
 /// A finished file, measured.
 struct Written {
     size_bytes: u64,
-    sha256: Sha256,
+    /// If it was asked for.
+    sha256: Option<Sha256>,
     video: VideoFormat,
     audio: Option<AudioFormat>,
 }
 
 /// Reads what ffmpeg wrote, and puts it on disk. Blocks.
-fn measure(path: &Path, is_durable: bool) -> Result<Written, CutError> {
+fn measure(path: &Path, is_durable: bool, hashes: bool) -> Result<Written, CutError> {
     let file = File::open(path).map_err(CutError::Write)?;
     let index = SourceIndex::read(&file).map_err(unreadable)?;
     let video = &index.video;
@@ -271,7 +274,10 @@ fn measure(path: &Path, is_durable: bool) -> Result<Written, CutError> {
     let entry = &video.entry;
     Ok(Written {
         size_bytes: index.size_bytes,
-        sha256: hash(path).map_err(write_error)?,
+        sha256: hashes
+            .then(|| hash(path))
+            .transpose()
+            .map_err(write_error)?,
         video: VideoFormat {
             codec: entry.codec.clone(),
             width: u32::from(entry.width),

@@ -47,13 +47,14 @@ fn virtual_clip() -> Clip {
         render: None,
         is_virtual: true,
         holds_sources: true,
-        layout_digest: "layout".to_owned(),
+        bytes_tag: "layout".to_owned(),
         recipe: Some(Box::new(ClipRecipe {
             window,
             title: "gate".to_owned(),
             gap_mode: GapMode::Close,
             sources: Vec::new(),
         })),
+        unsynced_in: String::new(),
         job_id: "job_1".to_owned(),
         created_by: String::new(),
         labels: BTreeMap::new(),
@@ -112,6 +113,7 @@ async fn make_like(store: &Store, job_id: &str, clip: &Clip) -> Clip {
         render: None,
         is_virtual: true,
         hold_sources: true,
+        quick: false,
     });
     run(store, job_id, spec, clip).await;
     store.clip(CLIP).await.unwrap().expect("a row")

@@ -24,6 +24,7 @@ fn clip_job(id: &str, request: Option<(&str, &str)>) -> NewJob {
             render: None,
             is_virtual: false,
             hold_sources: false,
+            quick: false,
         }),
         priority: 10,
         max_attempts: 2,

@@ -27,6 +27,7 @@ fn clip_job(number: usize) -> NewJob {
             render: None,
             is_virtual: false,
             hold_sources: false,
+            quick: false,
         }),
         priority: 10,
         max_attempts: 2,

@@ -281,6 +281,8 @@ impl Cutter<'_> {
             title,
             engine: EngineChoice::Auto,
             is_durable: false,
+            // For the manifest.
+            hashes: true,
             deadline: self
                 .timeout
                 .saturating_mul(u32::try_from(hours).unwrap_or(u32::MAX)),

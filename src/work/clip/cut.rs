@@ -1,7 +1,5 @@
 //! The job of a clip with a file: cuts or renders it under a name that nobody looks for, then names it and describes it.
 
-use std::path::Path;
-
 use chrono::TimeDelta;
 
 use super::ask::{bytes_needed, expected_bytes};
@@ -14,6 +12,7 @@ use crate::domain::job::{JobResult, Progress};
 use crate::domain::time::TimeRange;
 use crate::media::plan::{Parameters, Wanted};
 use crate::media::{self, CutOrder, CutOutcome, CutProgress, EngineChoice};
+use crate::packing::hex;
 use crate::work::output::{self, FinalName, remove_if_there};
 use crate::work::{Attempt, Done, WorkError};
 
@@ -34,6 +33,7 @@ impl ClipWork {
             .await
             .map_err(work_error)?;
 
+        let in_memory = self.may_stay_in_memory(spec);
         let part = self.settings.folder.join(attempt.temporary_name());
         remove_if_there(&part).map_err(|error| work_error(ClipError::Folder(error)))?;
         let order = CutOrder {
@@ -43,7 +43,8 @@ impl ClipWork {
             title: spec.camera_id.to_string(),
             engine: copying_engine(spec.engine),
             deadline: self.settings.timeout,
-            is_durable: true,
+            is_durable: in_memory.is_none(),
+            hashes: !spec.quick,
         };
         let made = match &spec.render {
             None => {
@@ -59,18 +60,6 @@ impl ClipWork {
             }
         };
         let outcome = made.map_err(work_error)?;
-        self.record(attempt, spec, window, &part, outcome).await
-    }
-
-    /// Gives the finished file its name and describes it.
-    async fn record(
-        &self,
-        attempt: &Attempt,
-        spec: &ClipSpec,
-        window: TimeRange,
-        part: &Path,
-        outcome: CutOutcome,
-    ) -> Result<Done, WorkError> {
         // The outcome has ffmpeg's whole command line; a clip names the program.
         let engine = if outcome.is_native {
             outcome.engine.clone()
@@ -80,10 +69,14 @@ impl ClipWork {
         };
         let mut clip = describe(&attempt.job_id, spec, window, &outcome, engine);
         let name = FinalName::like(attempt, &clip.file_name);
-        let part = part.to_owned();
-        clip.file_name = blocking(move || output::publish(&part, name).map_err(ClipError::Folder))
+        let give_name = match in_memory {
+            Some(_) => output::publish_unsynced,
+            None => output::publish,
+        };
+        clip.file_name = blocking(move || give_name(&part, name).map_err(ClipError::Folder))
             .await
             .map_err(work_error)?;
+        clip.unsynced_in = in_memory.unwrap_or_default().to_owned();
         Ok(Done {
             result: JobResult::Clip(Box::new(clip)),
             warnings: outcome.warnings.into_iter().map(notice).collect(),
@@ -115,9 +108,8 @@ pub(super) fn describe(
         size_bytes: outcome.size_bytes,
         sha256: outcome
             .sha256
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+            .map(|digest| hex(&digest))
+            .unwrap_or_default(),
         media_type: outcome.format.media_type().to_owned(),
         file_name: format!(
             "{}_{}_{}.{}",
@@ -143,8 +135,13 @@ pub(super) fn describe(
         render: spec.render.clone(),
         is_virtual: false,
         holds_sources: false,
-        layout_digest: String::new(),
+        // No two clips come from one job.
+        bytes_tag: match outcome.sha256 {
+            Some(_) => String::new(),
+            None => job_id.to_owned(),
+        },
         recipe: None,
+        unsynced_in: String::new(),
         job_id: job_id.to_owned(),
         created_by: spec.created_by.clone(),
         labels: spec.labels.clone(),

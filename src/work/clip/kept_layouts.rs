@@ -62,7 +62,7 @@ impl ClipWork {
     ) -> Result<(ClipRecipe, Option<Layout>), ClipError> {
         let clips = self.settings.folder.clone();
         let (clip_id, size_bytes) = (clip.id.clone(), clip.size_bytes);
-        let expected = clip.layout_digest.clone();
+        let expected = clip.bytes_tag.clone();
         blocking(move || {
             let layout = read(&clips, &clip_id).and_then(|layout| {
                 let is_the_same = layout.size_bytes() == size_bytes

@@ -1,8 +1,10 @@
-//! The job that gives a virtual clip a file: the bytes that it would be fetched with, written, hashed and published.
+//! The job that gives a clip what it lacks: a virtual one its file, which gets the bytes that it would be fetched with, and
+//! any its SHA-256.
 
 use std::io;
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::error::work_error;
 use super::virtual_content::Content;
@@ -10,24 +12,31 @@ use super::{ClipError, ClipWork, blocking};
 use crate::disk::Writeback;
 use crate::domain::clip::{Clip, MaterializeSpec};
 use crate::domain::job::{JobResult, Notice, Progress, Reason};
+use crate::hashing::Hasher;
 use crate::media::{CutError, Pace, hashed_beside};
+use crate::packing::hex;
 use crate::work::output::{Draft, remove_if_there};
 use crate::work::{Attempt, Done, WorkError};
 
+/// Bytes that are read and hashed at once.
+const BUFFER_BYTES: usize = 256 << 10;
+
 impl ClipWork {
-    /// Checks what can be known before a clip is given a file: its recordings, and room on the disk.
+    /// Checks what can be known before a clip is given what it lacks: that its bytes are there, and room on the disk.
     ///
     /// # Errors
-    /// [`ClipError::SourcesGone`], [`ClipError::DiskFull`].
+    /// [`ClipError::SourcesGone`], [`ClipError::Corrupted`], [`ClipError::DiskFull`].
     pub async fn admit_materialization(&self, clip: &Clip) -> Result<(), ClipError> {
-        if clip.is_virtual {
+        if lacks_something(clip) {
             self.content(clip).await?;
+        }
+        if clip.is_virtual {
             self.check_room(clip.size_bytes)?;
         }
         Ok(())
     }
 
-    /// Gives the clip a file; one that has a file is the result as it is.
+    /// Gives the clip a file and a SHA-256; one that has both is the result as it is.
     pub(super) async fn materialize(
         &self,
         attempt: &Attempt,
@@ -49,6 +58,9 @@ impl ClipWork {
             clip.is_virtual = false;
             // Links and layout are swept once the row says that nothing needs them: until then they may be all that is left.
             clip.holds_sources = false;
+        } else if lacks_something(&clip) {
+            self.put_on_disk(&clip).await.map_err(work_error)?;
+            clip.sha256 = self.hash(attempt, &clip).await.map_err(work_error)?;
         }
         Ok(Done {
             result: JobResult::Clip(Box::new(clip)),
@@ -97,28 +109,18 @@ impl ClipWork {
         content: Content,
     ) -> Result<(Draft, String), ClipError> {
         let (folder, name) = (self.settings.folder.clone(), attempt.temporary_name());
-        let stop = attempt.cancel.child_token();
-        // A thread that hangs in a read is not waited for; it stops when it comes back.
-        let _stopped_with_this = stop.clone().drop_guard();
-        let (sender, mut written) = watch::channel(0);
         let size_bytes = clip.size_bytes;
-        let writing = blocking(move || {
+        in_steps(attempt, "writing", size_bytes, move |steps| {
             let (draft, file) = Draft::create(&folder, &name).map_err(ClipError::Folder)?;
             let mut writeback = Writeback::default();
-            let mut pace = Pace::begin();
             let (written, hashed) = hashed_beside(&file, |mut out| {
                 let mut done = 0;
                 while done < size_bytes {
-                    if stop.is_cancelled() {
-                        return Err(ClipError::Cut(CutError::Cancelled));
-                    }
                     let part = out.room(size_bytes - done).map_err(write_error)?;
                     content.read(done, part)?;
                     done += part.len() as u64;
                     writeback.written_to(&file, out.written_bytes());
-                    if pace.is_due() {
-                        sender.send_replace(done);
-                    }
+                    steps.done(done)?;
                 }
                 out.flush().map_err(write_error)?;
                 drop(out);
@@ -126,40 +128,101 @@ impl ClipWork {
             });
             written?;
             let sha256 = hashed.map_err(write_error)?;
-            if stop.is_cancelled() {
-                return Err(ClipError::Cut(CutError::Cancelled));
+            steps.done(size_bytes)?;
+            Ok((draft, hex(&sha256)))
+        })
+        .await
+    }
+
+    /// The SHA-256 of a clip's file.
+    async fn hash(&self, attempt: &Attempt, clip: &Clip) -> Result<String, ClipError> {
+        let content = self.content(clip).await?;
+        let size_bytes = clip.size_bytes;
+        in_steps(attempt, "hashing", size_bytes, move |steps| {
+            let mut hasher = Hasher::default();
+            let mut buffer = vec![0; BUFFER_BYTES];
+            let mut done = 0;
+            while done < size_bytes {
+                let part = &mut buffer[..(size_bytes - done).min(BUFFER_BYTES as u64) as usize];
+                content.read(done, part)?;
+                hasher.update(part);
+                done += part.len() as u64;
+                steps.done(done)?;
             }
-            let sha256 = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-            Ok((draft, sha256))
+            Ok(hex(&hasher.finish()))
+        })
+        .await
+    }
+}
+
+/// Whether the clip has no file or no SHA-256: a virtual one has neither.
+fn lacks_something(clip: &Clip) -> bool {
+    clip.sha256.is_empty()
+}
+
+/// What a thread tells that works on a clip.
+struct Steps {
+    stop: CancellationToken,
+    done_bytes: watch::Sender<u64>,
+    pace: Pace,
+}
+
+impl Steps {
+    /// Tells how far it is; an error when it is to end.
+    fn done(&mut self, done_bytes: u64) -> Result<(), ClipError> {
+        if self.stop.is_cancelled() {
+            return Err(ClipError::Cut(CutError::Cancelled));
+        }
+        if self.pace.is_due() {
+            self.done_bytes.send_replace(done_bytes);
+        }
+        Ok(())
+    }
+}
+
+/// Runs `work` in a thread that may block, and tells how far it is.
+async fn in_steps<T: Send + 'static>(
+    attempt: &Attempt,
+    phase: &str,
+    total_bytes: u64,
+    work: impl FnOnce(&mut Steps) -> Result<T, ClipError> + Send + 'static,
+) -> Result<T, ClipError> {
+    let stop = attempt.cancel.child_token();
+    // A thread that hangs in a read is not waited for; it stops when it comes back.
+    let _stopped_with_this = stop.clone().drop_guard();
+    let (done_bytes, mut told) = watch::channel(0);
+    let mut steps = Steps {
+        stop,
+        done_bytes,
+        pace: Pace::begin(),
+    };
+    let working = blocking(move || work(&mut steps));
+    tokio::pin!(working);
+    let report = |bytes_done: u64| {
+        attempt.report(Progress {
+            phase: phase.to_owned(),
+            bytes_done,
+            bytes_total: total_bytes,
+            fraction: Some(bytes_done as f64 / total_bytes.max(1) as f64),
+            ..Progress::default()
         });
-        tokio::pin!(writing);
-        loop {
-            tokio::select! {
-                biased;
-                ended = &mut writing => {
-                    if ended.is_ok() {
-                        attempt.report(writing_at(size_bytes, size_bytes));
-                    }
-                    return ended;
+    };
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut working => {
+                if ended.is_ok() {
+                    report(total_bytes);
                 }
-                Ok(()) = written.changed() => attempt.report(writing_at(*written.borrow_and_update(), size_bytes)),
+                return ended;
             }
+            Ok(()) = told.changed() => report(*told.borrow_and_update()),
         }
     }
 }
 
 fn not_found(message: String) -> WorkError {
     WorkError::Failed(Notice::new(Reason::ClipNotFound, message))
-}
-
-fn writing_at(bytes_done: u64, bytes_total: u64) -> Progress {
-    Progress {
-        phase: "writing".to_owned(),
-        bytes_done,
-        bytes_total,
-        fraction: Some(bytes_done as f64 / bytes_total.max(1) as f64),
-        ..Progress::default()
-    }
 }
 
 fn write_error(error: io::Error) -> ClipError {

@@ -133,10 +133,9 @@ impl ClipWork {
             &outcome,
             outcome.engine.clone(),
         );
-        clip.sha256 = String::new();
         clip.is_virtual = true;
         clip.holds_sources = spec.hold_sources;
-        clip.layout_digest.clone_from(&known.digest);
+        clip.bytes_tag.clone_from(&known.digest);
         clip.recipe = Some(Box::new(known.recipe.clone()));
         Ok(Done {
             result: JobResult::Clip(Box::new(clip)),

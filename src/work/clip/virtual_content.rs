@@ -97,7 +97,7 @@ impl ClipWork {
         if !clip.is_virtual {
             return Ok(Content::File(self.open(clip).await?));
         }
-        let known = self.layouts.get(&clip.id, &clip.layout_digest);
+        let known = self.layouts.get(&clip.id, &clip.bytes_tag);
         let content = match known {
             Some(known) => self.open_known(clip, known).await?,
             None => match self.store.clip_recipe(&clip.id).await? {
@@ -117,14 +117,14 @@ impl ClipWork {
     ) -> Result<VirtualContent, ClipError> {
         let place = self.layouts.reading.acquire().await;
         // Another request for the same clip may have had the place before.
-        let known = match self.layouts.get(&clip.id, &clip.layout_digest) {
+        let known = match self.layouts.get(&clip.id, &clip.bytes_tag) {
             Some(known) => known,
             None => match self.kept_layout(clip, recipe).await? {
                 (recipe, Some(layout)) => {
                     let known = Arc::new(Known {
                         recipe,
                         layout: Arc::new(layout),
-                        digest: clip.layout_digest.clone(),
+                        digest: clip.bytes_tag.clone(),
                     });
                     self.layouts.put(&clip.id, Arc::clone(&known));
                     known
@@ -169,7 +169,7 @@ impl ClipWork {
     ) -> Result<VirtualContent, ClipError> {
         let _place = self.layouts.places.acquire().await;
         // Another request for the same clip may have had the place before.
-        if let Some(known) = self.layouts.get(&clip.id, &clip.layout_digest) {
+        if let Some(known) = self.layouts.get(&clip.id, &clip.bytes_tag) {
             return self.open_known(clip, known).await;
         }
         let finder = self.finder(clip).await?;
@@ -212,7 +212,7 @@ impl ClipWork {
         })?;
         let layout = Arc::new(laid_out.layout);
         let digest = digest(&layout, &recipe);
-        if digest != clip.layout_digest || layout.size_bytes() != clip.size_bytes {
+        if digest != clip.bytes_tag || layout.size_bytes() != clip.size_bytes {
             return Err(other_bytes());
         }
         let files = layout

@@ -49,6 +49,7 @@ fn a_copy_stops_when_it_is_told_to() {
                 looks.get() == 3
             },
             by_kernel,
+            hashes: true,
             on_copied: |copied: Copied| {
                 assert!(copied.written_bytes > last.written_bytes);
                 assert!(copied.media_bytes >= last.media_bytes);
@@ -82,6 +83,7 @@ fn the_room_of_a_clip_is_taken_before_its_first_byte_is_written() {
             false
         },
         by_kernel: false,
+        hashes: true,
         on_copied: |_| {},
         on_written: || Ok(()),
     };
@@ -101,6 +103,7 @@ fn what_is_to_be_done_with_a_file_that_is_written_is_done_once_and_its_failure_i
         let caller = Caller {
             must_stop: || false,
             by_kernel,
+            hashes: true,
             on_copied: |_| {},
             on_written: || {
                 written_bytes = Some(out.metadata()?.len());
@@ -114,6 +117,7 @@ fn what_is_to_be_done_with_a_file_that_is_written_is_done_once_and_its_failure_i
         let caller = Caller {
             must_stop: || false,
             by_kernel,
+            hashes: true,
             on_copied: |_| {},
             on_written: || Err(io::Error::from(io::ErrorKind::StorageFull)),
         };

@@ -148,17 +148,20 @@ fn write_manifest<'d>(
         .cameras
         .iter()
         .flat_map(Camera::cut_entries)
-        .map(|(camera_id, name, outcome)| ManifestCut {
-            entry: name,
-            camera_id,
-            delivered: outcome.delivered,
-            size_bytes: outcome.size_bytes,
-            sha256: outcome.sha256,
-            hidden_lead: outcome.hidden_lead,
-            engine: &outcome.engine,
-            segment_ids: &outcome.segment_ids,
+        .map(|(camera_id, name, outcome)| {
+            let unhashed = || io::Error::other("a cut of an archive was not hashed");
+            Ok(ManifestCut {
+                entry: name,
+                camera_id,
+                delivered: outcome.delivered,
+                size_bytes: outcome.size_bytes,
+                sha256: outcome.sha256.ok_or_else(unhashed)?,
+                hidden_lead: outcome.hidden_lead,
+                engine: &outcome.engine,
+                segment_ids: &outcome.segment_ids,
+            })
         })
-        .collect();
+        .collect::<io::Result<_>>()?;
     let cameras = contents
         .cameras
         .iter()

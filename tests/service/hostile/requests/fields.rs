@@ -33,6 +33,7 @@ async fn all_bad_fields_of_a_clip_are_named_at_once() {
         render: Some(proto::RenderOptions::default()),
         r#virtual: false,
         hold_sources: true,
+        quick: false,
     };
     let status = server.clips().create_clip(request).await.unwrap_err();
     assert_eq!(

@@ -29,7 +29,7 @@ from heldar.footage.v1 import common_pb2 as heldar_dot_footage_dot_v1_dot_common
 from heldar.footage.v1 import job_pb2 as heldar_dot_footage_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cheldar/footage/v1/clip.proto\x12\x11heldar.footage.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&heldar/footage/v1/clip_resources.proto\x1a\x1eheldar/footage/v1/common.proto\x1a\x1bheldar/footage/v1/job.proto\"\xd1\x04\n\x11\x43reateClipRequest\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63lip_id\x18\x04 \x01(\t\x12\'\n\x04wait\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\x12+\n\x08keep_for\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12@\n\x06labels\x18\t \x03(\x0b\x32\x30.heldar.footage.v1.CreateClipRequest.LabelsEntry\x12\x12\n\ncreated_by\x18\n \x01(\t\x12-\n\x06\x65ngine\x18\x0b \x01(\x0e\x32\x1d.heldar.footage.v1.ClipEngine\x12,\n\x08gap_mode\x18\x0c \x01(\x0e\x32\x1a.heldar.footage.v1.GapMode\x12\x30\n\x06render\x18\r \x01(\x0b\x32 .heldar.footage.v1.RenderOptions\x12\x0f\n\x07virtual\x18\x0e \x01(\x08\x12\x14\n\x0chold_sources\x18\x0f \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"f\n\x16MaterializeClipRequest\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"!\n\x0eGetClipRequest\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\"\xaa\x01\n\x10ListClipsRequest\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"T\n\x11ListClipsResponse\x12&\n\x05\x63lips\x18\x01 \x03(\x0b\x32\x17.heldar.footage.v1.Clip\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x11\x44\x65leteClipRequest\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteClipResponse\"Q\n\x13\x44ownloadClipRequest\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x03\x12\x13\n\x0blimit_bytes\x18\x03 \x01(\x03\"b\n\x14\x44ownloadClipResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1d.heldar.footage.v1.FileHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent2\x8c\x04\n\x0b\x43lipService\x12J\n\nCreateClip\x12$.heldar.footage.v1.CreateClipRequest\x1a\x16.heldar.footage.v1.Job\x12\x45\n\x07GetClip\x12!.heldar.footage.v1.GetClipRequest\x1a\x17.heldar.footage.v1.Clip\x12V\n\tListClips\x12#.heldar.footage.v1.ListClipsRequest\x1a$.heldar.footage.v1.ListClipsResponse\x12Y\n\nDeleteClip\x12$.heldar.footage.v1.DeleteClipRequest\x1a%.heldar.footage.v1.DeleteClipResponse\x12T\n\x0fMaterializeClip\x12).heldar.footage.v1.MaterializeClipRequest\x1a\x16.heldar.footage.v1.Job\x12\x61\n\x0c\x44ownloadClip\x12&.heldar.footage.v1.DownloadClipRequest\x1a\'.heldar.footage.v1.DownloadClipResponse0\x01\x42\rB\tClipProtoP\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cheldar/footage/v1/clip.proto\x12\x11heldar.footage.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&heldar/footage/v1/clip_resources.proto\x1a\x1eheldar/footage/v1/common.proto\x1a\x1bheldar/footage/v1/job.proto\"\xe0\x04\n\x11\x43reateClipRequest\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63lip_id\x18\x04 \x01(\t\x12\'\n\x04wait\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\x12+\n\x08keep_for\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12@\n\x06labels\x18\t \x03(\x0b\x32\x30.heldar.footage.v1.CreateClipRequest.LabelsEntry\x12\x12\n\ncreated_by\x18\n \x01(\t\x12-\n\x06\x65ngine\x18\x0b \x01(\x0e\x32\x1d.heldar.footage.v1.ClipEngine\x12,\n\x08gap_mode\x18\x0c \x01(\x0e\x32\x1a.heldar.footage.v1.GapMode\x12\x30\n\x06render\x18\r \x01(\x0b\x32 .heldar.footage.v1.RenderOptions\x12\x0f\n\x07virtual\x18\x0e \x01(\x08\x12\x14\n\x0chold_sources\x18\x0f \x01(\x08\x12\r\n\x05quick\x18\x10 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"f\n\x16MaterializeClipRequest\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"!\n\x0eGetClipRequest\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\"\xaa\x01\n\x10ListClipsRequest\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"T\n\x11ListClipsResponse\x12&\n\x05\x63lips\x18\x01 \x03(\x0b\x32\x17.heldar.footage.v1.Clip\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x11\x44\x65leteClipRequest\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteClipResponse\"Q\n\x13\x44ownloadClipRequest\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x03\x12\x13\n\x0blimit_bytes\x18\x03 \x01(\x03\"b\n\x14\x44ownloadClipResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1d.heldar.footage.v1.FileHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent2\x8c\x04\n\x0b\x43lipService\x12J\n\nCreateClip\x12$.heldar.footage.v1.CreateClipRequest\x1a\x16.heldar.footage.v1.Job\x12\x45\n\x07GetClip\x12!.heldar.footage.v1.GetClipRequest\x1a\x17.heldar.footage.v1.Clip\x12V\n\tListClips\x12#.heldar.footage.v1.ListClipsRequest\x1a$.heldar.footage.v1.ListClipsResponse\x12Y\n\nDeleteClip\x12$.heldar.footage.v1.DeleteClipRequest\x1a%.heldar.footage.v1.DeleteClipResponse\x12T\n\x0fMaterializeClip\x12).heldar.footage.v1.MaterializeClipRequest\x1a\x16.heldar.footage.v1.Job\x12\x61\n\x0c\x44ownloadClip\x12&.heldar.footage.v1.DownloadClipRequest\x1a\'.heldar.footage.v1.DownloadClipResponse0\x01\x42\rB\tClipProtoP\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,25 +40,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATECLIPREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_CREATECLIPREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_CREATECLIPREQUEST']._serialized_start=218
-  _globals['_CREATECLIPREQUEST']._serialized_end=811
-  _globals['_CREATECLIPREQUEST_LABELSENTRY']._serialized_start=766
-  _globals['_CREATECLIPREQUEST_LABELSENTRY']._serialized_end=811
-  _globals['_MATERIALIZECLIPREQUEST']._serialized_start=813
-  _globals['_MATERIALIZECLIPREQUEST']._serialized_end=915
-  _globals['_GETCLIPREQUEST']._serialized_start=917
-  _globals['_GETCLIPREQUEST']._serialized_end=950
-  _globals['_LISTCLIPSREQUEST']._serialized_start=953
-  _globals['_LISTCLIPSREQUEST']._serialized_end=1123
-  _globals['_LISTCLIPSRESPONSE']._serialized_start=1125
-  _globals['_LISTCLIPSRESPONSE']._serialized_end=1209
-  _globals['_DELETECLIPREQUEST']._serialized_start=1211
-  _globals['_DELETECLIPREQUEST']._serialized_end=1247
-  _globals['_DELETECLIPRESPONSE']._serialized_start=1249
-  _globals['_DELETECLIPRESPONSE']._serialized_end=1269
-  _globals['_DOWNLOADCLIPREQUEST']._serialized_start=1271
-  _globals['_DOWNLOADCLIPREQUEST']._serialized_end=1352
-  _globals['_DOWNLOADCLIPRESPONSE']._serialized_start=1354
-  _globals['_DOWNLOADCLIPRESPONSE']._serialized_end=1452
-  _globals['_CLIPSERVICE']._serialized_start=1455
-  _globals['_CLIPSERVICE']._serialized_end=1979
+  _globals['_CREATECLIPREQUEST']._serialized_end=826
+  _globals['_CREATECLIPREQUEST_LABELSENTRY']._serialized_start=781
+  _globals['_CREATECLIPREQUEST_LABELSENTRY']._serialized_end=826
+  _globals['_MATERIALIZECLIPREQUEST']._serialized_start=828
+  _globals['_MATERIALIZECLIPREQUEST']._serialized_end=930
+  _globals['_GETCLIPREQUEST']._serialized_start=932
+  _globals['_GETCLIPREQUEST']._serialized_end=965
+  _globals['_LISTCLIPSREQUEST']._serialized_start=968
+  _globals['_LISTCLIPSREQUEST']._serialized_end=1138
+  _globals['_LISTCLIPSRESPONSE']._serialized_start=1140
+  _globals['_LISTCLIPSRESPONSE']._serialized_end=1224
+  _globals['_DELETECLIPREQUEST']._serialized_start=1226
+  _globals['_DELETECLIPREQUEST']._serialized_end=1262
+  _globals['_DELETECLIPRESPONSE']._serialized_start=1264
+  _globals['_DELETECLIPRESPONSE']._serialized_end=1284
+  _globals['_DOWNLOADCLIPREQUEST']._serialized_start=1286
+  _globals['_DOWNLOADCLIPREQUEST']._serialized_end=1367
+  _globals['_DOWNLOADCLIPRESPONSE']._serialized_start=1369
+  _globals['_DOWNLOADCLIPRESPONSE']._serialized_end=1467
+  _globals['_CLIPSERVICE']._serialized_start=1470
+  _globals['_CLIPSERVICE']._serialized_end=1994
 # @@protoc_insertion_point(module_scope)

@@ -63,6 +63,7 @@ class CreateClipRequest(_message.Message):
     RENDER_FIELD_NUMBER: _builtins.int
     VIRTUAL_FIELD_NUMBER: _builtins.int
     HOLD_SOURCES_FIELD_NUMBER: _builtins.int
+    QUICK_FIELD_NUMBER: _builtins.int
     camera_id: _builtins.str
     """The camera. Required."""
     clip_id: _builtins.str
@@ -88,6 +89,12 @@ class CreateClipRequest(_message.Message):
     FAILED_PRECONDITION (HOLD_UNSUPPORTED), of the call or of the job, where the recordings lie on another one than
     HELDAR_CLIPS_DIR, or may not be linked. A link keeps a file that is deleted, not one that is written over. Not set: when
     the recorder deletes them, fetching the clip answers DATA_LOSS (SOURCES_GONE).
+    """
+    quick: _builtins.bool
+    """For a clip that is only looked at: what takes most of its time is left out, or for later. It is not hashed, so `sha256` is
+    empty until MaterializeClip makes it, and what holds a broken download together is the `etag`. And it is not waited for
+    until the file is on the disk, which it is a minute or two later: should the machine lose its power before, the clip is
+    gone. Servers that share their work wait in any case. Means nothing to a virtual clip.
     """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -131,10 +138,11 @@ class CreateClipRequest(_message.Message):
         render: _clip_resources_pb2.RenderOptions | None = ...,
         virtual: _builtins.bool = ...,
         hold_sources: _builtins.bool = ...,
+        quick: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "keep_for", b"keep_for", "render", b"render", "start_time", b"start_time", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera_id", b"camera_id", "clip_id", b"clip_id", "created_by", b"created_by", "end_time", b"end_time", "engine", b"engine", "gap_mode", b"gap_mode", "hold_sources", b"hold_sources", "keep_for", b"keep_for", "labels", b"labels", "render", b"render", "request_id", b"request_id", "start_time", b"start_time", "validate_only", b"validate_only", "virtual", b"virtual", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera_id", b"camera_id", "clip_id", b"clip_id", "created_by", b"created_by", "end_time", b"end_time", "engine", b"engine", "gap_mode", b"gap_mode", "hold_sources", b"hold_sources", "keep_for", b"keep_for", "labels", b"labels", "quick", b"quick", "render", b"render", "request_id", b"request_id", "start_time", b"start_time", "validate_only", b"validate_only", "virtual", b"virtual", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

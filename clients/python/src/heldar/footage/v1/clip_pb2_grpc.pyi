@@ -88,13 +88,14 @@ class ClipServiceStub:
     MaterializeClip: _grpc.UnaryUnaryMultiCallable[_clip_pb2.MaterializeClipRequest, _job_pb2.Job]
     """Turns a virtual clip into one with a file: the same bytes under the same id, name and URL, with a SHA-256, from then
     on independent of the recordings. The job's result is the clip; it names no other output, and cancelling it leaves the
-    clip virtual. Recordings that were held for the clip are let go of soon after. Of a clip that has a file already the
-    job is one that does nothing and SUCCEEDS at its turn, with the clip as it is.
+    clip as it was. Recordings that were held for the clip are let go of soon after. A clip that was made with
+    `quick` gets its SHA-256, of what is in its file now, and is on the disk then. Of one that has both the job is one that does nothing and
+    SUCCEEDS at its turn, with the clip as it is.
 
         grpcurl -plaintext -d '{"clip_id":"clip_…","wait":"60s"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/MaterializeClip
 
-    Errors, of the call or, when it shows later, of the job: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE);
-    RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
+    Errors, of the call or, when it shows later, of the job: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE, or
+    FILE_CORRUPTED when a clip's file no longer has its size); RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
     """
     DownloadClip: _grpc.UnaryStreamMultiCallable[_clip_pb2.DownloadClipRequest, _clip_pb2.DownloadClipResponse]
     """Streams a clip's file: first a header, then the bytes in order, in messages of at most 256 KiB.
@@ -165,13 +166,14 @@ class ClipServiceAsyncStub(ClipServiceStub):
     MaterializeClip: _aio.UnaryUnaryMultiCallable[_clip_pb2.MaterializeClipRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Turns a virtual clip into one with a file: the same bytes under the same id, name and URL, with a SHA-256, from then
     on independent of the recordings. The job's result is the clip; it names no other output, and cancelling it leaves the
-    clip virtual. Recordings that were held for the clip are let go of soon after. Of a clip that has a file already the
-    job is one that does nothing and SUCCEEDS at its turn, with the clip as it is.
+    clip as it was. Recordings that were held for the clip are let go of soon after. A clip that was made with
+    `quick` gets its SHA-256, of what is in its file now, and is on the disk then. Of one that has both the job is one that does nothing and
+    SUCCEEDS at its turn, with the clip as it is.
 
         grpcurl -plaintext -d '{"clip_id":"clip_…","wait":"60s"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/MaterializeClip
 
-    Errors, of the call or, when it shows later, of the job: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE);
-    RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
+    Errors, of the call or, when it shows later, of the job: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE, or
+    FILE_CORRUPTED when a clip's file no longer has its size); RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
     """
     DownloadClip: _aio.UnaryStreamMultiCallable[_clip_pb2.DownloadClipRequest, _clip_pb2.DownloadClipResponse]  # type: ignore[assignment]
     """Streams a clip's file: first a header, then the bytes in order, in messages of at most 256 KiB.
@@ -269,13 +271,14 @@ class ClipServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]:
         """Turns a virtual clip into one with a file: the same bytes under the same id, name and URL, with a SHA-256, from then
         on independent of the recordings. The job's result is the clip; it names no other output, and cancelling it leaves the
-        clip virtual. Recordings that were held for the clip are let go of soon after. Of a clip that has a file already the
-        job is one that does nothing and SUCCEEDS at its turn, with the clip as it is.
+        clip as it was. Recordings that were held for the clip are let go of soon after. A clip that was made with
+        `quick` gets its SHA-256, of what is in its file now, and is on the disk then. Of one that has both the job is one that does nothing and
+        SUCCEEDS at its turn, with the clip as it is.
 
             grpcurl -plaintext -d '{"clip_id":"clip_…","wait":"60s"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/MaterializeClip
 
-        Errors, of the call or, when it shows later, of the job: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE);
-        RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
+        Errors, of the call or, when it shows later, of the job: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE, or
+        FILE_CORRUPTED when a clip's file no longer has its size); RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
         """
 
     @_abc_1.abstractmethod

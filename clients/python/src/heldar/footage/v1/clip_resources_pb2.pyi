@@ -167,7 +167,9 @@ class Clip(_message.Message):
     size_bytes: _builtins.int
     """Size of the file."""
     sha256: _builtins.str
-    """SHA-256 of the file, 64 lower-case hexadecimal digits. Empty while the clip is virtual: nobody has read its bytes yet."""
+    """SHA-256 of the file, 64 lower-case hexadecimal digits. Empty while the clip is virtual, as nobody has read its bytes yet,
+    or was made with `quick`; MaterializeClip makes it.
+    """
     media_type: _builtins.str
     """`video/mp4`, or `video/quicktime` where the recorded sound does not fit in MP4."""
     file_name: _builtins.str

@@ -180,7 +180,7 @@ class FileHeader(_message.Message):
     total_size_bytes: _builtins.int
     """Size of the whole file, whatever part of it was asked for."""
     sha256: _builtins.str
-    """SHA-256 of the whole file, 64 lower-case hexadecimal digits. Empty for a virtual clip."""
+    """SHA-256 of the whole file, 64 lower-case hexadecimal digits. Empty for a clip that is virtual or was made with `quick`."""
     media_type: _builtins.str
     """Media type, for example `video/mp4`."""
     file_name: _builtins.str

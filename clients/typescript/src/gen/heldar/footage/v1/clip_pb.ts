@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file heldar/footage/v1/clip.proto.
  */
 export const file_heldar_footage_v1_clip: GenFile = /*@__PURE__*/
-  fileDesc("ChxoZWxkYXIvZm9vdGFnZS92MS9jbGlwLnByb3RvEhFoZWxkYXIuZm9vdGFnZS52MSLRBAoRQ3JlYXRlQ2xpcFJlcXVlc3QSEQoJY2FtZXJhX2lkGAEgASgJEi4KCnN0YXJ0X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdjbGlwX2lkGAQgASgJEicKBHdhaXQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcmVxdWVzdF9pZBgGIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAcgASgIEisKCGtlZXBfZm9yGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEkAKBmxhYmVscxgJIAMoCzIwLmhlbGRhci5mb290YWdlLnYxLkNyZWF0ZUNsaXBSZXF1ZXN0LkxhYmVsc0VudHJ5EhIKCmNyZWF0ZWRfYnkYCiABKAkSLQoGZW5naW5lGAsgASgOMh0uaGVsZGFyLmZvb3RhZ2UudjEuQ2xpcEVuZ2luZRIsCghnYXBfbW9kZRgMIAEoDjIaLmhlbGRhci5mb290YWdlLnYxLkdhcE1vZGUSMAoGcmVuZGVyGA0gASgLMiAuaGVsZGFyLmZvb3RhZ2UudjEuUmVuZGVyT3B0aW9ucxIPCgd2aXJ0dWFsGA4gASgIEhQKDGhvbGRfc291cmNlcxgPIAEoCBotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBImYKFk1hdGVyaWFsaXplQ2xpcFJlcXVlc3QSDwoHY2xpcF9pZBgBIAEoCRInCgR3YWl0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnJlcXVlc3RfaWQYAyABKAkiIQoOR2V0Q2xpcFJlcXVlc3QSDwoHY2xpcF9pZBgBIAEoCSKqAQoQTGlzdENsaXBzUmVxdWVzdBIRCgljYW1lcmFfaWQYASABKAkSLgoKc3RhcnRfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXBhZ2Vfc2l6ZRgEIAEoBRISCgpwYWdlX3Rva2VuGAUgASgJIlQKEUxpc3RDbGlwc1Jlc3BvbnNlEiYKBWNsaXBzGAEgAygLMhcuaGVsZGFyLmZvb3RhZ2UudjEuQ2xpcBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiJAoRRGVsZXRlQ2xpcFJlcXVlc3QSDwoHY2xpcF9pZBgBIAEoCSIUChJEZWxldGVDbGlwUmVzcG9uc2UiUQoTRG93bmxvYWRDbGlwUmVxdWVzdBIPCgdjbGlwX2lkGAEgASgJEhQKDG9mZnNldF9ieXRlcxgCIAEoAxITCgtsaW1pdF9ieXRlcxgDIAEoAyJiChREb3dubG9hZENsaXBSZXNwb25zZRIvCgZoZWFkZXIYASABKAsyHS5oZWxkYXIuZm9vdGFnZS52MS5GaWxlSGVhZGVySAASDgoEZGF0YRgCIAEoDEgAQgkKB2NvbnRlbnQyjAQKC0NsaXBTZXJ2aWNlEkoKCkNyZWF0ZUNsaXASJC5oZWxkYXIuZm9vdGFnZS52MS5DcmVhdGVDbGlwUmVxdWVzdBoWLmhlbGRhci5mb290YWdlLnYxLkpvYhJFCgdHZXRDbGlwEiEuaGVsZGFyLmZvb3RhZ2UudjEuR2V0Q2xpcFJlcXVlc3QaFy5oZWxkYXIuZm9vdGFnZS52MS5DbGlwElYKCUxpc3RDbGlwcxIjLmhlbGRhci5mb290YWdlLnYxLkxpc3RDbGlwc1JlcXVlc3QaJC5oZWxkYXIuZm9vdGFnZS52MS5MaXN0Q2xpcHNSZXNwb25zZRJZCgpEZWxldGVDbGlwEiQuaGVsZGFyLmZvb3RhZ2UudjEuRGVsZXRlQ2xpcFJlcXVlc3QaJS5oZWxkYXIuZm9vdGFnZS52MS5EZWxldGVDbGlwUmVzcG9uc2USVAoPTWF0ZXJpYWxpemVDbGlwEikuaGVsZGFyLmZvb3RhZ2UudjEuTWF0ZXJpYWxpemVDbGlwUmVxdWVzdBoWLmhlbGRhci5mb290YWdlLnYxLkpvYhJhCgxEb3dubG9hZENsaXASJi5oZWxkYXIuZm9vdGFnZS52MS5Eb3dubG9hZENsaXBSZXF1ZXN0GicuaGVsZGFyLmZvb3RhZ2UudjEuRG93bmxvYWRDbGlwUmVzcG9uc2UwAUINQglDbGlwUHJvdG9QAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_heldar_footage_v1_clip_resources, file_heldar_footage_v1_common, file_heldar_footage_v1_job]);
+  fileDesc("ChxoZWxkYXIvZm9vdGFnZS92MS9jbGlwLnByb3RvEhFoZWxkYXIuZm9vdGFnZS52MSLgBAoRQ3JlYXRlQ2xpcFJlcXVlc3QSEQoJY2FtZXJhX2lkGAEgASgJEi4KCnN0YXJ0X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdjbGlwX2lkGAQgASgJEicKBHdhaXQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcmVxdWVzdF9pZBgGIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAcgASgIEisKCGtlZXBfZm9yGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEkAKBmxhYmVscxgJIAMoCzIwLmhlbGRhci5mb290YWdlLnYxLkNyZWF0ZUNsaXBSZXF1ZXN0LkxhYmVsc0VudHJ5EhIKCmNyZWF0ZWRfYnkYCiABKAkSLQoGZW5naW5lGAsgASgOMh0uaGVsZGFyLmZvb3RhZ2UudjEuQ2xpcEVuZ2luZRIsCghnYXBfbW9kZRgMIAEoDjIaLmhlbGRhci5mb290YWdlLnYxLkdhcE1vZGUSMAoGcmVuZGVyGA0gASgLMiAuaGVsZGFyLmZvb3RhZ2UudjEuUmVuZGVyT3B0aW9ucxIPCgd2aXJ0dWFsGA4gASgIEhQKDGhvbGRfc291cmNlcxgPIAEoCBINCgVxdWljaxgQIAEoCBotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBImYKFk1hdGVyaWFsaXplQ2xpcFJlcXVlc3QSDwoHY2xpcF9pZBgBIAEoCRInCgR3YWl0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnJlcXVlc3RfaWQYAyABKAkiIQoOR2V0Q2xpcFJlcXVlc3QSDwoHY2xpcF9pZBgBIAEoCSKqAQoQTGlzdENsaXBzUmVxdWVzdBIRCgljYW1lcmFfaWQYASABKAkSLgoKc3RhcnRfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXBhZ2Vfc2l6ZRgEIAEoBRISCgpwYWdlX3Rva2VuGAUgASgJIlQKEUxpc3RDbGlwc1Jlc3BvbnNlEiYKBWNsaXBzGAEgAygLMhcuaGVsZGFyLmZvb3RhZ2UudjEuQ2xpcBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiJAoRRGVsZXRlQ2xpcFJlcXVlc3QSDwoHY2xpcF9pZBgBIAEoCSIUChJEZWxldGVDbGlwUmVzcG9uc2UiUQoTRG93bmxvYWRDbGlwUmVxdWVzdBIPCgdjbGlwX2lkGAEgASgJEhQKDG9mZnNldF9ieXRlcxgCIAEoAxITCgtsaW1pdF9ieXRlcxgDIAEoAyJiChREb3dubG9hZENsaXBSZXNwb25zZRIvCgZoZWFkZXIYASABKAsyHS5oZWxkYXIuZm9vdGFnZS52MS5GaWxlSGVhZGVySAASDgoEZGF0YRgCIAEoDEgAQgkKB2NvbnRlbnQyjAQKC0NsaXBTZXJ2aWNlEkoKCkNyZWF0ZUNsaXASJC5oZWxkYXIuZm9vdGFnZS52MS5DcmVhdGVDbGlwUmVxdWVzdBoWLmhlbGRhci5mb290YWdlLnYxLkpvYhJFCgdHZXRDbGlwEiEuaGVsZGFyLmZvb3RhZ2UudjEuR2V0Q2xpcFJlcXVlc3QaFy5oZWxkYXIuZm9vdGFnZS52MS5DbGlwElYKCUxpc3RDbGlwcxIjLmhlbGRhci5mb290YWdlLnYxLkxpc3RDbGlwc1JlcXVlc3QaJC5oZWxkYXIuZm9vdGFnZS52MS5MaXN0Q2xpcHNSZXNwb25zZRJZCgpEZWxldGVDbGlwEiQuaGVsZGFyLmZvb3RhZ2UudjEuRGVsZXRlQ2xpcFJlcXVlc3QaJS5oZWxkYXIuZm9vdGFnZS52MS5EZWxldGVDbGlwUmVzcG9uc2USVAoPTWF0ZXJpYWxpemVDbGlwEikuaGVsZGFyLmZvb3RhZ2UudjEuTWF0ZXJpYWxpemVDbGlwUmVxdWVzdBoWLmhlbGRhci5mb290YWdlLnYxLkpvYhJhCgxEb3dubG9hZENsaXASJi5oZWxkYXIuZm9vdGFnZS52MS5Eb3dubG9hZENsaXBSZXF1ZXN0GicuaGVsZGFyLmZvb3RhZ2UudjEuRG93bmxvYWRDbGlwUmVzcG9uc2UwAUINQglDbGlwUHJvdG9QAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_heldar_footage_v1_clip_resources, file_heldar_footage_v1_common, file_heldar_footage_v1_job]);
 
 /**
  * Request of CreateClip.
@@ -136,6 +136,16 @@ export type CreateClipRequest = Message<"heldar.footage.v1.CreateClipRequest"> &
    * @generated from field: bool hold_sources = 15;
    */
   holdSources: boolean;
+
+  /**
+   * For a clip that is only looked at: what takes most of its time is left out, or for later. It is not hashed, so `sha256` is
+   * empty until MaterializeClip makes it, and what holds a broken download together is the `etag`. And it is not waited for
+   * until the file is on the disk, which it is a minute or two later: should the machine lose its power before, the clip is
+   * gone. Servers that share their work wait in any case. Means nothing to a virtual clip.
+   *
+   * @generated from field: bool quick = 16;
+   */
+  quick: boolean;
 };
 
 /**
@@ -472,13 +482,14 @@ export const ClipService: GenService<{
   /**
    * Turns a virtual clip into one with a file: the same bytes under the same id, name and URL, with a SHA-256, from then
    * on independent of the recordings. The job's result is the clip; it names no other output, and cancelling it leaves the
-   * clip virtual. Recordings that were held for the clip are let go of soon after. Of a clip that has a file already the
-   * job is one that does nothing and SUCCEEDS at its turn, with the clip as it is.
+   * clip as it was. Recordings that were held for the clip are let go of soon after. A clip that was made with
+   * `quick` gets its SHA-256, of what is in its file now, and is on the disk then. Of one that has both the job is one that does nothing and
+   * SUCCEEDS at its turn, with the clip as it is.
    *
    *     grpcurl -plaintext -d '{"clip_id":"clip_…","wait":"60s"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/MaterializeClip
    *
-   * Errors, of the call or, when it shows later, of the job: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE);
-   * RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
+   * Errors, of the call or, when it shows later, of the job: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE, or
+   * FILE_CORRUPTED when a clip's file no longer has its size); RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
    *
    * @generated from rpc heldar.footage.v1.ClipService.MaterializeClip
    */

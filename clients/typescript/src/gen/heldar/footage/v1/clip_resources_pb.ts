@@ -92,7 +92,8 @@ export type Clip = Message<"heldar.footage.v1.Clip"> & {
   sizeBytes: bigint;
 
   /**
-   * SHA-256 of the file, 64 lower-case hexadecimal digits. Empty while the clip is virtual: nobody has read its bytes yet.
+   * SHA-256 of the file, 64 lower-case hexadecimal digits. Empty while the clip is virtual, as nobody has read its bytes yet,
+   * or was made with `quick`; MaterializeClip makes it.
    *
    * @generated from field: string sha256 = 10;
    */

@@ -129,7 +129,7 @@ export type FileHeader = Message<"heldar.footage.v1.FileHeader"> & {
   totalSizeBytes: bigint;
 
   /**
-   * SHA-256 of the whole file, 64 lower-case hexadecimal digits. Empty for a virtual clip.
+   * SHA-256 of the whole file, 64 lower-case hexadecimal digits. Empty for a clip that is virtual or was made with `quick`.
    *
    * @generated from field: string sha256 = 2;
    */
