@@ -24,6 +24,7 @@ mod delivery;
 mod description;
 mod doctor;
 mod doctor_checks;
+mod doctor_programs;
 mod doctor_secrets;
 mod download;
 mod exports;
