@@ -18,7 +18,7 @@ use super::pace::Pace;
 /// Time between two tellings of progress.
 const TELLING: Duration = Duration::from_millis(250);
 /// Files of a thread that wait for their second step. What a killed process leaves unfinished is at most these.
-const LAG: usize = 16;
+const LAG: usize = 32;
 /// What is written whole when the time is over gets that long to be made to last.
 const LAST_STEPS: Duration = Duration::from_secs(10);
 /// The same when the caller cancels, who waits for two seconds at most.

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::super::TransferError;
 use super::super::sweep::sweep_unfinished;
+use super::together::Together;
 use crate::domain::backup::destination::LocalSettings;
 
 const FOLDER: OFlags = OFlags::RDONLY
@@ -28,6 +29,8 @@ pub(super) struct Root {
     folder: Arc<OwnedFd>,
     /// Folders that were opened to write into, by their path beneath the root.
     opened: Mutex<BTreeMap<String, Arc<OwnedFd>>>,
+    /// What syncs small files, where it can.
+    pub(super) together: Option<Together>,
 }
 
 impl Root {
@@ -47,8 +50,10 @@ impl Root {
                 path.display()
             )));
         }
+        let folder = Arc::new(folder);
         Ok(Self {
-            folder: Arc::new(folder),
+            together: Together::of(&folder),
+            folder,
             opened: Mutex::default(),
         })
     }

@@ -4,6 +4,7 @@ mod crew;
 mod folder;
 mod pace;
 mod read;
+mod together;
 mod write;
 
 use std::io;

@@ -21,6 +21,7 @@ use super::super::{
 };
 use super::crew::{self, Shared, Step, Terms};
 use super::folder::Root;
+use super::together::WrittenAfter;
 use super::{LocalPlace, destination_error};
 use crate::disk::Writeback;
 use crate::domain::backup::object::{BackupCheck, BackupFaultKind};
@@ -58,7 +59,7 @@ impl LocalPlace {
             stall_limit: options.stall_limit,
             cancel,
         };
-        let (check, folders) = (options.check, Arc::clone(&root));
+        let (check, folders, syncing) = (options.check, Arc::clone(&root), Arc::clone(&root));
         let first = move |shared: &Shared, (file, is_first): &(Outgoing, bool)| {
             if *is_first {
                 write(shared, &folders, file)
@@ -70,7 +71,7 @@ impl LocalPlace {
             }
         };
         let second = move |shared: &Shared, (file, _): &(Outgoing, bool), written| {
-            publish(shared, file, written, check)
+            publish(shared, &syncing, file, written, check)
         };
         let ended = crew::run_in_steps(items, terms, &mut on_progress, first, second).await?;
         // The names count only once they outlast a loss of power. What took too long gets a moment for it.
@@ -114,6 +115,8 @@ async fn sync(
 struct Written {
     part: Part,
     found: Digests,
+    /// If it is synced with others.
+    written_after: Option<WrittenAfter>,
 }
 
 fn fault(kind: BackupFaultKind, message: &str) -> Result<Step<Written, Outcome>, TransferError> {
@@ -153,19 +156,32 @@ fn write(
         })));
     }
     shared.file_done();
-    Ok(Step::Later(Written { part, found }))
+    let together = root.together.as_ref();
+    Ok(Step::Later(Written {
+        written_after: together.and_then(|together| together.note_written(&part.file)),
+        part,
+        found,
+    }))
 }
 
 /// Makes a file outlast a loss of power, looks at it and gives it its name.
 fn publish(
     shared: &Shared,
+    root: &Root,
     outgoing: &Outgoing,
-    Written { mut part, found }: Written,
+    written: Written,
     check: BackupCheck,
 ) -> Result<Outcome, TransferError> {
+    let Written {
+        mut part,
+        found,
+        written_after,
+    } = written;
     let path = outgoing.path.as_str();
     let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
-    if let Err(error) = part.file.sync_all() {
+    let together = root.together.as_ref().zip(written_after);
+    let lasts = together.is_some_and(|(together, written)| together.makes_last(written));
+    if !lasts && let Err(error) = part.file.sync_all() {
         return of_one_file(error);
     }
     let written = match look(shared, &part.file, &found, check) {
