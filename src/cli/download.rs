@@ -213,7 +213,7 @@ async fn receive_once(
 
 /// Another file, or not from where it was asked for, would be caught by its hash; this says why.
 ///
-/// `etag` names the bytes that came before, once some came: a virtual clip has no hash that would tell.
+/// `etag` names the bytes that came before, once some came: a virtual or quick clip has no hash that would tell.
 fn check_header(
     promise: &Promise,
     header: &FileHeader,

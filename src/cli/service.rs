@@ -302,6 +302,7 @@ impl Service {
         let working = async {
             let end = ended.clone().drop_guard();
             let (served, ()) = tokio::join!(serving, run);
+            housekeeping.finish().await;
             drop(end);
             served
         };
@@ -317,7 +318,6 @@ impl Service {
             reporting,
             drain,
         );
-        housekeeping.finish().await;
         catalog.store.close().await;
         Ok(served?)
     }

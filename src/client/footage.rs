@@ -218,7 +218,7 @@ impl Footage {
     /// Saves a clip or an archive and returns where: at `path`, or under its own name in the folder `path`.
     ///
     /// Until it is whole and its SHA-256 is right it has a temporary name. A broken download goes on where it stopped, also
-    /// when the program is started again. A virtual clip has no SHA-256, so only its length is compared.
+    /// when the program is started again. Of a clip that has no SHA-256 (virtual or quick) only the length is compared.
     ///
     /// # Errors
     /// [`Error::Call`] with `DataLoss` when the bytes are not those that the server promised, [`Error::File`] when they

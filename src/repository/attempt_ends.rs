@@ -112,7 +112,7 @@ pub(super) async fn end_attempt(
                 if !clips::materialize(connection, clip).await? {
                     let deleted = Notice::new(
                         Reason::ClipNotFound,
-                        format!("clip {} was deleted while its file was written", clip.id),
+                        format!("clip {} was deleted meanwhile", clip.id),
                     );
                     return abort(connection, job, deleted, end).await;
                 }

@@ -1,7 +1,8 @@
 //! Clips: what is checked before a job is accepted (`ask`), the job itself (`cut`), and the files it leaves.
 //!
 //! A clip's file gets its final name only when it is whole; its row is written together with the end of its job. A virtual
-//! clip has no file: `virtual_clip` makes it, `virtual_content` reads it, `materialize` gives it a file after all.
+//! clip has no file: `virtual_clip` makes it, `virtual_content` reads it. A `quick` one has no hash, and its file is put on the
+//! disk later. `materialize` gives either what it lacks.
 
 mod ask;
 mod cut;

@@ -141,14 +141,15 @@ impl Housekeeping {
             tokio::select! {
                 () = cancel.cancelled() => return,
                 _ = tends.tick() => self.tend().await,
-                _ = ticks.tick() => self.tidy(&mut inherited).await,
+                _ = ticks.tick() => self.tidy(&mut inherited, &cancel).await,
             }
         }
     }
 
     /// Leaves nothing in memory that a loss of power would take; once no job runs any more.
     pub async fn finish(&self) {
-        log("quick clips put on the disk", self.clips.sync_quick().await);
+        let synced = self.clips.sync_quick(&CancellationToken::new()).await;
+        log("quick clips put on the disk", synced);
     }
 
     async fn tend(&self) {
@@ -157,9 +158,10 @@ impl Housekeeping {
         }
     }
 
-    async fn tidy(&self, inherited: &mut Inherited) {
+    async fn tidy(&self, inherited: &mut Inherited, cancel: &CancellationToken) {
         log("expired clips deleted", self.delete_expired_clips().await);
-        log("quick clips put on the disk", self.clips.sync_quick().await);
+        let synced = self.clips.sync_quick(cancel).await;
+        log("quick clips put on the disk", synced);
         log(
             "expired archives deleted",
             self.archives.delete_expired().await,

@@ -44,18 +44,22 @@ impl Attempt<'_> {
         };
         let arguments = copy_arguments(format, header_bytes, &self.draft.path);
         let engine = command_line(&self.engine.ffmpeg, &arguments);
-        let follower = Follower::start(
-            &self.draft.path,
-            self.plan,
-            self.with_sound,
-            self.label(),
-            header_bytes,
-            FollowOptions {
-                is_durable: self.is_durable,
-                hashes: self.hashes,
-            },
-        )
-        .ok();
+        let follows = self.hashes || self.is_durable;
+        let follower = follows.then(|| {
+            Follower::start(
+                &self.draft.path,
+                self.plan,
+                self.with_sound,
+                self.label(),
+                header_bytes,
+                FollowOptions {
+                    is_durable: self.is_durable,
+                    hashes: self.hashes,
+                },
+            )
+            .ok()
+        });
+        let follower = follower.flatten();
         let media_total = self.plan.duration_shown;
         let mut progress = Progress::default();
         let ran = Job::new(self.engine.ffmpeg.clone(), self.deadline)

@@ -15,6 +15,7 @@ on_both! {
     the_id_of_a_clip_is_in_use_while_a_job_gives_it_a_file,
     who_deletes_a_clip_that_is_gone_leaves_a_new_one_with_its_id,
     a_file_written_for_a_clip_that_is_gone_is_not_given_to_a_new_one_with_its_id,
+    a_quick_clip_has_a_file_and_is_listed_until_that_is_on_the_disk,
 }
 
 fn virtual_clip() -> Clip {
@@ -125,6 +126,34 @@ async fn has_file(store: &Store, clip: &Clip) -> bool {
     let known = store.clip_files_among(&names).await.unwrap();
     assert!(!known.contains("of_nobody.mp4"));
     known.contains(&clip.file_name)
+}
+
+async fn a_quick_clip_has_a_file_and_is_listed_until_that_is_on_the_disk() {
+    let Database { store, _folder } = Database::new().await;
+    let quick = Clip {
+        is_virtual: false,
+        holds_sources: false,
+        recipe: None,
+        unsynced_in: "this run".to_owned(),
+        ..virtual_clip()
+    };
+    let earlier = make_like(&store, "job_1", &quick).await;
+    assert!(has_file(&store, &earlier).await, "without a hash, too");
+    let unsynced = store.unsynced_clips().await.unwrap();
+    assert!(matches!(&unsynced[..], [clip] if *clip == quick));
+    assert!(store.delete_clip(&earlier).await.unwrap());
+    let again = Clip {
+        create_time: at_ms(1),
+        job_id: "job_2".to_owned(),
+        ..quick.clone()
+    };
+    make_like(&store, "job_2", &again).await;
+    store.note_synced(&earlier).await.unwrap();
+    let listed = store.unsynced_clips().await.unwrap();
+    let is_again = matches!(&listed[..], [clip] if *clip == again);
+    assert!(is_again, "a sync of its predecessor is not its own");
+    store.note_synced(&again).await.unwrap();
+    assert_eq!(store.unsynced_clips().await.unwrap(), []);
 }
 
 fn materialize_spec() -> JobSpec {

@@ -106,7 +106,8 @@ pub(super) fn work_error(error: ClipError) -> WorkError {
         ClipError::Cut(error @ CutError::FfmpegFailed { .. }) => WorkError::Failed(
             Notice::new(Reason::FfmpegFailed, error.to_string()).with("retryable", "true"),
         ),
-        ClipError::Cut(_) | ClipError::Folder(_) | ClipError::Corrupted(_) => {
+        ClipError::Corrupted(_) => WorkError::Failed(Notice::new(Reason::FileCorrupted, message)),
+        ClipError::Cut(_) | ClipError::Folder(_) => {
             tracing::error!(error = %message, cause = ?error, "a clip cannot be made");
             WorkError::Failed(Notice::new(Reason::Internal, message))
         }

@@ -59,7 +59,11 @@ impl ClipWork {
             // Links and layout are swept once the row says that nothing needs them: until then they may be all that is left.
             clip.holds_sources = false;
         } else if lacks_something(&clip) {
-            self.put_on_disk(&clip).await.map_err(work_error)?;
+            tokio::select! {
+                // The disk may take its time.
+                () = attempt.cancel.cancelled() => return Err(WorkError::Stopped),
+                lasts = self.put_on_disk(&clip) => lasts.map_err(work_error)?,
+            }
             clip.sha256 = self.hash(attempt, &clip).await.map_err(work_error)?;
         }
         Ok(Done {
@@ -144,7 +148,7 @@ impl ClipWork {
             let mut done = 0;
             while done < size_bytes {
                 let part = &mut buffer[..(size_bytes - done).min(BUFFER_BYTES as u64) as usize];
-                content.read(done, part)?;
+                content.read(done, part).map_err(shortened)?;
                 hasher.update(part);
                 done += part.len() as u64;
                 steps.done(done)?;
@@ -152,6 +156,16 @@ impl ClipWork {
             Ok(hex(&hasher.finish()))
         })
         .await
+    }
+}
+
+/// A file that ends early lost its end since it was opened.
+fn shortened(error: ClipError) -> ClipError {
+    match error {
+        ClipError::Folder(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            ClipError::Corrupted("no longer has its size")
+        }
+        error => error,
     }
 }
 

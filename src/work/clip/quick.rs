@@ -9,6 +9,9 @@ use std::io;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
 use super::{ClipError, ClipWork, blocking};
 use crate::domain::clip::{Clip, ClipSpec};
 use crate::work::source_file::open_beneath;
@@ -30,15 +33,20 @@ impl ClipWork {
         RUN.as_deref()
     }
 
-    /// Puts the files of quick clips on the disk; how many.
+    /// Puts the files of quick clips on the disk; how many. A clip whose file the disk did not take goes. Ends early, between
+    /// two clips, with `stop`.
     ///
     /// # Errors
-    /// When the database does not answer, or the last file that failed could not be synced.
-    pub async fn sync_quick(&self) -> Result<u64, ClipError> {
+    /// When the database does not answer, or the last file that could not be tried could not.
+    pub async fn sync_quick(&self, stop: &CancellationToken) -> Result<u64, ClipError> {
         let mut synced = Ok(0);
         for clip in self.store.unsynced_clips().await? {
+            if stop.is_cancelled() {
+                break;
+            }
             match self.put_on_disk(&clip).await {
                 Ok(()) => self.store.note_synced(&clip).await?,
+                Err(ClipError::Corrupted(_)) => continue,
                 // The others may do better.
                 Err(error) => {
                     synced = Err(error);
@@ -51,9 +59,22 @@ impl ClipWork {
     }
 
     /// Puts a clip's file on the disk, with its name.
+    ///
+    /// # Errors
+    /// [`ClipError::Corrupted`] when the disk did not take it, and the clip is deleted: the system tells that only once, so
+    /// that another try would find all well (fsync(2)).
     pub(super) async fn put_on_disk(&self, clip: &Clip) -> Result<(), ClipError> {
         let (folder, name) = (self.settings.folder.clone(), clip.file_name.clone());
-        blocking(move || sync(&folder, &name).map_err(ClipError::Folder)).await
+        let lasts = blocking(move || sync(&folder, &name).map_err(ClipError::Folder)).await?;
+        if lasts {
+            return Ok(());
+        }
+        warn!(
+            clip = clip.id,
+            "a quick clip is deleted: the disk did not take its file"
+        );
+        self.delete(clip).await?;
+        Err(ClipError::Corrupted("could not be put on the disk"))
     }
 
     /// Deletes the quick clips of earlier runs of the machine whose files were not known to be on the disk; how many. Only
@@ -73,12 +94,17 @@ impl ClipWork {
     }
 }
 
-/// A file that is gone is missed by whoever fetches it.
-fn sync(folder: &Path, name: &str) -> io::Result<()> {
-    match open_beneath(folder, Path::new(name)) {
-        Ok(file) => file.sync_all()?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+/// Whether the disk took the file. One that is gone is missed by whoever fetches it.
+fn sync(folder: &Path, name: &str) -> io::Result<bool> {
+    let file = match open_beneath(folder, Path::new(name)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(error),
+    };
+    if let Err(cause) = file.sync_all() {
+        error!(name, %cause, "a file could not be put on the disk");
+        return Ok(false);
     }
-    File::open(folder)?.sync_all()
+    File::open(folder)?.sync_all()?;
+    Ok(true)
 }

@@ -140,8 +140,9 @@ export type CreateClipRequest = Message<"heldar.footage.v1.CreateClipRequest"> &
   /**
    * For a clip that is only looked at: what takes most of its time is left out, or for later. It is not hashed, so `sha256` is
    * empty until MaterializeClip makes it, and what holds a broken download together is the `etag`. And it is not waited for
-   * until the file is on the disk, which it is a minute or two later: should the machine lose its power before, the clip is
-   * gone. Servers that share their work wait in any case. Means nothing to a virtual clip.
+   * until the file is on the disk, which it is a minute or two later, or when the server has stopped: should the machine lose
+   * its power before, or be restarted after the server was killed, the clip is gone. Servers that share their work wait in any
+   * case. Means nothing to a virtual clip.
    *
    * @generated from field: bool quick = 16;
    */
@@ -483,13 +484,14 @@ export const ClipService: GenService<{
    * Turns a virtual clip into one with a file: the same bytes under the same id, name and URL, with a SHA-256, from then
    * on independent of the recordings. The job's result is the clip; it names no other output, and cancelling it leaves the
    * clip as it was. Recordings that were held for the clip are let go of soon after. A clip that was made with
-   * `quick` gets its SHA-256, of what is in its file now, and is on the disk then. Of one that has both the job is one that does nothing and
-   * SUCCEEDS at its turn, with the clip as it is.
+   * `quick` gets its SHA-256, of what is in its file now, and is on the disk then. Of one that has both the job is one that
+   * does nothing and SUCCEEDS at its turn, with the clip as it is.
    *
    *     grpcurl -plaintext -d '{"clip_id":"clip_…","wait":"60s"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/MaterializeClip
    *
    * Errors, of the call or, when it shows later, of the job: NOT_FOUND (CLIP_NOT_FOUND); DATA_LOSS (SOURCES_GONE, or
-   * FILE_CORRUPTED when a clip's file no longer has its size); RESOURCE_EXHAUSTED (DISK_FULL, QUEUE_FULL).
+   * FILE_CORRUPTED when a clip's file is gone, no longer has its size, or was not taken by the disk); RESOURCE_EXHAUSTED
+   * (DISK_FULL, QUEUE_FULL).
    *
    * @generated from rpc heldar.footage.v1.ClipService.MaterializeClip
    */
