@@ -216,8 +216,8 @@ pub struct Clip {
     /// How the bytes of a virtual clip are made. Only on its way into the database, where it has a row of its own.
     #[serde(skip)]
     pub recipe: Option<Box<ClipRecipe>>,
-    /// The run of the machine in whose memory the file of a quick clip still may be; empty when the file is on the disk. Only
-    /// on its way into the database, where it has a column.
+    /// The run of the machine in whose memory the file of a quick clip still may be; empty when the file is on the disk. It
+    /// has a column of its own, which only those who sync such files read.
     #[serde(skip)]
     pub unsynced_in: String,
     pub job_id: String,

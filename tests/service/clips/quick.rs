@@ -2,7 +2,7 @@
 
 use sqlx::{Connection as _, SqliteConnection};
 
-use super::virtual_clips::{get, materialize, virtually};
+use super::virtual_clips::{clip_id_in, get, materialize, virtually};
 use super::*;
 use crate::http::Answer;
 
@@ -72,10 +72,14 @@ async fn they_have_the_bytes_of_others_and_keep_all_else_when_they_get_their_has
     drop(server);
 }
 
+async fn database(site: &Site) -> SqliteConnection {
+    let url = format!("sqlite://{}/heldar.db", site.data().display());
+    SqliteConnection::connect(&url).await.unwrap()
+}
+
 /// In which run of the machine the file of a clip was written that may not be on the disk yet.
 async fn unsynced_in(site: &Site, clip: &proto::Clip) -> String {
-    let url = format!("sqlite://{}/heldar.db", site.data().display());
-    let mut database = SqliteConnection::connect(&url).await.unwrap();
+    let mut database = database(site).await;
     let found = sqlx::query_scalar("SELECT unsynced_in FROM clips WHERE id = $1")
         .bind(&clip.id)
         .fetch_one(&mut database);
@@ -85,8 +89,7 @@ async fn unsynced_in(site: &Site, clip: &proto::Clip) -> String {
 }
 
 async fn set_unsynced_in(site: &Site, clip: &proto::Clip, run: &str) {
-    let url = format!("sqlite://{}/heldar.db", site.data().display());
-    let mut database = SqliteConnection::connect(&url).await.unwrap();
+    let mut database = database(site).await;
     let changed = sqlx::query("UPDATE clips SET unsynced_in = $2 WHERE id = $1")
         .bind(&clip.id)
         .bind(run)
@@ -202,10 +205,7 @@ async fn the_commands_make_one_fetch_it_and_have_it_hashed() {
         told.contains("none; `footage materialize` makes it"),
         "{told}"
     );
-    let clip_id = told
-        .split_whitespace()
-        .find(|word| word.starts_with("clip_"));
-    let clip_id = clip_id.expect("the id").to_owned();
+    let clip_id = clip_id_in(&told);
     let (code, told, err) = site.run(&["materialize", &clip_id, "--server", &at]);
     assert_eq!(code, 0, "{told}\n{err}");
     let hash = sha256(&std::fs::read(&output).unwrap());

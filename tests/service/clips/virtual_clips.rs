@@ -349,6 +349,13 @@ async fn an_id_that_is_used_again_names_other_bytes_by_another_etag() {
     server.stop_with(&site, &[]);
 }
 
+/// The id of the clip that a command told of.
+pub(super) fn clip_id_in(told: &str) -> String {
+    let mut words = told.split_whitespace();
+    let id = words.find(|word| word.starts_with("clip_"));
+    id.expect("the id").to_owned()
+}
+
 #[tokio::test]
 async fn the_commands_make_one_fetch_it_and_give_it_a_file() {
     let site = unfollowed();
@@ -368,10 +375,7 @@ async fn the_commands_make_one_fetch_it_and_give_it_a_file() {
         told.contains("which are held for it") && !told.contains("SHA-256"),
         "{told}"
     );
-    let clip_id = told
-        .split_whitespace()
-        .find(|word| word.starts_with("clip_"));
-    let clip_id = clip_id.expect("the id").to_owned();
+    let clip_id = clip_id_in(&told);
     let (code, told, err) = site.run(&["materialize", &clip_id, "--server", &at]);
     assert_eq!(code, 0, "{told}\n{err}");
     let hash = sha256(&std::fs::read(&output).unwrap());
