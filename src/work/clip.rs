@@ -8,6 +8,7 @@ mod ask;
 mod cut;
 mod engine;
 mod error;
+mod finder;
 mod held_sources;
 mod kept_layouts;
 mod layouts;

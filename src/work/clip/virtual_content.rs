@@ -5,25 +5,21 @@
 //! the versions are looked at once more, so that a recording which is written over meanwhile ends the download, and never
 //! changes it.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::held_sources::held_path;
+use super::finder::{gone, is_as_known};
 use super::layouts::Known;
-use super::virtual_clip::{Drawn, digest, version_of};
+use super::virtual_clip::{Drawn, digest};
 use super::{ClipError, ClipWork, blocking};
 use crate::domain::clip::Clip;
-use crate::domain::clip_recipe::{ClipRecipe, Found, RecipeSource};
-use crate::domain::coverage::GapReason;
-use crate::media::{self, CutError};
+use crate::domain::clip_recipe::{ClipRecipe, RecipeSource};
+use crate::media::CutError;
 use crate::work::indexes;
-use crate::work::roots::{OpenRoots, is_of_the_machine};
-use crate::work::source_file::open_seen;
 
 /// What a clip's bytes are read from.
 #[derive(Debug)]
@@ -145,7 +141,7 @@ impl ClipWork {
         clip: &Clip,
         known: Arc<Known>,
     ) -> Result<VirtualContent, ClipError> {
-        let finder = self.finder(clip).await?;
+        let finder = self.finder(holder(clip)).await?;
         blocking(move || {
             let files = known
                 .layout
@@ -172,34 +168,9 @@ impl ClipWork {
         if let Some(known) = self.layouts.get(&clip.id, &clip.bytes_tag) {
             return self.open_known(clip, known).await;
         }
-        let finder = self.finder(clip).await?;
-        let (recipe, mut sources) = blocking(move || {
-            let sources = recipe
-                .sources
-                .iter()
-                .enumerate()
-                .map(|(at, source)| {
-                    Ok(media::Source {
-                        id: source.segment_id.clone(),
-                        name: source.path.clone(),
-                        start: source.start,
-                        start_accuracy: source.start_accuracy,
-                        expected_end: source.expected_end,
-                        file: match source.found {
-                            Found::Unusable(reason) => Err(reason),
-                            Found::File { is_read: true, .. } => Ok(finder.open_read(at, source)?),
-                            // It only told times; whether they mattered shows in the digest.
-                            Found::File { is_read: false, .. } => finder
-                                .open_read(at, source)
-                                .map_err(|_| GapReason::FileMissing),
-                        },
-                        index: None,
-                    })
-                })
-                .collect::<Result<Vec<_>, ClipError>>()?;
-            Ok((recipe, sources))
-        })
-        .await?;
+        let finder = self.finder(holder(clip)).await?;
+        let (recipe, mut sources) =
+            blocking(move || finder.open_all(&recipe).map(|sources| (recipe, sources))).await?;
         indexes::attach(&self.store, &mut sources).await?;
         let files: Vec<_> = sources
             .iter()
@@ -229,66 +200,18 @@ impl ClipWork {
         self.keep_layout(&clip.id, &known.layout).await;
         Ok(VirtualContent { known, files })
     }
-
-    async fn finder(&self, clip: &Clip) -> Result<Finder, ClipError> {
-        Ok(Finder {
-            roots: OpenRoots::new(self.roots().await?),
-            clips: self.settings.folder.clone(),
-            held_for: clip.holds_sources.then(|| clip.id.clone()),
-        })
-    }
-}
-
-/// Where the recordings of a virtual clip are.
-struct Finder {
-    roots: OpenRoots,
-    clips: std::path::PathBuf,
-    /// The clip, when it holds its sources.
-    held_for: Option<String>,
-}
-
-impl Finder {
-    /// Opens a source, which must be as the recipe knows it: where it is held, or else where it was recorded.
-    fn open_read(&self, at: usize, source: &RecipeSource) -> Result<Arc<File>, ClipError> {
-        let held = self
-            .held_for
-            .as_ref()
-            .map(|clip_id| open_seen(&self.clips, &held_path(clip_id, at)));
-        let opened = match held {
-            Some(Ok(seen)) => Ok(seen),
-            Some(Err(_)) | None => self
-                .roots
-                .open_seen(&source.source_id, Path::new(&source.path)),
-        };
-        let (file, seen) = opened.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => gone(source, "is gone"),
-            _ if is_of_the_machine(&error) => ClipError::Machine(error),
-            _ => gone(source, "cannot be opened any more"),
-        })?;
-        if is_as_known(source, &seen) {
-            Ok(Arc::new(file))
-        } else {
-            Err(gone(source, "was changed"))
-        }
-    }
-}
-
-fn is_as_known(source: &RecipeSource, present: &Metadata) -> bool {
-    matches!(&source.found, Found::File { version, .. } if *version == version_of(present))
-}
-
-fn gone(source: &RecipeSource, what: &str) -> ClipError {
-    ClipError::SourcesGone(format!(
-        "the recording {} of source {} {what}, from which the clip's bytes come",
-        source.path, source.source_id
-    ))
 }
 
 /// A recording around the window that only told times is gone, or this version of the service plans in another way.
-fn other_bytes() -> ClipError {
+pub(super) fn other_bytes() -> ClipError {
     ClipError::SourcesGone(
         "what is left of the clip's recordings gives other bytes than those that it had".to_owned(),
     )
+}
+
+/// The clip, when it holds its sources.
+fn holder(clip: &Clip) -> Option<&str> {
+    clip.holds_sources.then_some(clip.id.as_str())
 }
 
 fn defect() -> ClipError {
