@@ -213,11 +213,12 @@ pub struct Clip {
     /// of a virtual clip is a digest of its header and of where the rest comes from, and stored rows call it so.
     #[serde(default, rename = "layout_digest")]
     pub bytes_tag: String,
-    /// How the bytes of a virtual clip are made. Only on its way into the database, where it has a row of its own.
+    /// How the bytes of a virtual clip are made, and those of a file that may not be on the disk yet, if it can be made again.
+    /// Only on its way into the database, where it has a row of its own.
     #[serde(skip)]
     pub recipe: Option<Box<ClipRecipe>>,
-    /// The run of the machine in whose memory the file of a quick clip still may be; empty when the file is on the disk. It
-    /// has a column of its own, which only those who sync such files read.
+    /// The run of the machine in whose memory the file still may be; empty when it is on the disk. It has a column of its own,
+    /// which only those who sync such files read.
     #[serde(skip)]
     pub unsynced_in: String,
     pub job_id: String,

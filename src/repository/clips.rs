@@ -1,4 +1,5 @@
-//! Clips: one row per clip that can be fetched, and one more with the recipe of those that have no file.
+//! Clips: one row per clip that can be fetched, and one more with the recipe of those that have no file, or one that is not
+//! on the disk yet.
 
 use std::collections::HashSet;
 
@@ -20,10 +21,12 @@ const GET: &str = "SELECT id, create_time_us, details FROM clips WHERE id = $1";
 const GET_BY_FILE: &str = "SELECT id, create_time_us, details FROM clips WHERE file_name = $1";
 /// An id can be used again, so that it alone does not say which clip is meant.
 const DELETE: &str = "DELETE FROM clips WHERE id = $1 AND create_time_us = $2";
-const INSERT_RECIPE: &str = "INSERT INTO clip_recipes (clip_id, recipe) VALUES ($1, $2)";
-const GET_RECIPE: &str = "SELECT recipe FROM clip_recipes WHERE clip_id = $1";
+const INSERT_RECIPE: &str =
+    "INSERT INTO clip_recipes (clip_id, recipe, has_file) VALUES ($1, $2, $3)";
+const GET_RECIPE: &str = "SELECT recipe FROM clip_recipes WHERE clip_id = $1 AND NOT has_file";
+const GET_REMAKE: &str = "SELECT recipe FROM clip_recipes WHERE clip_id = $1 AND has_file";
 const WITH_RECIPE: &str = "
-    SELECT clip_id FROM clip_recipes WHERE clip_id IN (SELECT value FROM json_each($1))";
+    SELECT clip_id FROM clip_recipes WHERE clip_id IN (SELECT value FROM json_each($1)) AND NOT has_file";
 const DELETE_RECIPE: &str = "DELETE FROM clip_recipes WHERE clip_id = $1";
 const MATERIALIZE: &str = "
     UPDATE clips SET sha256 = $3, details = $4, unsynced_in = '' WHERE id = $1 AND create_time_us = $2";
@@ -34,7 +37,7 @@ const EXPIRED: &str = "
     SELECT id, create_time_us, details FROM clips WHERE expire_time_us <= $1 ORDER BY expire_time_us LIMIT $2";
 const FILES: &str = "
     SELECT file_name FROM clips WHERE file_name IN (SELECT value FROM json_each($1))
-        AND NOT EXISTS (SELECT 1 FROM clip_recipes WHERE clip_recipes.clip_id = clips.id)";
+        AND NOT EXISTS (SELECT 1 FROM clip_recipes WHERE clip_recipes.clip_id = clips.id AND NOT has_file)";
 
 #[derive(sqlx::FromRow)]
 struct ClipRow {
@@ -151,7 +154,21 @@ impl Store {
 
     /// How the bytes of a virtual clip are made; `None` for a clip that has a file, and for one that is gone.
     pub async fn clip_recipe(&self, id: &str) -> Result<Option<ClipRecipe>, StoreError> {
-        let recipe: Option<String> = sql(GET_RECIPE)
+        self.recipe(GET_RECIPE, id).await
+    }
+
+    /// How the file of a clip is made again that may not be on the disk yet; `None` for one that is, that a loss of power may
+    /// take, or that has none.
+    pub async fn clip_remake(&self, id: &str) -> Result<Option<ClipRecipe>, StoreError> {
+        self.recipe(GET_REMAKE, id).await
+    }
+
+    async fn recipe(
+        &self,
+        query: &'static str,
+        id: &str,
+    ) -> Result<Option<ClipRecipe>, StoreError> {
+        let recipe: Option<String> = sql(query)
             .bind(id)
             .fetch_optional_value(&mut self.read().await?)
             .await?;
@@ -187,15 +204,23 @@ impl Store {
             .collect()
     }
 
-    /// Writes that a clip's file is on the disk.
-    pub async fn note_synced(&self, clip: &Clip) -> Result<(), StoreError> {
+    /// Writes that a clip's file is on the disk, and forgets how it would be made again; whether the clip was there.
+    pub async fn note_synced(&self, clip: &Clip) -> Result<bool, StoreError> {
         let mut transaction = self.database.begin().await?;
-        sql(NOTE_SYNCED)
+        let noted = sql(NOTE_SYNCED)
             .bind(&clip.id)
             .bind(us(clip.create_time))
             .execute(&mut transaction)
             .await?;
-        transaction.commit().await
+        if noted == 0 {
+            return Ok(false);
+        }
+        sql(DELETE_RECIPE)
+            .bind(&clip.id)
+            .execute(&mut transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
     /// Those of these files of the clips folder that a row knows. That of a virtual clip knows none, whatever its name.
@@ -230,6 +255,7 @@ pub(super) async fn insert(connection: &mut Connection, clip: &Clip) -> Result<(
         sql(INSERT_RECIPE)
             .bind(&clip.id)
             .bind(to_json(recipe.as_ref()))
+            .bind(!clip.is_virtual)
             .execute(connection)
             .await?;
     }

@@ -1,8 +1,8 @@
 //! Clips: what is checked before a job is accepted (`ask`), the job itself (`cut`), and the files it leaves.
 //!
 //! A clip's file gets its final name only when it is whole; its row is written together with the end of its job. A virtual
-//! clip has no file: `virtual_clip` makes it, `virtual_content` reads it. A `quick` one has no hash, and its file is put on the
-//! disk later. `materialize` gives either what it lacks.
+//! clip has no file: `virtual_clip` makes it, `virtual_content` reads it. Where the file can be made again (`remake`) or may be
+//! lost, it is put on the disk later (`unsynced`). `materialize` gives a clip what it lacks of file and hash.
 
 mod ask;
 mod cut;
@@ -13,8 +13,9 @@ mod held_sources;
 mod kept_layouts;
 mod layouts;
 mod materialize;
-mod quick;
+mod remake;
 mod render;
+mod unsynced;
 mod virtual_clip;
 mod virtual_content;
 
@@ -27,6 +28,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use tokio::sync::Mutex;
 
 use self::error::internal;
 use self::layouts::Layouts;
@@ -70,6 +72,8 @@ pub struct ClipWork {
     engine: Engine,
     ffmpeg: Ffmpeg,
     layouts: Layouts,
+    /// Held while a file is made again.
+    remaking: Mutex<()>,
 }
 
 impl ClipWork {
@@ -82,6 +86,7 @@ impl ClipWork {
             engine,
             ffmpeg,
             layouts: Layouts::default(),
+            remaking: Mutex::default(),
         }
     }
 
@@ -126,8 +131,8 @@ impl ClipWork {
         if clip.is_virtual {
             self.layouts.forget(&clip.id);
             self.discard_layout(&clip.id).await;
-            self.release_sources(&clip.id).await?;
         }
+        self.release_sources(&clip.id).await?;
         Ok(true)
     }
 

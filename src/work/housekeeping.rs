@@ -97,7 +97,7 @@ impl Housekeeping {
     /// Removes what a process that is gone left unfinished. Only before jobs run.
     pub async fn sweep_at_start(&self) -> Result<u64, TidyError> {
         let swept = self.sweep_unfinished().await?;
-        let lost = self.clips.delete_lost().await?;
+        let lost = self.clips.look_after_restart().await?;
         if lost > 0 {
             warn!(
                 clips = lost,
@@ -146,10 +146,19 @@ impl Housekeeping {
         }
     }
 
-    /// Leaves nothing in memory that a loss of power would take; once no job runs any more.
+    /// Leaves nothing in memory that a loss of power would take, and holds nothing that no clip needs; once no job runs any
+    /// more.
     pub async fn finish(&self) {
-        let synced = self.clips.sync_quick(&CancellationToken::new()).await;
-        log("quick clips put on the disk", synced);
+        let synced = self.clips.sync_files(&CancellationToken::new()).await;
+        log("clips put on the disk", synced);
+        self.sweep_held().await;
+    }
+
+    async fn sweep_held(&self) {
+        log(
+            "links to recordings deleted that no clip holds",
+            self.clips.sweep_held().await,
+        );
     }
 
     async fn tend(&self) {
@@ -160,8 +169,8 @@ impl Housekeeping {
 
     async fn tidy(&self, inherited: &mut Inherited, cancel: &CancellationToken) {
         log("expired clips deleted", self.delete_expired_clips().await);
-        let synced = self.clips.sync_quick(cancel).await;
-        log("quick clips put on the disk", synced);
+        let synced = self.clips.sync_files(cancel).await;
+        log("clips put on the disk", synced);
         log(
             "expired archives deleted",
             self.archives.delete_expired().await,
@@ -173,10 +182,7 @@ impl Housekeeping {
         );
         log("files without a row deleted", self.delete_orphans().await);
         log("unfinished files deleted", self.sweep_unfinished().await);
-        log(
-            "links to recordings deleted that no clip holds",
-            self.clips.sweep_held().await,
-        );
+        self.sweep_held().await;
         log(
             "layouts deleted that no virtual clip has",
             self.clips.sweep_layouts().await,

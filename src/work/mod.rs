@@ -87,8 +87,13 @@ impl Attempt {
 
     /// A name for an unfinished file that no other attempt has.
     pub fn temporary_name(&self) -> String {
-        format!(".{}-{}.part", self.job_id, self.epoch)
+        temporary_name(&self.job_id, self.epoch)
     }
+}
+
+/// The name of the unfinished file of an attempt.
+fn temporary_name(job_id: &str, epoch: i64) -> String {
+    format!(".{job_id}-{epoch}.part")
 }
 
 /// Job and epoch of the attempt whose unfinished file has this name; `None` for other names.

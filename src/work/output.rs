@@ -35,6 +35,14 @@ impl Draft {
         Ok((draft, file))
     }
 
+    /// One that somebody else has written whole.
+    pub(super) fn of(path: PathBuf) -> Self {
+        Self {
+            path,
+            is_published: false,
+        }
+    }
+
     /// Gives the file its name, which is returned. Its content must be on the disk already.
     pub(super) fn publish(mut self, name: FinalName) -> io::Result<String> {
         let given = publish(&self.path, name)?;

@@ -14,6 +14,7 @@ mod materializing;
 mod players;
 mod quick;
 mod records;
+mod remade;
 mod render;
 mod virtual_clips;
 mod virtual_layouts;

@@ -16,6 +16,7 @@ on_both! {
     who_deletes_a_clip_that_is_gone_leaves_a_new_one_with_its_id,
     a_file_written_for_a_clip_that_is_gone_is_not_given_to_a_new_one_with_its_id,
     a_quick_clip_has_a_file_and_is_listed_until_that_is_on_the_disk,
+    how_a_file_is_made_again_is_known_until_it_is_on_the_disk,
 }
 
 fn virtual_clip() -> Clip {
@@ -148,12 +149,37 @@ async fn a_quick_clip_has_a_file_and_is_listed_until_that_is_on_the_disk() {
         ..quick.clone()
     };
     make_like(&store, "job_2", &again).await;
-    store.note_synced(&earlier).await.unwrap();
+    assert!(!store.note_synced(&earlier).await.unwrap());
     let listed = store.unsynced_clips().await.unwrap();
     let is_again = matches!(&listed[..], [clip] if *clip == again);
     assert!(is_again, "a sync of its predecessor is not its own");
-    store.note_synced(&again).await.unwrap();
+    assert!(store.note_synced(&again).await.unwrap());
     assert_eq!(store.unsynced_clips().await.unwrap(), []);
+}
+
+async fn how_a_file_is_made_again_is_known_until_it_is_on_the_disk() {
+    let Database { store, _folder } = Database::new().await;
+    let remade = Clip {
+        is_virtual: false,
+        holds_sources: false,
+        unsynced_in: "this run".to_owned(),
+        ..virtual_clip()
+    };
+    let clip = make_like(&store, "job_1", &remade).await;
+    assert!(has_file(&store, &clip).await);
+    assert_eq!(store.clip_recipe(CLIP).await.unwrap(), None);
+    assert!(
+        store
+            .virtual_among(&[CLIP.to_owned()])
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let recipe = remade.recipe.map(|recipe| *recipe);
+    assert_eq!(store.clip_remake(CLIP).await.unwrap(), recipe);
+    assert!(store.note_synced(&clip).await.unwrap());
+    assert_eq!(store.clip_remake(CLIP).await.unwrap(), None);
+    assert!(has_file(&store, &clip).await);
 }
 
 fn materialize_spec() -> JobSpec {

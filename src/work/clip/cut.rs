@@ -1,5 +1,7 @@
 //! The job of a clip with a file: cuts or renders it under a name that nobody looks for, then names it and describes it.
 
+use std::fs::File;
+
 use chrono::TimeDelta;
 
 use super::ask::{bytes_needed, expected_bytes};
@@ -33,7 +35,9 @@ impl ClipWork {
             .await
             .map_err(work_error)?;
 
-        let in_memory = self.may_stay_in_memory(spec);
+        let backing = self.back(attempt, spec, window, &around, &sources).await;
+        let may_be_lost = self.run_of_the_machine().filter(|_| spec.quick);
+        let is_synced = backing.is_none() && may_be_lost.is_none();
         let part = self.settings.folder.join(attempt.temporary_name());
         remove_if_there(&part).map_err(|error| work_error(ClipError::Folder(error)))?;
         let order = CutOrder {
@@ -43,22 +47,32 @@ impl ClipWork {
             title: spec.camera_id.to_string(),
             engine: copying_engine(spec.engine),
             deadline: self.settings.timeout,
-            is_durable: in_memory.is_none(),
+            is_durable: is_synced,
             hashes: !spec.quick,
         };
-        let made = match &spec.render {
-            None => {
-                let report = |progress| attempt.report(cutting(progress));
-                let cut = media::cut(&self.engine, order, &attempt.cancel, report);
-                cut.await.map_err(ClipError::Cut)
-            }
-            Some(options) => {
-                let footage_bytes = expected_bytes(&touching, window);
-                let camera_id = &spec.camera_id;
-                self.render(attempt, camera_id, order, options, footage_bytes)
-                    .await
+        let making = async {
+            match &spec.render {
+                None => {
+                    let report = |progress| attempt.report(cutting(progress));
+                    let cut = media::cut(&self.engine, order, &attempt.cancel, report);
+                    cut.await.map_err(ClipError::Cut)
+                }
+                Some(options) => {
+                    let footage_bytes = expected_bytes(&touching, window);
+                    let camera_id = &spec.camera_id;
+                    self.render(attempt, camera_id, order, options, footage_bytes)
+                        .await
+                }
             }
         };
+        let (made, kept) = tokio::join!(making, self.keep(backing, &spec.clip_id));
+        // What ffmpeg cuts need not come out the same another time.
+        let is_remade = kept.is_some() && made.as_ref().is_ok_and(|outcome| outcome.is_native);
+        if kept.is_some() && !is_remade {
+            self.release_sources(&spec.clip_id)
+                .await
+                .map_err(work_error)?;
+        }
         let outcome = made.map_err(work_error)?;
         // The outcome has ffmpeg's whole command line; a clip names the program.
         let engine = if outcome.is_native {
@@ -69,14 +83,26 @@ impl ClipWork {
         };
         let mut clip = describe(&attempt.job_id, spec, window, &outcome, engine);
         let name = FinalName::like(attempt, &clip.file_name);
-        let give_name = match in_memory {
-            Some(_) => output::publish_unsynced,
-            None => output::publish,
-        };
-        clip.file_name = blocking(move || give_name(&part, name).map_err(ClipError::Folder))
-            .await
-            .map_err(work_error)?;
-        clip.unsynced_in = in_memory.unwrap_or_default().to_owned();
+        if let Some(kept) = kept.filter(|_| is_remade) {
+            clip.unsynced_in = kept.run.to_owned();
+            clip.recipe = Some(Box::new(kept.recipe_of(&outcome.segment_ids)));
+        } else if let Some(run) = may_be_lost {
+            clip.unsynced_in = run.to_owned();
+        }
+        let may_wait = !clip.unsynced_in.is_empty();
+        let giving_name = blocking(move || {
+            let given = if may_wait {
+                output::publish_unsynced(&part, name)
+            } else if is_synced {
+                output::publish(&part, name)
+            } else {
+                File::open(&part)
+                    .and_then(|file| file.sync_data())
+                    .and_then(|()| output::publish(&part, name))
+            };
+            given.map_err(ClipError::Folder)
+        });
+        clip.file_name = giving_name.await.map_err(work_error)?;
         Ok(Done {
             result: JobResult::Clip(Box::new(clip)),
             warnings: outcome.warnings.into_iter().map(notice).collect(),

@@ -53,9 +53,10 @@ impl Finder {
                         Found::Unusable(reason) => Err(reason),
                         Found::File { is_read: true, .. } => Ok(self.open_read(at, source)?),
                         // It only told times; whether they mattered shows in what comes of it.
-                        Found::File { is_read: false, .. } => self
-                            .open_read(at, source)
-                            .map_err(|_| GapReason::FileMissing),
+                        Found::File { is_read: false, .. } => match self.open_read(at, source) {
+                            Err(ClipError::SourcesGone(_)) => Err(GapReason::FileMissing),
+                            opened => Ok(opened?),
+                        },
                     },
                     index: None,
                 })

@@ -1,4 +1,5 @@
-//! Recordings that a virtual clip keeps: hard links beside the clips, which go with the clip.
+//! Recordings that are kept for a clip: hard links beside the clips. Those of a virtual clip go with it, those of one with a
+//! file when that is on the disk (`remake`).
 //!
 //! They lie in `.held/<clip id>/`, a name that nothing serves or lists. A recorder that deletes its file leaves the link;
 //! one that writes its file anew in place writes to the link as well, which the version in the recipe shows.
@@ -73,18 +74,21 @@ impl Hold {
             let link = hold.folder.join(format!("{at}.mp4"));
             linkat(CWD, opened, CWD, link, AtFlags::SYMLINK_FOLLOW).map_err(refusal)?;
         }
-        File::open(&hold.folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(ClipError::Folder)?;
         Ok(hold)
     }
 
-    /// Gives the folder the name by which the clip finds it, in place of one of an attempt that came to nothing.
+    /// Gives the folder the name by which the clip finds it, in place of one of an attempt that came to nothing, and puts it on
+    /// the disk.
     pub(super) fn keep_for(mut self, clip_id: &str) -> Result<(), ClipError> {
-        let named = self.clips.join(FOLDER).join(clip_id);
-        remove_folder(&named)
+        let held = self.clips.join(FOLDER);
+        let named = held.join(clip_id);
+        sync_folder(&self.folder)
+            .and_then(|()| remove_folder(&named))
             .and_then(|()| std::fs::rename(&self.folder, &named))
-            .and_then(|()| File::open(self.clips.join(FOLDER))?.sync_all())
+            .map_err(ClipError::Folder)?;
+        self.folder = named;
+        sync_folder(&held)
+            .and_then(|()| sync_folder(&self.clips))
             .map_err(ClipError::Folder)?;
         self.is_kept = true;
         Ok(())
@@ -115,6 +119,10 @@ fn refusal(errno: Errno) -> ClipError {
         Errno::NOENT => ClipError::SourcesGone("a recording was deleted just now".to_owned()),
         errno => ClipError::Folder(errno.into()),
     }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {
@@ -187,6 +195,9 @@ impl ClipWork {
             return Ok(job.is_some_and(|job| {
                 job.epoch == epoch && !job.owner.is_empty() && !job.state.is_terminal()
             }));
+        }
+        if self.store.clip_remake(name).await?.is_some() {
+            return Ok(true);
         }
         self.is_of_a_clip(name, age, |clip| clip.holds_sources)
             .await

@@ -53,18 +53,26 @@ impl ClipWork {
                 .write(attempt, &clip, content)
                 .await
                 .map_err(work_error)?;
-            self.put_in_place(draft, &clip).await?;
+            let is_there = self.put_in_place(draft, &clip).await.map_err(work_error)?;
+            if !is_there {
+                return Err(not_found(format!(
+                    "clip {} was deleted while its file was written",
+                    clip.id
+                )));
+            }
             clip.sha256 = sha256;
             clip.is_virtual = false;
             // Links and layout are swept once the row says that nothing needs them: until then they may be all that is left.
             clip.holds_sources = false;
-        } else if lacks_something(&clip) {
+        } else {
             tokio::select! {
                 // The disk may take its time.
                 () = attempt.cancel.cancelled() => return Err(WorkError::Stopped),
                 lasts = self.put_on_disk(&clip) => lasts.map_err(work_error)?,
             }
-            clip.sha256 = self.hash(attempt, &clip).await.map_err(work_error)?;
+            if lacks_something(&clip) {
+                clip.sha256 = self.hash(attempt, &clip).await.map_err(work_error)?;
+            }
         }
         Ok(Done {
             result: JobResult::Clip(Box::new(clip)),
@@ -73,35 +81,25 @@ impl ClipWork {
     }
 
     /// Gives the file the clip's name, for as long as the clip is there. Who deletes a clip deletes its row and then its file,
-    /// so that a clip which is there after its file has its name does not leave the file behind.
-    async fn put_in_place(&self, draft: Draft, clip: &Clip) -> Result<(), WorkError> {
-        let gone = || {
-            not_found(format!(
-                "clip {} was deleted while its file was written",
-                clip.id
-            ))
-        };
+    /// so that a clip which is there after its file has its name does not leave the file behind. Whether the clip is there.
+    pub(super) async fn put_in_place(&self, draft: Draft, clip: &Clip) -> Result<bool, ClipError> {
         // The file of another clip could have the name by now.
         if !self.is_there(clip).await? {
-            return Err(gone());
+            return Ok(false);
         }
         let file_name = clip.file_name.clone();
-        let placing =
-            blocking(move || draft.put_in_place(&file_name).map_err(ClipError::Folder)).await;
-        placing.map_err(work_error)?;
+        blocking(move || draft.put_in_place(&file_name).map_err(ClipError::Folder)).await?;
         if self.is_there(clip).await? {
-            return Ok(());
+            return Ok(true);
         }
         let path = self.settings.folder.join(&clip.file_name);
-        let removing = blocking(move || remove_if_there(&path).map_err(ClipError::Folder)).await;
-        removing.map_err(work_error)?;
-        Err(gone())
+        blocking(move || remove_if_there(&path).map_err(ClipError::Folder)).await?;
+        Ok(false)
     }
 
     /// Whether the clip itself is there, not only one with its id.
-    async fn is_there(&self, clip: &Clip) -> Result<bool, WorkError> {
-        let found = self.store.clip(&clip.id).await;
-        let found = found.map_err(|error| work_error(error.into()))?;
+    async fn is_there(&self, clip: &Clip) -> Result<bool, ClipError> {
+        let found = self.store.clip(&clip.id).await?;
         Ok(found.is_some_and(|found| found.create_time == clip.create_time))
     }
 

@@ -76,20 +76,8 @@ impl ClipWork {
         check_containers(&touching).map_err(work_error)?;
         around.retain(|segment| is_mp4(segment) || touches(segment, window));
         let (sources, found) = self.look_at(&around).await.map_err(work_error)?;
-        let mut recipe = ClipRecipe {
-            window,
-            title: spec.camera_id.to_string(),
-            gap_mode: spec.gap_mode,
-            sources: around
-                .into_iter()
-                .zip(found)
-                .map(|(segment, found)| recipe_source(segment, found))
-                .collect(),
-        };
-        let files: Vec<Option<Arc<File>>> = sources
-            .iter()
-            .map(|source| source.file.as_ref().ok().map(Arc::clone))
-            .collect();
+        let mut recipe = recipe_of(spec, window, around, found);
+        let opened = sources.clone();
         attempt.report(Progress {
             phase: "planning".to_owned(),
             fraction: Some(0.5),
@@ -105,7 +93,7 @@ impl ClipWork {
         note_use(&mut recipe, &unusable, layout.sources());
         if spec.hold_sources {
             let (folder, name) = (self.settings.folder.clone(), attempt.temporary_name());
-            let (clip_id, to_hold) = (spec.clip_id.clone(), held_files(&recipe, &files));
+            let (clip_id, to_hold) = (spec.clip_id.clone(), held_files(&recipe, &opened));
             blocking(move || Hold::make(&folder, &name, &to_hold)?.keep_for(&clip_id))
                 .await
                 .map_err(work_error)?;
@@ -150,16 +138,7 @@ impl ClipWork {
     ) -> Result<(Vec<media::Source>, Vec<Found>), ClipError> {
         let sources = self.open_sources(self.roots().await?, segments).await?;
         blocking(move || {
-            let found = sources
-                .iter()
-                .map(|source| match &source.file {
-                    Err(reason) => Ok(Found::Unusable(*reason)),
-                    Ok(file) => Ok(Found::File {
-                        version: version_of(&file.metadata().map_err(ClipError::Folder)?),
-                        is_read: false,
-                    }),
-                })
-                .collect::<Result<_, ClipError>>()?;
+            let found = found_in(&sources)?;
             Ok((sources, found))
         })
         .await
@@ -207,6 +186,36 @@ fn check_containers(segments: &[Segment]) -> Result<(), ClipError> {
     }
 }
 
+/// The recipe of a clip, from what was found of the segments around its window.
+pub(super) fn recipe_of(
+    spec: &ClipSpec,
+    window: TimeRange,
+    around: Vec<Segment>,
+    found: Vec<Found>,
+) -> ClipRecipe {
+    let sources = around.into_iter().zip(found);
+    ClipRecipe {
+        window,
+        title: spec.camera_id.to_string(),
+        gap_mode: spec.gap_mode,
+        sources: sources
+            .map(|(segment, found)| recipe_source(segment, found))
+            .collect(),
+    }
+}
+
+/// Which version of its file each source is. Blocks.
+pub(super) fn found_in(sources: &[media::Source]) -> Result<Vec<Found>, ClipError> {
+    let found = |source: &media::Source| match &source.file {
+        Err(reason) => Ok(Found::Unusable(*reason)),
+        Ok(file) => Ok(Found::File {
+            version: version_of(&file.metadata().map_err(ClipError::Folder)?),
+            is_read: false,
+        }),
+    };
+    sources.iter().map(found).collect()
+}
+
 fn recipe_source(segment: Segment, found: Found) -> RecipeSource {
     RecipeSource {
         segment_id: segment.id,
@@ -231,11 +240,14 @@ fn note_use(recipe: &mut ClipRecipe, unusable: &[Option<GapReason>], read: &[usi
 }
 
 /// The files that a recipe needs, by the place of their source.
-fn held_files(recipe: &ClipRecipe, files: &[Option<Arc<File>>]) -> Vec<(usize, Arc<File>)> {
-    let sources = recipe.sources.iter().zip(files).enumerate();
+pub(super) fn held_files(
+    recipe: &ClipRecipe,
+    sources: &[media::Source],
+) -> Vec<(usize, Arc<File>)> {
+    let sources = recipe.sources.iter().zip(sources).enumerate();
     sources
-        .filter_map(|(at, (source, file))| match (&source.found, file) {
-            (Found::File { .. }, Some(file)) => Some((at, Arc::clone(file))),
+        .filter_map(|(at, (named, source))| match (&named.found, &source.file) {
+            (Found::File { .. }, Ok(file)) => Some((at, Arc::clone(file))),
             _ => None,
         })
         .collect()

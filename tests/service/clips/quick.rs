@@ -1,7 +1,6 @@
 //! Quick clips: made without SHA-256 and without a wait for the disk, and what makes up for both.
 
-use sqlx::{Connection as _, SqliteConnection};
-
+use super::remade::{set_unsynced_in, start_and_tidy, this_run, unsynced_in};
 use super::virtual_clips::{clip_id_in, get, materialize, virtually};
 use super::*;
 use crate::http::Answer;
@@ -72,51 +71,12 @@ async fn they_have_the_bytes_of_others_and_keep_all_else_when_they_get_their_has
     drop(server);
 }
 
-async fn database(site: &Site) -> SqliteConnection {
-    let url = format!("sqlite://{}/heldar.db", site.data().display());
-    SqliteConnection::connect(&url).await.unwrap()
-}
-
-/// In which run of the machine the file of a clip was written that may not be on the disk yet.
-async fn unsynced_in(site: &Site, clip: &proto::Clip) -> String {
-    let mut database = database(site).await;
-    let found = sqlx::query_scalar("SELECT unsynced_in FROM clips WHERE id = $1")
-        .bind(&clip.id)
-        .fetch_one(&mut database);
-    let found = found.await.unwrap();
-    database.close().await.unwrap();
-    found
-}
-
-async fn set_unsynced_in(site: &Site, clip: &proto::Clip, run: &str) {
-    let mut database = database(site).await;
-    let changed = sqlx::query("UPDATE clips SET unsynced_in = $2 WHERE id = $1")
-        .bind(&clip.id)
-        .bind(run)
-        .execute(&mut database);
-    assert_eq!(changed.await.unwrap().rows_affected(), 1);
-    database.close().await.unwrap();
-}
-
-/// Starts a server and waits until its first housekeeping is over, which ends with layouts that no clip has.
-async fn start_and_tidy(site: &Site) -> Server {
-    let layouts = site.clips().join(KEPT_LAYOUTS);
-    std::fs::create_dir_all(&layouts).unwrap();
-    let stray = layouts.join("clip_stray");
-    std::fs::write(&stray, "of nobody").unwrap();
-    age(&stray);
-    let server = site.start().await;
-    eventually("the stray layout is swept", || !stray.exists());
-    server
-}
-
 #[tokio::test]
 async fn only_what_a_loss_of_power_may_have_taken_is_gone_when_the_machine_is_started_anew() {
     let site = unfollowed().on_sqlite();
     lay(&site, CAMERA, &thirty_seconds().record());
     import(&site, &[]);
-    let run = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    let run = run.trim();
+    let run = this_run();
 
     let server = start_and_tidy(&site).await;
     let (_, stopped) = cut(&server, quickly(ask(CAMERA, 1_400, 8_200))).await;
@@ -125,7 +85,7 @@ async fn only_what_a_loss_of_power_may_have_taken_is_gone_when_the_machine_is_st
     let hashed = materialize(&server, &hashed.id).await;
     assert_eq!(unsynced_in(&site, &hashed).await, "");
     let (_, usual) = cut(&server, ask(CAMERA, 1_400, 8_200)).await;
-    assert_eq!(unsynced_in(&site, &usual).await, "");
+    assert_eq!(unsynced_in(&site, &usual).await, run);
     server.stop_with(&site, &[&stopped, &hashed, &usual]);
     assert_eq!(unsynced_in(&site, &stopped).await, "", "synced at the end");
 
@@ -133,7 +93,7 @@ async fn only_what_a_loss_of_power_may_have_taken_is_gone_when_the_machine_is_st
     let (_, killed) = cut(&server, quickly(ask(CAMERA, 1_400, 8_200))).await;
     let (_, lost) = cut(&server, quickly(ask(CAMERA, 1_400, 8_200))).await;
     server.kill();
-    set_unsynced_in(&site, &killed, run).await;
+    set_unsynced_in(&site, &killed, &run).await;
     set_unsynced_in(&site, &lost, "another run of the machine").await;
 
     // A file that no row knows is deleted once it is old.
