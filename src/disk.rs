@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
+use std::path::Path;
 
 use rustix::fd::AsFd;
-use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, statfs};
 use rustix::io::{Errno, retry_on_intr};
 
 /// Takes the room of a whole file, which has that length from now on: a disk that is too full shows before anything is
@@ -20,6 +21,24 @@ pub fn take_room(file: &File, size_bytes: u64) -> io::Result<()> {
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// File systems that take room for what is written when it is written, on a disk of the machine (linux/magic.h and the sources
+/// of ZFS and bcachefs). A server of files may find later that it has none.
+const OF_THE_MACHINE: [u32; 7] = [
+    0xef53,      // ext4, ext3, ext2
+    0x5846_5342, // XFS
+    0x9123_683e, // Btrfs
+    0xf2f5_2010, // F2FS
+    0xca45_1a4e, // bcachefs
+    0x2fc1_2fc1, // ZFS
+    0x0102_1994, // tmpfs
+];
+
+/// Whether a file of this folder that was written is there, but for a loss of power or a disk that fails.
+pub fn takes_what_is_written(folder: &Path) -> bool {
+    // The field is as wide as a word of the machine, the numbers never are wider than this.
+    statfs(folder).is_ok_and(|found| OF_THE_MACHINE.contains(&(found.f_type as u32)))
 }
 
 /// How much must be written before the disk is told again. Measured with clips of 30 MB on a solid-state disk: with 8 MiB

@@ -217,8 +217,11 @@ pub struct Clip {
     /// Only on its way into the database, where it has a row of its own.
     #[serde(skip)]
     pub recipe: Option<Box<ClipRecipe>>,
-    /// The run of the machine in whose memory the file still may be; empty when it is on the disk. It has a column of its own,
-    /// which only those who sync such files read.
+    /// The folder of links to the recordings by which the recipe makes a file again; empty where there is nothing to be made
+    /// again. As the recipe, it is only on its way.
+    #[serde(skip)]
+    pub held_in: String,
+    /// The run of the machine in whose memory the file still may be; empty when it is on the disk. It has a column of its own.
     #[serde(skip)]
     pub unsynced_in: String,
     pub job_id: String,

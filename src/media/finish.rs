@@ -2,7 +2,7 @@
 //! disk.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::interleave::{Places, sound_of};
 use super::movie::{self, Label, MovieError, Times};
 use super::mp4::{ReadError, SourceIndex, Track, top_level};
 use super::plan::{OutputTrack, Plan};
-use crate::hashing::{Hasher, Sha256};
+use crate::hashing::{Sha256, hash_of};
 
 /// Why a finished file cannot be accepted.
 #[derive(Debug, thiserror::Error)]
@@ -220,13 +220,5 @@ pub(super) fn padded(mut moov: Vec<u8>, room: usize) -> Option<Vec<u8>> {
 
 /// SHA-256 of a whole file. Blocks.
 pub(super) fn hash(path: &Path) -> io::Result<Sha256> {
-    let mut file = File::open(path)?;
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            count => hasher.update(&buffer[..count]),
-        }
-    }
+    hash_of(File::open(path)?)
 }

@@ -116,6 +116,8 @@ pub struct CutOutcome {
     pub audio: Option<AudioFormat>,
     /// How ffmpeg was called, with OUTPUT for the path; or this program and its version, where ffmpeg was not.
     pub engine: String,
+    /// How many of the open sources could not be used. What of them is in the window is a gap.
+    pub damaged_sources: usize,
     /// Whether this program copied the samples by itself.
     pub is_native: bool,
     /// Why [`EngineChoice::Auto`] did not.

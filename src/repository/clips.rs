@@ -17,33 +17,39 @@ const INSERT: &str = "
     INSERT INTO clips (id, camera_id, requested_start_us, requested_end_us, create_time_us, expire_time_us, file_name,
         size_bytes, sha256, media_type, job_id, created_by, details, unsynced_in)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
-const GET: &str = "SELECT id, create_time_us, details FROM clips WHERE id = $1";
-const GET_BY_FILE: &str = "SELECT id, create_time_us, details FROM clips WHERE file_name = $1";
+const GET: &str = "SELECT id, create_time_us, details, unsynced_in FROM clips WHERE id = $1";
+const GET_BY_FILE: &str =
+    "SELECT id, create_time_us, details, unsynced_in FROM clips WHERE file_name = $1";
 /// An id can be used again, so that it alone does not say which clip is meant.
 const DELETE: &str = "DELETE FROM clips WHERE id = $1 AND create_time_us = $2";
 const INSERT_RECIPE: &str =
-    "INSERT INTO clip_recipes (clip_id, recipe, has_file) VALUES ($1, $2, $3)";
-const GET_RECIPE: &str = "SELECT recipe FROM clip_recipes WHERE clip_id = $1 AND NOT has_file";
-const GET_REMAKE: &str = "SELECT recipe FROM clip_recipes WHERE clip_id = $1 AND has_file";
+    "INSERT INTO clip_recipes (clip_id, recipe, held_in) VALUES ($1, $2, $3)";
+const GET_RECIPE: &str = "SELECT recipe FROM clip_recipes WHERE clip_id = $1 AND held_in = ''";
+const GET_REMAKE: &str =
+    "SELECT recipe, held_in FROM clip_recipes WHERE clip_id = $1 AND held_in <> ''";
+const HELD_IN: &str = "SELECT clip_id FROM clip_recipes WHERE held_in = $1 AND held_in <> ''";
 const WITH_RECIPE: &str = "
-    SELECT clip_id FROM clip_recipes WHERE clip_id IN (SELECT value FROM json_each($1)) AND NOT has_file";
+    SELECT clip_id FROM clip_recipes WHERE clip_id IN (SELECT value FROM json_each($1)) AND held_in = ''";
 const DELETE_RECIPE: &str = "DELETE FROM clip_recipes WHERE clip_id = $1";
 const MATERIALIZE: &str = "
     UPDATE clips SET sha256 = $3, details = $4, unsynced_in = '' WHERE id = $1 AND create_time_us = $2";
 const UNSYNCED: &str = "
     SELECT id, create_time_us, details, unsynced_in FROM clips WHERE unsynced_in <> '' ORDER BY create_time_us, id";
+const NOTE_UNSYNCED: &str = "
+    UPDATE clips SET unsynced_in = $3 WHERE id = $1 AND create_time_us = $2 AND unsynced_in <> ''";
 const NOTE_SYNCED: &str = "UPDATE clips SET unsynced_in = '' WHERE id = $1 AND create_time_us = $2";
 const EXPIRED: &str = "
-    SELECT id, create_time_us, details FROM clips WHERE expire_time_us <= $1 ORDER BY expire_time_us LIMIT $2";
+    SELECT id, create_time_us, details, unsynced_in FROM clips WHERE expire_time_us <= $1 ORDER BY expire_time_us LIMIT $2";
 const FILES: &str = "
     SELECT file_name FROM clips WHERE file_name IN (SELECT value FROM json_each($1))
-        AND NOT EXISTS (SELECT 1 FROM clip_recipes WHERE clip_recipes.clip_id = clips.id AND NOT has_file)";
+        AND NOT EXISTS (SELECT 1 FROM clip_recipes WHERE clip_recipes.clip_id = clips.id AND held_in = '')";
 
 #[derive(sqlx::FromRow)]
 struct ClipRow {
     id: String,
     create_time_us: i64,
     details: String,
+    unsynced_in: String,
 }
 
 impl TryFrom<ClipRow> for Clip {
@@ -52,7 +58,10 @@ impl TryFrom<ClipRow> for Clip {
     fn try_from(row: ClipRow) -> Result<Self, StoreError> {
         let clip: Self = json("clips", &row.id, &row.details)?;
         if clip.id == row.id {
-            Ok(clip)
+            Ok(Self {
+                unsynced_in: row.unsynced_in,
+                ..clip
+            })
         } else {
             Err(inconsistent("clips", &row.id, "details of another clip"))
         }
@@ -60,10 +69,9 @@ impl TryFrom<ClipRow> for Clip {
 }
 
 #[derive(sqlx::FromRow)]
-struct UnsyncedRow {
-    #[sqlx(flatten)]
-    clip: ClipRow,
-    unsynced_in: String,
+struct RemakeRow {
+    recipe: String,
+    held_in: String,
 }
 
 /// Which clips.
@@ -107,7 +115,8 @@ impl Store {
         filter: &ClipFilter,
         page: &Page,
     ) -> Result<(Vec<Clip>, Option<(i64, String)>), StoreError> {
-        let mut query = sql("SELECT id, create_time_us, details FROM clips WHERE 1 = 1");
+        let mut query =
+            sql("SELECT id, create_time_us, details, unsynced_in FROM clips WHERE 1 = 1");
         if let Some(camera_id) = &filter.camera_id {
             query
                 .push(" AND camera_id = ")
@@ -154,27 +163,33 @@ impl Store {
 
     /// How the bytes of a virtual clip are made; `None` for a clip that has a file, and for one that is gone.
     pub async fn clip_recipe(&self, id: &str) -> Result<Option<ClipRecipe>, StoreError> {
-        self.recipe(GET_RECIPE, id).await
-    }
-
-    /// How the file of a clip is made again that may not be on the disk yet; `None` for one that is, that a loss of power may
-    /// take, or that has none.
-    pub async fn clip_remake(&self, id: &str) -> Result<Option<ClipRecipe>, StoreError> {
-        self.recipe(GET_REMAKE, id).await
-    }
-
-    async fn recipe(
-        &self,
-        query: &'static str,
-        id: &str,
-    ) -> Result<Option<ClipRecipe>, StoreError> {
-        let recipe: Option<String> = sql(query)
+        let recipe: Option<String> = sql(GET_RECIPE)
             .bind(id)
             .fetch_optional_value(&mut self.read().await?)
             .await?;
         recipe
             .map(|recipe| json("clip_recipes", id, &recipe))
             .transpose()
+    }
+
+    /// How the file of a clip is made again that may not be on the disk yet, and in which folder the recordings for that are
+    /// held; `None` for one that is, that a loss of power may take, or that has none.
+    pub async fn clip_remake(&self, id: &str) -> Result<Option<(ClipRecipe, String)>, StoreError> {
+        let row: Option<RemakeRow> = sql(GET_REMAKE)
+            .bind(id)
+            .fetch_optional(&mut self.read().await?)
+            .await?;
+        row.map(|row| Ok((json("clip_recipes", id, &row.recipe)?, row.held_in)))
+            .transpose()
+    }
+
+    /// Whether a clip's file may have to be made again from the recordings that are held in this folder.
+    pub async fn is_held_in(&self, folder: &str) -> Result<bool, StoreError> {
+        let clip: Option<String> = sql(HELD_IN)
+            .bind(folder)
+            .fetch_optional_value(&mut self.read().await?)
+            .await?;
+        Ok(clip.is_some())
     }
 
     /// Clips whose time is over, the longest overdue first.
@@ -191,17 +206,22 @@ impl Store {
         rows.into_iter().map(Clip::try_from).collect()
     }
 
-    /// Clips whose files may not be on the disk yet, the oldest first, with [`Clip::unsynced_in`].
+    /// Clips whose files may not be on the disk yet, the oldest first.
     pub async fn unsynced_clips(&self) -> Result<Vec<Clip>, StoreError> {
-        let rows: Vec<UnsyncedRow> = sql(UNSYNCED).fetch_all(&mut self.read().await?).await?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(Clip {
-                    unsynced_in: row.unsynced_in,
-                    ..Clip::try_from(row.clip)?
-                })
-            })
-            .collect()
+        let rows: Vec<ClipRow> = sql(UNSYNCED).fetch_all(&mut self.read().await?).await?;
+        rows.into_iter().map(Clip::try_from).collect()
+    }
+
+    /// Writes instead of the run of the machine what is known of the file of a clip that is not on the disk.
+    pub async fn note_unsynced(&self, clip: &Clip, unsynced_in: &str) -> Result<(), StoreError> {
+        let mut transaction = self.database.begin().await?;
+        sql(NOTE_UNSYNCED)
+            .bind(&clip.id)
+            .bind(us(clip.create_time))
+            .bind(unsynced_in)
+            .execute(&mut transaction)
+            .await?;
+        transaction.commit().await
     }
 
     /// Writes that a clip's file is on the disk, and forgets how it would be made again; whether the clip was there.
@@ -255,7 +275,7 @@ pub(super) async fn insert(connection: &mut Connection, clip: &Clip) -> Result<(
         sql(INSERT_RECIPE)
             .bind(&clip.id)
             .bind(to_json(recipe.as_ref()))
-            .bind(!clip.is_virtual)
+            .bind(&clip.held_in)
             .execute(connection)
             .await?;
     }

@@ -32,6 +32,8 @@ use tokio::sync::Mutex;
 
 use self::error::internal;
 use self::layouts::Layouts;
+use self::remake::Tries;
+use self::unsynced::Refused;
 use super::ffmpeg::Ffmpeg;
 use super::indexes;
 use super::output::remove_if_there;
@@ -72,8 +74,10 @@ pub struct ClipWork {
     engine: Engine,
     ffmpeg: Ffmpeg,
     layouts: Layouts,
-    /// Held while a file is made again.
-    remaking: Mutex<()>,
+    /// Held while a file is put on the disk.
+    securing: Mutex<()>,
+    refused: Refused,
+    tries: Tries,
 }
 
 impl ClipWork {
@@ -86,7 +90,9 @@ impl ClipWork {
             engine,
             ffmpeg,
             layouts: Layouts::default(),
-            remaking: Mutex::default(),
+            securing: Mutex::default(),
+            refused: Refused::default(),
+            tries: Tries::default(),
         }
     }
 
@@ -99,6 +105,11 @@ impl ClipWork {
 
     /// Opens a finished clip's file, after a look at its size.
     pub async fn open(&self, clip: &Clip) -> Result<File, ClipError> {
+        if self.is_in_doubt(clip) {
+            return Err(ClipError::Corrupted(
+                "may not be whole since the machine was started anew; it is made again if it can be",
+            ));
+        }
         let (folder, name, size_bytes) = (
             self.settings.folder.clone(),
             clip.file_name.clone(),
@@ -122,6 +133,7 @@ impl ClipWork {
 
     /// Deletes a clip with its file; whether it was there.
     pub async fn delete(&self, clip: &Clip) -> Result<bool, ClipError> {
+        let remake = self.store.clip_remake(&clip.id).await?;
         if !self.store.delete_clip(clip).await? {
             // What is there may be the file, links and layout of a new clip with the same id.
             return Ok(false);
@@ -131,8 +143,11 @@ impl ClipWork {
         if clip.is_virtual {
             self.layouts.forget(&clip.id);
             self.discard_layout(&clip.id).await;
+            self.release_sources(&clip.id).await?;
         }
-        self.release_sources(&clip.id).await?;
+        if let Some((_, held_in)) = remake {
+            self.release_sources(&held_in).await?;
+        }
         Ok(true)
     }
 

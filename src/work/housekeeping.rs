@@ -97,7 +97,7 @@ impl Housekeeping {
     /// Removes what a process that is gone left unfinished. Only before jobs run.
     pub async fn sweep_at_start(&self) -> Result<u64, TidyError> {
         let swept = self.sweep_unfinished().await?;
-        let lost = self.clips.look_after_restart().await?;
+        let lost = self.clips.look_at_start().await?;
         if lost > 0 {
             warn!(
                 clips = lost,
@@ -149,7 +149,10 @@ impl Housekeeping {
     /// Leaves nothing in memory that a loss of power would take, and holds nothing that no clip needs; once no job runs any
     /// more.
     pub async fn finish(&self) {
-        let synced = self.clips.sync_files(&CancellationToken::new()).await;
+        let synced = self
+            .clips
+            .sync_files(false, &CancellationToken::new())
+            .await;
         log("clips put on the disk", synced);
         self.sweep_held().await;
     }
@@ -169,7 +172,7 @@ impl Housekeeping {
 
     async fn tidy(&self, inherited: &mut Inherited, cancel: &CancellationToken) {
         log("expired clips deleted", self.delete_expired_clips().await);
-        let synced = self.clips.sync_files(cancel).await;
+        let synced = self.clips.sync_files(true, cancel).await;
         log("clips put on the disk", synced);
         log(
             "expired archives deleted",

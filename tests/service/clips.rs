@@ -12,6 +12,7 @@ mod likeness;
 mod listing;
 mod materializing;
 mod players;
+mod pulled_plug;
 mod quick;
 mod records;
 mod remade;

@@ -63,10 +63,10 @@ type CreateClipRequest struct {
 	// the recorder deletes them, fetching the clip answers DATA_LOSS (SOURCES_GONE).
 	HoldSources bool `protobuf:"varint,15,opt,name=hold_sources,json=holdSources,proto3" json:"hold_sources,omitempty"`
 	// For a clip that is only looked at: what takes most of its time is left out, or for later. It is not hashed, so `sha256` is
-	// empty until MaterializeClip makes it, and what holds a broken download together is the `etag`. And it is not waited for
-	// until the file is on the disk, which it is a minute or two later, or when the server has stopped: should the machine lose
-	// its power before, or be restarted after the server was killed, the clip is gone. Servers that share their work wait in any
-	// case. Means nothing to a virtual clip.
+	// empty until MaterializeClip makes it, and what holds a broken download together is the `etag`. And nothing is held from which
+	// its file could be made again, as that of other clips is, while it is not on the disk, which it is a minute or two later, or
+	// when the server has stopped: should the machine lose its power before, or be restarted after the server was killed, the clip
+	// is gone. Servers that share their work wait for the disk in any case. Means nothing to a virtual clip.
 	Quick         bool `protobuf:"varint,16,opt,name=quick,proto3" json:"quick,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

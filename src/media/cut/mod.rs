@@ -386,6 +386,10 @@ fn outcome(
         });
     }
     let entry = &plan.video.entry;
+    let damaged = prepared
+        .segments
+        .iter()
+        .filter(|segment| matches!(segment.footage, Footage::Unusable(GapReason::FileDamaged)));
     CutOutcome {
         requested: plan.requested,
         delivered: plan.delivered,
@@ -418,6 +422,7 @@ fn outcome(
                 sample_rate_hz: track.entry.sample_rate_hz,
                 channels: u32::from(track.entry.channels),
             }),
+        damaged_sources: damaged.count(),
         engine: made.engine,
         is_native: made.is_native,
         not_native,

@@ -44,6 +44,7 @@ fn footage(gaps: &[(i64, i64, i64)]) -> CutOutcome {
             frame_count: 150,
         },
         audio: None,
+        damaged_sources: 0,
         engine: String::new(),
         is_native: true,
         not_native: None,

@@ -56,6 +56,7 @@ fn virtual_clip() -> Clip {
             gap_mode: GapMode::Close,
             sources: Vec::new(),
         })),
+        held_in: String::new(),
         unsynced_in: String::new(),
         job_id: "job_1".to_owned(),
         created_by: String::new(),
@@ -162,23 +163,29 @@ async fn how_a_file_is_made_again_is_known_until_it_is_on_the_disk() {
     let remade = Clip {
         is_virtual: false,
         holds_sources: false,
+        held_in: "links".to_owned(),
         unsynced_in: "this run".to_owned(),
         ..virtual_clip()
     };
     let clip = make_like(&store, "job_1", &remade).await;
     assert!(has_file(&store, &clip).await);
+    assert_eq!(clip.unsynced_in, "this run");
     assert_eq!(store.clip_recipe(CLIP).await.unwrap(), None);
-    assert!(
-        store
-            .virtual_among(&[CLIP.to_owned()])
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    let recipe = remade.recipe.map(|recipe| *recipe);
-    assert_eq!(store.clip_remake(CLIP).await.unwrap(), recipe);
+    let ids = [CLIP.to_owned()];
+    assert!(store.virtual_among(&ids).await.unwrap().is_empty());
+    let remake = remade.recipe.map(|recipe| (*recipe, "links".to_owned()));
+    assert_eq!(store.clip_remake(CLIP).await.unwrap(), remake);
+    assert!(store.is_held_in("links").await.unwrap());
+    assert!(!store.is_held_in("").await.unwrap());
+
+    store.note_unsynced(&clip, "refused").await.unwrap();
+    let refused = store.clip(CLIP).await.unwrap().unwrap();
+    assert_eq!(refused.unsynced_in, "refused");
     assert!(store.note_synced(&clip).await.unwrap());
+    store.note_unsynced(&clip, "refused").await.unwrap();
+    assert_eq!(store.unsynced_clips().await.unwrap(), [], "it is synced");
     assert_eq!(store.clip_remake(CLIP).await.unwrap(), None);
+    assert!(!store.is_held_in("links").await.unwrap());
     assert!(has_file(&store, &clip).await);
 }
 

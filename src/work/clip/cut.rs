@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 
 use super::ask::{bytes_needed, expected_bytes};
 use super::error::{notice, work_error};
+use super::remake::Backing;
 use super::{ClipError, ClipWork, begin, blocking, microseconds};
 use crate::clock;
 use crate::domain::clip::{Clip, ClipEngine, ClipSpec, GapMode};
@@ -65,15 +66,21 @@ impl ClipWork {
                 }
             }
         };
-        let (made, kept) = tokio::join!(making, self.keep(backing, &spec.clip_id));
-        // What ffmpeg cuts need not come out the same another time.
-        let is_remade = kept.is_some() && made.as_ref().is_ok_and(|outcome| outcome.is_native);
-        if kept.is_some() && !is_remade {
-            self.release_sources(&spec.clip_id)
-                .await
-                .map_err(work_error)?;
-        }
-        let outcome = made.map_err(work_error)?;
+        let syncing = backing.map(Backing::sync);
+        let outcome = making.await.map_err(work_error)?;
+        let backing = match syncing {
+            Some(syncing) => tokio::select! {
+                // The disk may take its time.
+                () = attempt.cancel.cancelled() => {
+                    let removing = blocking(move || remove_if_there(&part).map_err(ClipError::Folder));
+                    removing.await.map_err(work_error)?;
+                    return Err(WorkError::Stopped);
+                }
+                synced = syncing => synced.unwrap_or_default(),
+            },
+            None => None,
+        };
+        let backing = backing.filter(|backing| backing.gives_again(&outcome));
         // The outcome has ffmpeg's whole command line; a clip names the program.
         let engine = if outcome.is_native {
             outcome.engine.clone()
@@ -83,13 +90,9 @@ impl ClipWork {
         };
         let mut clip = describe(&attempt.job_id, spec, window, &outcome, engine);
         let name = FinalName::like(attempt, &clip.file_name);
-        if let Some(kept) = kept.filter(|_| is_remade) {
-            clip.unsynced_in = kept.run.to_owned();
-            clip.recipe = Some(Box::new(kept.recipe_of(&outcome.segment_ids)));
-        } else if let Some(run) = may_be_lost {
-            clip.unsynced_in = run.to_owned();
-        }
-        let may_wait = !clip.unsynced_in.is_empty();
+        let in_memory = backing.as_ref().map(|backing| backing.run).or(may_be_lost);
+        clip.unsynced_in = in_memory.unwrap_or_default().to_owned();
+        let may_wait = in_memory.is_some();
         let giving_name = blocking(move || {
             let given = if may_wait {
                 output::publish_unsynced(&part, name)
@@ -103,6 +106,11 @@ impl ClipWork {
             given.map_err(ClipError::Folder)
         });
         clip.file_name = giving_name.await.map_err(work_error)?;
+        if let Some(backing) = backing {
+            let (recipe, held_in) = backing.keep(&outcome.segment_ids);
+            clip.recipe = Some(Box::new(recipe));
+            clip.held_in = held_in;
+        }
         Ok(Done {
             result: JobResult::Clip(Box::new(clip)),
             warnings: outcome.warnings.into_iter().map(notice).collect(),
@@ -167,6 +175,7 @@ pub(super) fn describe(
             None => job_id.to_owned(),
         },
         recipe: None,
+        held_in: String::new(),
         unsynced_in: String::new(),
         job_id: job_id.to_owned(),
         created_by: spec.created_by.clone(),

@@ -15,26 +15,36 @@ use crate::media;
 use crate::work::roots::{OpenRoots, is_of_the_machine};
 use crate::work::source_file::open_seen;
 
-/// Where the recordings of a virtual clip are.
+/// Where the recordings of a recipe are.
 pub(super) struct Finder {
     roots: OpenRoots,
     clips: PathBuf,
-    /// The clip, when it holds its sources.
-    held_for: Option<String>,
+    /// The folder of links to them, where they are held.
+    held_in: Option<String>,
+    takes_any_version: bool,
 }
 
 impl ClipWork {
-    /// Finds the recordings of a clip; with `held_for`, first those that are held for the clip with this id.
-    pub(super) async fn finder(&self, held_for: Option<&str>) -> Result<Finder, ClipError> {
+    /// Finds the recordings of a clip; with `held_in`, first those that are held in this folder.
+    pub(super) async fn finder(&self, held_in: Option<&str>) -> Result<Finder, ClipError> {
         Ok(Finder {
             roots: OpenRoots::new(self.roots().await?),
             clips: self.settings.folder.clone(),
-            held_for: held_for.map(str::to_owned),
+            held_in: held_in.map(str::to_owned),
+            takes_any_version: false,
         })
     }
 }
 
 impl Finder {
+    /// Takes recordings that were written to since the clip was made: for whoever compares what comes of them.
+    pub(super) fn of_any_version(self) -> Self {
+        Self {
+            takes_any_version: true,
+            ..self
+        }
+    }
+
     /// Opens what a recipe was planned with. Blocks.
     ///
     /// # Errors
@@ -71,9 +81,9 @@ impl Finder {
         source: &RecipeSource,
     ) -> Result<Arc<File>, ClipError> {
         let held = self
-            .held_for
+            .held_in
             .as_ref()
-            .map(|clip_id| open_seen(&self.clips, &held_path(clip_id, at)));
+            .map(|held_in| open_seen(&self.clips, &held_path(held_in, at)));
         let opened = match held {
             Some(Ok(seen)) => Ok(seen),
             Some(Err(_)) | None => self
@@ -85,7 +95,7 @@ impl Finder {
             _ if is_of_the_machine(&error) => ClipError::Machine(error),
             _ => gone(source, "cannot be opened any more"),
         })?;
-        if is_as_known(source, &seen) {
+        if self.takes_any_version || is_as_known(source, &seen) {
             Ok(Arc::new(file))
         } else {
             Err(gone(source, "was changed"))

@@ -1,7 +1,7 @@
 //! Recordings that are kept for a clip: hard links beside the clips. Those of a virtual clip go with it, those of one with a
 //! file when that is on the disk (`remake`).
 //!
-//! They lie in `.held/<clip id>/`, a name that nothing serves or lists. A recorder that deletes its file leaves the link;
+//! They lie in `.held/<clip id>/`, or `.held/<name of the attempt>/`, names that nothing serves or lists. A recorder that deletes its file leaves the link;
 //! one that writes its file anew in place writes to the link as well, which the version in the recipe shows.
 
 use std::fs::File;
@@ -28,8 +28,8 @@ pub(super) const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 const TRIES: usize = 5;
 
 /// Where the link to the source at this place of the recipe is, below the clips folder.
-pub(super) fn held_path(clip_id: &str, at: usize) -> PathBuf {
-    Path::new(FOLDER).join(clip_id).join(format!("{at}.mp4"))
+pub(super) fn held_path(held_in: &str, at: usize) -> PathBuf {
+    Path::new(FOLDER).join(held_in).join(format!("{at}.mp4"))
 }
 
 /// Refuses a file that lies on another file system than the clips folder.
@@ -77,19 +77,30 @@ impl Hold {
         Ok(hold)
     }
 
-    /// Gives the folder the name by which the clip finds it, in place of one of an attempt that came to nothing, and puts it on
-    /// the disk.
-    pub(super) fn keep_for(mut self, clip_id: &str) -> Result<(), ClipError> {
-        let held = self.clips.join(FOLDER);
-        let named = held.join(clip_id);
+    /// Puts the links on the disk. Blocks.
+    pub(super) fn sync(&self) -> Result<(), ClipError> {
         sync_folder(&self.folder)
-            .and_then(|()| remove_folder(&named))
+            .and_then(|()| sync_folder(&self.clips.join(FOLDER)))
+            .and_then(|()| sync_folder(&self.clips))
+            .map_err(ClipError::Folder)
+    }
+
+    /// Keeps the links: the name of the folder that they are in.
+    pub(super) fn keep(mut self) -> String {
+        self.is_kept = true;
+        let name = self.folder.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    /// Gives the folder the id of a virtual clip, by which that finds it, in place of one of an attempt that came to nothing, and
+    /// puts it on the disk.
+    pub(super) fn keep_for(mut self, clip_id: &str) -> Result<(), ClipError> {
+        let named = self.clips.join(FOLDER).join(clip_id);
+        remove_folder(&named)
             .and_then(|()| std::fs::rename(&self.folder, &named))
             .map_err(ClipError::Folder)?;
         self.folder = named;
-        sync_folder(&held)
-            .and_then(|()| sync_folder(&self.clips))
-            .map_err(ClipError::Folder)?;
+        self.sync()?;
         self.is_kept = true;
         Ok(())
     }
@@ -163,10 +174,10 @@ pub(super) fn remove_if_empty(folder: &Path) -> io::Result<()> {
 }
 
 impl ClipWork {
-    /// Lets go of what a clip held.
-    pub(super) async fn release_sources(&self, clip_id: &str) -> Result<(), ClipError> {
+    /// Lets go of what is held in a folder.
+    pub(super) async fn release_sources(&self, held_in: &str) -> Result<(), ClipError> {
         let clips = self.settings.folder.clone();
-        let folder = clips.join(FOLDER).join(clip_id);
+        let folder = clips.join(FOLDER).join(held_in);
         blocking(move || release(&clips, &folder).map_err(ClipError::Folder)).await
     }
 
@@ -192,12 +203,11 @@ impl ClipWork {
     async fn is_held(&self, name: &str, age: Duration) -> Result<bool, ClipError> {
         if let Some((job_id, epoch)) = attempt_of_temporary_name(name) {
             let job = self.store.job(job_id).await?;
-            return Ok(job.is_some_and(|job| {
+            let goes_on = job.is_some_and(|job| {
                 job.epoch == epoch && !job.owner.is_empty() && !job.state.is_terminal()
-            }));
-        }
-        if self.store.clip_remake(name).await?.is_some() {
-            return Ok(true);
+            });
+            // Asked afterwards: the clip's row is written together with the end of its job.
+            return Ok(goes_on || self.store.is_held_in(name).await?);
         }
         self.is_of_a_clip(name, age, |clip| clip.holds_sources)
             .await

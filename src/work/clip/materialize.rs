@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::error::work_error;
+use super::remake::Remake;
 use super::virtual_content::Content;
 use super::{ClipError, ClipWork, blocking};
 use crate::disk::Writeback;
@@ -65,10 +66,17 @@ impl ClipWork {
             // Links and layout are swept once the row says that nothing needs them: until then they may be all that is left.
             clip.holds_sources = false;
         } else {
-            tokio::select! {
-                // The disk may take its time.
-                () = attempt.cancel.cancelled() => return Err(WorkError::Stopped),
-                lasts = self.put_on_disk(&clip) => lasts.map_err(work_error)?,
+            if !clip.unsynced_in.is_empty() {
+                let remake = Remake {
+                    part_name: attempt.temporary_name(),
+                    stop: attempt.cancel.clone(),
+                };
+                tokio::select! {
+                    // The disk may take its time.
+                    () = attempt.cancel.cancelled() => return Err(WorkError::Stopped),
+                    secured = self.secure(&clip, Some(remake)) => secured.map_err(work_error)?,
+                };
+                clip.unsynced_in = String::new();
             }
             if lacks_something(&clip) {
                 clip.sha256 = self.hash(attempt, &clip).await.map_err(work_error)?;

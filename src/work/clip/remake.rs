@@ -3,43 +3,73 @@
 //!
 //! Recordings are on the disk long before anybody asks for a clip of them. To sync what of them is not, and links to them,
 //! takes a few milliseconds, beside the cut; to sync the clip takes what its bytes take. The recipe in the clip's row says how
-//! they were cut, the SHA-256 whether they come out the same.
+//! they were cut, the SHA-256 whether they come out the same. What does not is kept, and tried again now and then: a recording
+//! that cannot be read may be readable later.
 
-use std::fs::File;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::cut::wanted;
 use super::engine::known_obstacle;
 use super::held_sources::Hold;
-use super::unsynced::Synced;
-use super::virtual_clip::{found_in, held_files, recipe_of};
+use super::virtual_clip::{found_in, held_files, recipe_of, version_of};
 use super::virtual_content::other_bytes;
 use super::{ClipError, ClipWork, blocking};
+use crate::disk;
 use crate::domain::catalog::Segment;
 use crate::domain::clip::{Clip, ClipEngine, ClipSpec};
 use crate::domain::clip_recipe::{ClipRecipe, Found};
 use crate::domain::time::TimeRange;
-use crate::media::{self, CutError, CutOrder, EngineChoice};
+use crate::media::{self, CutOrder, CutOutcome, EngineChoice};
 use crate::packing::hex;
 use crate::work::output::{Draft, remove_if_there};
-use crate::work::{Attempt, indexes, temporary_name};
+use crate::work::{Attempt, indexes};
 
-/// What a clip can be made from again, for as long as the machine runs.
-pub(super) struct Backing {
-    run: &'static str,
-    recipe: ClipRecipe,
-    files: Vec<Arc<File>>,
-    hold: Hold,
+/// How long the housekeeping leaves a clip alone whose file it could not make again.
+const RETRY: Duration = Duration::from_secs(3600);
+
+/// When clips could not be made again, by id.
+#[derive(Debug, Default)]
+pub(super) struct Tries(Mutex<HashMap<String, Instant>>);
+
+impl Tries {
+    pub(super) fn is_too_early(&self, clip_id: &str) -> bool {
+        self.of(|tried| tried.get(clip_id).is_some_and(|at| at.elapsed() < RETRY))
+    }
+
+    fn note(&self, clip_id: &str) {
+        self.of(|tried| tried.insert(clip_id.to_owned(), Instant::now()));
+    }
+
+    fn forget(&self, clip_id: &str) {
+        self.of(|tried| tried.remove(clip_id));
+    }
+
+    fn of<T>(&self, what: impl FnOnce(&mut HashMap<String, Instant>) -> T) -> T {
+        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
-/// The same once it is on the disk.
-pub(super) struct Kept {
+/// How a file is made again.
+#[derive(Debug)]
+pub(super) struct Remake {
+    /// The name of the file until it is whole, which nobody else gives.
+    pub(super) part_name: String,
+    pub(super) stop: CancellationToken,
+}
+
+/// What a clip can be made from again: recordings that are held until it is dropped, unless it is kept.
+pub(super) struct Backing {
     /// The run of the machine in which the clip is made.
     pub(super) run: &'static str,
     recipe: ClipRecipe,
+    sources: Vec<media::Source>,
+    hold: Hold,
 }
 
 impl ClipWork {
@@ -61,14 +91,17 @@ impl ClipWork {
         let (clips, name) = (self.settings.folder.clone(), attempt.temporary_name());
         let (spec, around, sources) = (spec.clone(), around.to_vec(), sources.to_vec());
         let held = blocking(move || {
+            if !disk::takes_what_is_written(&clips) {
+                return Err(ClipError::HoldUnsupported(
+                    "the file system of HELDAR_CLIPS_DIR may have no room for a file that was written",
+                ));
+            }
             let recipe = recipe_of(&spec, window, around, found_in(&sources)?);
-            let to_hold = held_files(&recipe, &sources);
-            let hold = Hold::make(&clips, &name, &to_hold)?;
-            let files = to_hold.into_iter().map(|(_, file)| file).collect();
+            let hold = Hold::make(&clips, &name, &held_files(&recipe, &sources))?;
             Ok(Backing {
                 run,
                 recipe,
-                files,
+                sources,
                 hold,
             })
         });
@@ -85,51 +118,52 @@ impl ClipWork {
         }
     }
 
-    /// Puts what a clip can be made from again on the disk, under the clip's id; `None` where the disk does not take it, or there
-    /// is nothing.
-    pub(super) async fn keep(&self, backing: Option<Backing>, clip_id: &str) -> Option<Kept> {
-        let (backing, clip_id) = (backing?, clip_id.to_owned());
-        let kept = blocking(move || backing.keep_for(&clip_id)).await;
-        kept.inspect_err(|cause| {
-            warn!(?cause, "a clip is waited for until it is on the disk");
-        })
-        .ok()
-    }
-
-    /// Makes the file of a clip again, unless it is there. Whoever asks for it meanwhile is told that it is gone.
+    /// Makes the file of a clip again and puts it on the disk, in place of what is there of it.
     ///
     /// # Errors
-    /// [`ClipError::Corrupted`] when it is lost for good, which is noted. Others may be over when it is tried again.
-    pub(super) async fn make_again(&self, clip: &Clip) -> Result<(), ClipError> {
-        let _alone = self.remaking.lock().await;
-        if self.sync(clip).await? == Synced::Taken {
-            return Ok(());
-        }
-        let Some(recipe) = self.store.clip_remake(&clip.id).await? else {
-            // It was deleted, or settled by whoever made it.
-            return Ok(());
-        };
-        match self.cut_again(clip, recipe).await {
-            Ok(()) => Ok(()),
-            Err(cause) if is_for_good(&cause) => {
-                error!(clip = clip.id, %cause, "the file of a clip is lost: it cannot be made again");
-                self.settle(clip).await?;
-                Err(ClipError::Corrupted(
-                    "is lost, and its recordings do not give it again",
-                ))
+    /// All of them may be over when it is tried again; what is held stays.
+    pub(super) async fn make_again(
+        &self,
+        clip: &Clip,
+        recipe: ClipRecipe,
+        held_in: &str,
+        remake: Remake,
+    ) -> Result<(), ClipError> {
+        match self.cut_again(clip, recipe, held_in, remake).await {
+            Ok(()) => {
+                info!(clip = clip.id, "the file of a clip was made again");
+                self.tries.forget(&clip.id);
+                Ok(())
             }
-            Err(error) => Err(error),
+            Err(cause) => {
+                error!(
+                    clip = clip.id,
+                    ?cause,
+                    "the file of a clip cannot be made again"
+                );
+                self.tries.note(&clip.id);
+                Err(cause)
+            }
         }
     }
 
-    async fn cut_again(&self, clip: &Clip, recipe: ClipRecipe) -> Result<(), ClipError> {
-        let finder = self.finder(Some(&clip.id)).await?;
-        let (recipe, mut sources) =
-            blocking(move || finder.open_all(&recipe).map(|sources| (recipe, sources))).await?;
+    async fn cut_again(
+        &self,
+        clip: &Clip,
+        recipe: ClipRecipe,
+        held_in: &str,
+        remake: Remake,
+    ) -> Result<(), ClipError> {
+        // The SHA-256 decides. A recorder may have added to the last recording since.
+        let finder = self.finder(Some(held_in)).await?.of_any_version();
+        let part = self.settings.folder.join(remake.part_name);
+        let (recipe, mut sources, part) = blocking(move || {
+            remove_if_there(&part).map_err(ClipError::Folder)?;
+            let sources = finder.open_all(&recipe)?;
+            Ok((recipe, sources, part))
+        })
+        .await?;
         indexes::attach(&self.store, &mut sources).await?;
-        // That of an attempt which never is: epochs begin with 1. Left behind, it is swept as one of an attempt that died.
-        let part = self.settings.folder.join(temporary_name(&clip.job_id, 0));
-        remove_if_there(&part).map_err(ClipError::Folder)?;
         let order = CutOrder {
             sources,
             wanted: wanted(recipe.window, recipe.gap_mode),
@@ -140,48 +174,75 @@ impl ClipWork {
             is_durable: true,
             hashes: true,
         };
-        let outcome = media::cut(&self.engine, order, &CancellationToken::new(), |_| {}).await?;
-        let draft = Draft::of(part);
+        let outcome = media::cut(&self.engine, order, &remake.stop, |_| {}).await?;
         if outcome.sha256.map(|digest| hex(&digest)).as_ref() != Some(&clip.sha256) {
+            // It may be large.
+            blocking(move || remove_if_there(&part).map_err(ClipError::Folder)).await?;
             return Err(other_bytes());
         }
         // One that was deleted meanwhile needs no file.
-        self.put_in_place(draft, clip).await.map(drop)
+        self.put_in_place(Draft::of(part), clip).await.map(drop)
     }
 }
 
 impl Backing {
-    fn keep_for(self, clip_id: &str) -> Result<Kept, ClipError> {
-        for file in &self.files {
-            file.sync_data().map_err(ClipError::Folder)?;
-        }
-        self.hold.keep_for(clip_id)?;
-        let Self { run, recipe, .. } = self;
-        Ok(Kept { run, recipe })
+    /// Puts all of it on the disk. `None` where the disk does not take it; nothing is held then.
+    pub(super) fn sync(self) -> JoinHandle<Option<Self>> {
+        let put_on_disk = |backing: &Self| {
+            for source in &backing.sources {
+                if let Ok(file) = &source.file {
+                    file.sync_data().map_err(ClipError::Folder)?;
+                }
+            }
+            backing.hold.sync()
+        };
+        tokio::task::spawn_blocking(move || match put_on_disk(&self) {
+            Ok(()) => Some(self),
+            Err(cause) => {
+                warn!(?cause, "a clip is waited for until it is on the disk");
+                None
+            }
+        })
     }
-}
 
-impl Kept {
-    /// How a clip is made again that has pictures of these segments.
-    pub(super) fn recipe_of(self, segment_ids: &[String]) -> ClipRecipe {
+    /// Whether the same can be cut again: it was cut without ffmpeg, from all that was open, and that is as it was when it was
+    /// synced. A recording that is damaged now may be whole a moment later.
+    pub(super) fn gives_again(&self, outcome: &CutOutcome) -> bool {
+        let is_as_it_was = |source: &media::Source, found: &Found| match (&source.file, found) {
+            (Ok(file), Found::File { version, .. }) => file
+                .metadata()
+                .is_ok_and(|present| version_of(&present) == *version),
+            _ => true,
+        };
+        let mut sources = self.sources.iter().zip(&self.recipe.sources);
+        outcome.is_native
+            && outcome.damaged_sources == 0
+            && sources.all(|(source, named)| is_as_it_was(source, &named.found))
+    }
+
+    /// Holds the recordings for a clip of these segments from now on: the recipe, and the folder that they are held in.
+    pub(super) fn keep(self, segment_ids: &[String]) -> (ClipRecipe, String) {
         let mut recipe = self.recipe;
         for source in &mut recipe.sources {
             if let Found::File { is_read, .. } = &mut source.found {
                 *is_read = segment_ids.contains(&source.segment_id);
             }
         }
-        recipe
+        (recipe, self.hold.keep())
     }
 }
 
-/// Whether another try would end alike.
-fn is_for_good(error: &ClipError) -> bool {
-    match error {
-        ClipError::SourcesGone(_) => true,
-        ClipError::Cut(error) => matches!(
-            error,
-            CutError::NoFootage(_) | CutError::Unsuitable { .. } | CutError::Mismatch { .. }
-        ),
-        _ => false,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clip_that_could_not_be_made_again_is_left_alone_for_a_while() {
+        let tries = Tries::default();
+        assert!(!tries.is_too_early("clip_1"));
+        tries.note("clip_1");
+        assert!(tries.is_too_early("clip_1") && !tries.is_too_early("clip_2"));
+        tries.forget("clip_1");
+        assert!(!tries.is_too_early("clip_1"));
     }
 }

@@ -1,26 +1,31 @@
 //! Clips that are told of before their files are on the disk. They are put there later.
 //!
 //! Their rows name the run of the machine in which they were made, for as long as their files may be in memory only. The rows
-//! themselves are on the disk at once, so that no such clip is forgotten: after a loss of power it is made again (`remake`), or
-//! deleted when it is one that may go, a quick one.
+//! themselves are on the disk at once, so that no such clip is forgotten. A file that the disk may not have after all is made
+//! again (`remake`); a quick clip, for which nothing is held, is deleted then. Until that is done, such a file is not served.
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::remake::Remake;
 use super::{ClipError, ClipWork, blocking};
 use crate::domain::clip::Clip;
-use crate::hashing::Hasher;
+use crate::hashing::hash_of;
 use crate::packing::hex;
-use crate::work::output::remove_if_there;
 use crate::work::source_file::open_beneath;
+use crate::work::temporary_name;
 
-/// Bytes that are read and hashed at once.
-const BUFFER_BYTES: usize = 256 << 10;
+/// How long a start looks at files before it serves. Those that are left are not served until the housekeeping has.
+const START_TIME: Duration = Duration::from_secs(20);
+/// Stands in a row where the run of the machine does: the disk does not have the file, whatever is in memory of it.
+const REFUSED: &str = "refused";
 
 /// Names this run of the machine (random(4)); `None` where the system does not tell.
 static RUN: LazyLock<Option<String>> = LazyLock::new(|| {
@@ -29,12 +34,35 @@ static RUN: LazyLock<Option<String>> = LazyLock::new(|| {
     (!run.is_empty()).then(|| run.to_owned())
 });
 
+/// Ids of clips whose files the disk did not take. The system tells that only once, so that another try would find all well
+/// (fsync(2)), and whoever hears of it may be cancelled before it is in the row.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Refused(Arc<Mutex<HashSet<String>>>);
+
+impl Refused {
+    fn note(&self, clip_id: &str) {
+        self.of(|ids| ids.insert(clip_id.to_owned()));
+    }
+
+    fn forget(&self, clip_id: &str) {
+        self.of(|ids| ids.remove(clip_id));
+    }
+
+    fn has(&self, clip_id: &str) -> bool {
+        self.of(|ids| ids.contains(clip_id))
+    }
+
+    fn of<T>(&self, what: impl FnOnce(&mut HashSet<String>) -> T) -> T {
+        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// What became of a file that was to be on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Synced {
+enum Synced {
     /// It is there, with its name.
     Taken,
-    /// The disk did not take it. The system tells that only once, so that another try would find all well (fsync(2)).
+    /// The disk did not take it.
     Refused,
     /// There is no such file.
     Gone,
@@ -50,104 +78,164 @@ impl ClipWork {
         RUN.as_deref()
     }
 
-    /// Puts the files of clips on the disk that are not there yet; how many. Ends early, between two clips, with `stop`.
+    /// Puts the files of clips on the disk that are not there yet; how many. With `makes_again` also those that have to be
+    /// made again. Ends early with `stop`.
     ///
     /// # Errors
     /// When the database does not answer, or the last file that could not be tried could not.
-    pub async fn sync_files(&self, stop: &CancellationToken) -> Result<u64, ClipError> {
+    pub async fn sync_files(
+        &self,
+        makes_again: bool,
+        stop: &CancellationToken,
+    ) -> Result<u64, ClipError> {
         let mut synced = Ok(0);
         for clip in self.store.unsynced_clips().await? {
             if stop.is_cancelled() {
                 break;
             }
-            match self.put_on_disk(&clip).await {
-                Ok(()) => self.settle(&clip).await?,
-                Err(ClipError::Corrupted(_)) => continue,
-                // The others may do better.
-                Err(error) => {
-                    synced = Err(error);
-                    continue;
-                }
+            if makes_again && self.tries.is_too_early(&clip.id) {
+                continue;
             }
-            synced = synced.map(|count| count + 1);
+            let remake = makes_again.then(|| Remake {
+                // That of an attempt which never is, as epochs begin with 1: the next of this name is no other's.
+                part_name: temporary_name(&clip.job_id, 0),
+                stop: stop.clone(),
+            });
+            match self.secure(&clip, remake).await {
+                Ok(true) => synced = synced.map(|count| count + 1),
+                // The others may do better.
+                Ok(false) | Err(ClipError::Corrupted(_)) => {}
+                Err(error) => synced = Err(error),
+            }
         }
         synced
     }
 
-    /// Puts a clip's file on the disk, with its name. One that the disk did not take is made again where that can be done.
+    /// Looks at the clips whose files were not known to be on the disk when the server before ended, before any is served: what
+    /// is whole stays, what is not is made again, and a quick clip of another run of the machine is deleted. How many are.
     ///
     /// # Errors
-    /// [`ClipError::Corrupted`] when the file is lost, with the clip if it is one that may go. Others may be over when it is
-    /// tried again.
-    pub(super) async fn put_on_disk(&self, clip: &Clip) -> Result<(), ClipError> {
-        let synced = self.sync(clip).await?;
-        if synced == Synced::Taken {
-            return Ok(());
-        }
-        if self.store.clip_remake(&clip.id).await?.is_some() {
-            // It would be found well the next time.
-            self.remove_file(clip).await?;
-            return self.make_again(clip).await;
-        }
-        if synced == Synced::Gone {
-            // It is missed by whoever fetches it.
-            return Ok(());
-        }
-        warn!(
-            clip = clip.id,
-            "a clip is deleted: the disk did not take its file"
-        );
-        self.delete(clip).await?;
-        Err(ClipError::Corrupted("could not be put on the disk"))
-    }
-
-    pub(super) async fn sync(&self, clip: &Clip) -> Result<Synced, ClipError> {
-        let (folder, name) = (self.settings.folder.clone(), clip.file_name.clone());
-        blocking(move || sync(&folder, &name).map_err(ClipError::Folder)).await
-    }
-
-    /// Notes that a clip's file is on the disk, or lost for good, and lets go of what it would have been made from again.
-    pub(super) async fn settle(&self, clip: &Clip) -> Result<(), ClipError> {
-        if self.store.note_synced(clip).await? {
-            self.release_sources(&clip.id).await?;
-        }
-        Ok(())
-    }
-
-    /// Looks at the clips of earlier runs of the machine whose files were not known to be on the disk. What is whole stays,
-    /// what is not is made again; one that cannot be is deleted if it is a quick one, else it has lost its file. Only before
-    /// clips are served. How many are deleted.
-    ///
-    /// # Errors
-    /// When the database or the folder does not answer.
-    pub async fn look_after_restart(&self) -> Result<u64, ClipError> {
+    /// When the database does not answer.
+    pub async fn look_at_start(&self) -> Result<u64, ClipError> {
         let mut deleted = 0;
-        for clip in self.store.unsynced_clips().await? {
-            if Some(clip.unsynced_in.as_str()) == RUN.as_deref() {
-                continue;
-            }
-            if self.store.clip_remake(&clip.id).await?.is_none() {
-                self.delete(&clip).await?;
-                deleted += 1;
-                continue;
-            }
-            if !self.is_whole(&clip).await? {
-                info!(
-                    clip = clip.id,
-                    "the machine was started anew before the clip's file was on the disk; it is made again"
-                );
-                self.remove_file(&clip).await?;
-            }
-            match self.put_on_disk(&clip).await {
-                Ok(()) => self.settle(&clip).await?,
-                Err(ClipError::Corrupted(_)) => {}
-                // The clip has no file for now; the housekeeping tries again.
-                Err(error) => {
-                    error!(clip = clip.id, cause = ?error, "a clip is not made again yet")
+        let unsynced = self.store.unsynced_clips().await?;
+        let looking = async {
+            for clip in unsynced {
+                match self.look_at_one(&clip).await {
+                    Ok(()) => {}
+                    Err(ClipError::Corrupted(_)) => deleted += 1,
+                    Err(error) => {
+                        error!(clip = clip.id, cause = ?error, "a clip's file is not as it was");
+                    }
                 }
             }
+        };
+        if tokio::time::timeout(START_TIME, looking).await.is_err() {
+            warn!("files of clips that may not be whole are left to the housekeeping");
         }
         Ok(deleted)
+    }
+
+    async fn look_at_one(&self, clip: &Clip) -> Result<(), ClipError> {
+        if !self.is_in_doubt(clip) {
+            // The server before was killed. Its files are in memory, unless their disk was taken away and put back.
+            if clip.sha256.is_empty() || self.is_whole(clip).await? {
+                return Ok(());
+            }
+            self.store.note_unsynced(clip, REFUSED).await?;
+        }
+        let remake = Remake {
+            part_name: temporary_name(&clip.job_id, 0),
+            stop: CancellationToken::new(),
+        };
+        self.secure(clip, Some(remake)).await.map(drop)
+    }
+
+    /// Whether the disk may not have the file, whatever is to be read of it.
+    pub(super) fn is_in_doubt(&self, clip: &Clip) -> bool {
+        !clip.unsynced_in.is_empty() && Some(clip.unsynced_in.as_str()) != RUN.as_deref()
+    }
+
+    /// Sees to it that the disk has a clip's file, with its name, and notes that it does; whether it has. A file that it does not
+    /// take is made again as `remake` says, where that can be done and is wanted. One at a time.
+    ///
+    /// # Errors
+    /// [`ClipError::Corrupted`] when the file is lost and the clip deleted. Others may be over when it is tried again.
+    pub(super) async fn secure(
+        &self,
+        clip: &Clip,
+        remake: Option<Remake>,
+    ) -> Result<bool, ClipError> {
+        let _alone = self.securing.lock().await;
+        let found = self.store.clip(&clip.id).await?;
+        let is_to_do =
+            |found: &Clip| found.create_time == clip.create_time && !found.unsynced_in.is_empty();
+        let Some(clip) = found.filter(is_to_do) else {
+            // It was done meanwhile, or the clip is gone.
+            return Ok(true);
+        };
+        let (recipe, held_in) = self.store.clip_remake(&clip.id).await?.unzip();
+        if !self.put_on_disk(&clip, recipe.is_some()).await? {
+            let (Some(recipe), Some(held_in)) = (recipe, &held_in) else {
+                warn!(
+                    clip = clip.id,
+                    "a clip is deleted: the disk may not have its file"
+                );
+                self.delete(&clip).await?;
+                return Err(ClipError::Corrupted("could not be put on the disk"));
+            };
+            let Some(remake) = remake else {
+                return Ok(false);
+            };
+            self.make_again(&clip, recipe, held_in, remake).await?;
+        }
+        self.store.note_synced(&clip).await?;
+        self.refused.forget(&clip.id);
+        if let Some(held_in) = held_in {
+            self.release_sources(&held_in).await?;
+        }
+        Ok(true)
+    }
+
+    /// Puts a clip's file on the disk as it is; `false` when that is not enough.
+    async fn put_on_disk(&self, clip: &Clip, can_be_made_again: bool) -> Result<bool, ClipError> {
+        if clip.unsynced_in == REFUSED || self.refused.has(&clip.id) {
+            return Ok(false);
+        }
+        if self.is_in_doubt(clip) {
+            if !can_be_made_again {
+                return Ok(false);
+            }
+            if !self.is_whole(clip).await? {
+                info!(
+                    clip = clip.id,
+                    "the machine was started anew before the clip's file was on the disk"
+                );
+                return Ok(false);
+            }
+        }
+        match self.sync(clip).await? {
+            Synced::Taken => Ok(true),
+            // Where it cannot be made again, it is missed by whoever fetches it.
+            Synced::Gone => Ok(!can_be_made_again),
+            Synced::Refused => {
+                self.store.note_unsynced(clip, REFUSED).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    async fn sync(&self, clip: &Clip) -> Result<Synced, ClipError> {
+        let (folder, name) = (self.settings.folder.clone(), clip.file_name.clone());
+        let (refused, clip_id) = (self.refused.clone(), clip.id.clone());
+        blocking(move || {
+            let synced = sync(&folder, &name).map_err(ClipError::Folder)?;
+            if synced == Synced::Refused {
+                refused.note(&clip_id);
+            }
+            Ok(synced)
+        })
+        .await
     }
 
     /// Whether the file has the bytes that were hashed.
@@ -155,33 +243,13 @@ impl ClipWork {
         let (folder, name) = (self.settings.folder.clone(), clip.file_name.clone());
         let (size_bytes, sha256) = (clip.size_bytes, clip.sha256.clone());
         blocking(move || {
-            let Ok(mut file) = open_beneath(&folder, Path::new(&name)) else {
-                return Ok(false);
-            };
-            let hashed = hash(&mut file, size_bytes);
-            Ok(hashed.is_ok_and(|hashed| hashed == sha256))
+            let hashed = open_beneath(&folder, Path::new(&name)).and_then(|file| {
+                let is_as_long = file.metadata()?.len() == size_bytes;
+                is_as_long.then(|| hash_of(file)).transpose()
+            });
+            Ok(matches!(hashed, Ok(Some(hashed)) if hex(&hashed) == sha256))
         })
         .await
-    }
-
-    async fn remove_file(&self, clip: &Clip) -> Result<(), ClipError> {
-        let path = self.settings.folder.join(&clip.file_name);
-        blocking(move || remove_if_there(&path).map_err(ClipError::Folder)).await
-    }
-}
-
-/// The SHA-256 of a file, with which one of another size cannot agree.
-fn hash(file: &mut File, size_bytes: u64) -> io::Result<String> {
-    if file.metadata()?.len() != size_bytes {
-        return Ok(String::new());
-    }
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hasher.finish())),
-            count => hasher.update(&buffer[..count]),
-        }
     }
 }
 

@@ -209,7 +209,7 @@ pub(super) fn other_bytes() -> ClipError {
     )
 }
 
-/// The clip, when it holds its sources.
+/// The folder that a virtual clip's recordings are held in.
 fn holder(clip: &Clip) -> Option<&str> {
     clip.holds_sources.then_some(clip.id.as_str())
 }

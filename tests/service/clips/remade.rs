@@ -1,6 +1,7 @@
 //! Clips that are told of before the disk has their files, and that a loss of power does not take: the recordings are held
 //! until then.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use sqlx::{Connection as _, SqliteConnection};
@@ -54,7 +55,14 @@ pub(super) async fn start_and_tidy(site: &Site) -> Server {
 
 /// The recordings that are held for a clip.
 fn held_for(site: &Site, clip: &proto::Clip) -> Vec<PathBuf> {
-    let folder = site.clips().join(".held").join(&clip.id);
+    // That of the job's first attempt.
+    let folder = site
+        .clips()
+        .join(".held")
+        .join(format!(".{}-1.part", clip.job_id));
+    if !folder.exists() {
+        return Vec::new();
+    }
     let names = files_in(&folder);
     names.iter().map(|name| folder.join(name)).collect()
 }
@@ -64,6 +72,23 @@ fn with_footage() -> (Site, Vec<PathBuf>) {
     let paths = lay(&site, CAMERA, &thirty_seconds().record());
     import(&site, &[]);
     (site, paths)
+}
+
+/// A clip of nearly all of the footage, the recordings, and that the server which made it was killed right afterwards.
+async fn made_and_killed() -> (Site, Vec<PathBuf>, proto::Clip) {
+    let (site, recordings) = with_footage();
+    let server = start_and_tidy(&site).await;
+    let (_, clip) = cut(&server, ask(CAMERA, 1_400, 28_200)).await;
+    server.kill();
+    (site, recordings, clip)
+}
+
+/// Starts a server that has the whole clip, and stops it.
+async fn check_whole_after_a_start(site: &Site, clip: &proto::Clip) {
+    let server = site.start().await;
+    fetch(&server, clip).await;
+    assert_eq!(unsynced_in(site, clip).await, "");
+    server.stop_with(site, &[clip]);
 }
 
 /// What the disk has of a file whose pages were not written: its length.
@@ -94,6 +119,16 @@ async fn whatever_a_loss_of_power_took_of_a_file_it_is_made_again_though_the_rec
     for path in &recordings {
         std::fs::remove_file(path).unwrap();
     }
+    let inode = |clip: &proto::Clip| {
+        let path = site.clips().join(&clip.file_name);
+        std::fs::metadata(path).map_or(0, |file| file.ino())
+    };
+    let inodes: Vec<u64> = clips.iter().map(inode).collect();
+    // While they are open their numbers are not given again.
+    let _open: Vec<_> = clips
+        .iter()
+        .map(|clip| std::fs::File::open(site.clips().join(&clip.file_name)).unwrap())
+        .collect();
     for (at, clip) in clips.iter().enumerate() {
         set_unsynced_in(&site, clip, "another run of the machine").await;
         let path = site.clips().join(&clip.file_name);
@@ -104,8 +139,10 @@ async fn whatever_a_loss_of_power_took_of_a_file_it_is_made_again_though_the_rec
         }
     }
     let server = site.start().await;
-    for clip in &clips {
+    for (at, clip) in clips.iter().enumerate() {
         fetch(&server, clip).await;
+        let is_as_it_was = inode(clip) == inodes[at];
+        assert_eq!(is_as_it_was, at % 3 == 2, "only what is whole stays");
         assert_eq!(unsynced_in(&site, clip).await, "");
         assert_eq!(held_for(&site, clip), Vec::<PathBuf>::new());
     }
@@ -114,7 +151,7 @@ async fn whatever_a_loss_of_power_took_of_a_file_it_is_made_again_though_the_rec
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_made_again_is_said_to_be_lost_and_no_other_bytes_are_served() {
+async fn what_is_not_whole_is_not_served_while_it_cannot_be_made_again_and_what_is_held_stays() {
     let (site, recordings) = with_footage();
     let server = start_and_tidy(&site).await;
     let (_, clip) = cut(&server, ask(CAMERA, 1_400, 28_200)).await;
@@ -124,7 +161,9 @@ async fn a_file_that_cannot_be_made_again_is_said_to_be_lost_and_no_other_bytes_
         set_unsynced_in(&site, clip, "another run of the machine").await;
         empty_out(&site.clips().join(&clip.file_name));
     }
-    std::fs::remove_dir_all(site.clips().join(".held").join(&clip.id)).unwrap();
+    let held = held_for(&site, &clip);
+    let aside = site.path("aside.mp4");
+    std::fs::rename(&held[1], &aside).unwrap();
     std::fs::remove_file(&recordings[1]).unwrap();
     let server = start_and_tidy(&site).await;
     let lost = download(&server, &clip.id, 0, 0).await.unwrap_err();
@@ -132,14 +171,64 @@ async fn a_file_that_cannot_be_made_again_is_said_to_be_lost_and_no_other_bytes_
         (lost.code(), reason(&lost).as_str()),
         (Code::DataLoss, "FILE_CORRUPTED")
     );
-    assert!(server.log().contains("the file of a clip is lost"));
-    assert_eq!(
-        unsynced_in(&site, &clip).await,
-        "",
-        "nothing is left to try"
+    assert!(
+        server
+            .log()
+            .contains("the file of a clip cannot be made again")
     );
     fetch(&server, &other).await;
-    server.stop_with(&site, &[&other]);
+    assert_eq!(held_for(&site, &clip).len(), 2);
+    assert_eq!(server.stop(), 0);
+
+    std::fs::rename(&aside, &held[1]).unwrap();
+    let server = start_and_tidy(&site).await;
+    fetch(&server, &clip).await;
+    server.stop_with(&site, &[&clip, &other]);
+}
+
+#[tokio::test]
+async fn a_killed_server_leaves_no_file_that_is_taken_for_whole_though_the_machine_went_on() {
+    let (site, _, clip) = made_and_killed().await;
+    // As one whose disk was taken away before it had the file, and put back.
+    empty_out(&site.clips().join(&clip.file_name));
+    check_whole_after_a_start(&site, &clip).await;
+}
+
+#[tokio::test]
+async fn a_file_that_the_disk_did_not_take_is_made_again_though_it_reads_well() {
+    let (site, _, clip) = made_and_killed().await;
+    set_unsynced_in(&site, &clip, "refused").await;
+    let path = site.clips().join(&clip.file_name);
+    let inode = || std::fs::metadata(&path).unwrap().ino();
+    let before = inode();
+    check_whole_after_a_start(&site, &clip).await;
+    assert_ne!(inode(), before);
+}
+
+#[tokio::test]
+async fn a_recording_that_grew_since_makes_the_same_file_again() {
+    let (site, recordings, clip) = made_and_killed().await;
+    set_unsynced_in(&site, &clip, "another run of the machine").await;
+    empty_out(&site.clips().join(&clip.file_name));
+    let mut last = std::fs::File::options()
+        .append(true)
+        .open(&recordings[2])
+        .unwrap();
+    // A free box (ISO/IEC 14496-12 section 8.1.2).
+    std::io::Write::write_all(&mut last, b"\0\0\0\x08free").unwrap();
+    check_whole_after_a_start(&site, &clip).await;
+}
+
+#[tokio::test]
+async fn a_clip_with_a_damaged_recording_is_waited_for() {
+    let (site, recordings) = with_footage();
+    std::fs::write(&recordings[1], "no recording").unwrap();
+    let server = start_and_tidy(&site).await;
+    let (_, clip) = cut(&server, ask(CAMERA, 1_400, 28_200)).await;
+    assert_eq!(gap_reasons(&clip), [GapReason::FileDamaged]);
+    assert_eq!(unsynced_in(&site, &clip).await, "");
+    assert_eq!(held_for(&site, &clip), Vec::<PathBuf>::new());
+    server.stop_with(&site, &[&clip]);
 }
 
 #[tokio::test]
@@ -198,20 +287,15 @@ async fn the_recordings_are_let_go_of_when_the_disk_has_the_file_and_when_the_cl
 
 #[tokio::test]
 async fn a_file_that_vanishes_before_the_disk_has_it_is_made_again() {
-    let (site, _) = with_footage();
-    let server = start_and_tidy(&site).await;
-    let (_, clip) = cut(&server, ask(CAMERA, 1_400, 8_200)).await;
+    let (site, _, clip) = made_and_killed().await;
     std::fs::remove_file(site.clips().join(&clip.file_name)).unwrap();
-    server.kill();
-    let server = start_and_tidy(&site).await;
-    fetch(&server, &clip).await;
-    server.stop_with(&site, &[&clip]);
+    check_whole_after_a_start(&site, &clip).await;
 }
 
 #[tokio::test]
 async fn what_cannot_be_made_again_is_waited_for() {
     let (site, _) = with_footage();
-    let server = site.start().await;
+    let server = start_and_tidy(&site).await;
     for engine in [proto::ClipEngine::Ffmpeg, proto::ClipEngine::Render] {
         let request = proto::CreateClipRequest {
             engine: engine.into(),

@@ -139,10 +139,10 @@ export type CreateClipRequest = Message<"heldar.footage.v1.CreateClipRequest"> &
 
   /**
    * For a clip that is only looked at: what takes most of its time is left out, or for later. It is not hashed, so `sha256` is
-   * empty until MaterializeClip makes it, and what holds a broken download together is the `etag`. And it is not waited for
-   * until the file is on the disk, which it is a minute or two later, or when the server has stopped: should the machine lose
-   * its power before, or be restarted after the server was killed, the clip is gone. Servers that share their work wait in any
-   * case. Means nothing to a virtual clip.
+   * empty until MaterializeClip makes it, and what holds a broken download together is the `etag`. And nothing is held from which
+   * its file could be made again, as that of other clips is, while it is not on the disk, which it is a minute or two later, or
+   * when the server has stopped: should the machine lose its power before, or be restarted after the server was killed, the clip
+   * is gone. Servers that share their work wait for the disk in any case. Means nothing to a virtual clip.
    *
    * @generated from field: bool quick = 16;
    */
