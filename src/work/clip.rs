@@ -13,6 +13,7 @@ mod held_sources;
 mod kept_layouts;
 mod layouts;
 mod materialize;
+mod open_recordings;
 mod remake;
 mod render;
 mod unsynced;
@@ -32,6 +33,7 @@ use tokio::sync::Mutex;
 
 use self::error::internal;
 use self::layouts::Layouts;
+use self::open_recordings::OpenRecordings;
 use self::remake::Tries;
 use self::unsynced::Refused;
 use super::ffmpeg::Ffmpeg;
@@ -74,6 +76,7 @@ pub struct ClipWork {
     engine: Engine,
     ffmpeg: Ffmpeg,
     layouts: Layouts,
+    open_recordings: OpenRecordings,
     /// Held while a file is put on the disk.
     securing: Mutex<()>,
     refused: Refused,
@@ -90,6 +93,7 @@ impl ClipWork {
             engine,
             ffmpeg,
             layouts: Layouts::default(),
+            open_recordings: OpenRecordings::default(),
             securing: Mutex::default(),
             refused: Refused::default(),
             tries: Tries::default(),
@@ -107,7 +111,7 @@ impl ClipWork {
     pub async fn open(&self, clip: &Clip) -> Result<File, ClipError> {
         if self.is_in_doubt(clip) {
             return Err(ClipError::Corrupted(
-                "may not be whole since the machine was started anew; it is made again if it can be",
+                "may not be whole; it is made again if it can be",
             ));
         }
         let (folder, name, size_bytes) = (
@@ -142,9 +146,12 @@ impl ClipWork {
         blocking(move || remove_if_there(&path).map_err(ClipError::Folder)).await?;
         if clip.is_virtual {
             self.layouts.forget(&clip.id);
+            self.open_recordings.forget(&clip.id);
             self.discard_layout(&clip.id).await;
             self.release_sources(&clip.id).await?;
         }
+        self.refused.forget(&clip.id);
+        self.tries.forget(&clip.id);
         if let Some((_, held_in)) = remake {
             self.release_sources(&held_in).await?;
         }

@@ -97,7 +97,7 @@ impl Housekeeping {
     /// Removes what a process that is gone left unfinished. Only before jobs run.
     pub async fn sweep_at_start(&self) -> Result<u64, TidyError> {
         let swept = self.sweep_unfinished().await?;
-        let lost = self.clips.look_at_start().await?;
+        let lost = self.clips.look_at_start().await;
         if lost > 0 {
             warn!(
                 clips = lost,

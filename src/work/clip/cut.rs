@@ -1,6 +1,7 @@
 //! The job of a clip with a file: cuts or renders it under a name that nobody looks for, then names it and describes it.
 
 use std::fs::File;
+use std::path::PathBuf;
 
 use chrono::TimeDelta;
 
@@ -37,7 +38,7 @@ impl ClipWork {
             .map_err(work_error)?;
 
         let backing = self.back(attempt, spec, window, &around, &sources).await;
-        let may_be_lost = self.run_of_the_machine().filter(|_| spec.quick);
+        let may_be_lost = self.this_run().filter(|_| spec.quick);
         let is_synced = backing.is_none() && may_be_lost.is_none();
         let part = self.settings.folder.join(attempt.temporary_name());
         remove_if_there(&part).map_err(|error| work_error(ClipError::Folder(error)))?;
@@ -71,11 +72,7 @@ impl ClipWork {
         let backing = match syncing {
             Some(syncing) => tokio::select! {
                 // The disk may take its time.
-                () = attempt.cancel.cancelled() => {
-                    let removing = blocking(move || remove_if_there(&part).map_err(ClipError::Folder));
-                    removing.await.map_err(work_error)?;
-                    return Err(WorkError::Stopped);
-                }
+                () = attempt.cancel.cancelled() => return self.stopped(part).await,
                 synced = syncing => synced.unwrap_or_default(),
             },
             None => None,
@@ -93,18 +90,22 @@ impl ClipWork {
         let in_memory = backing.as_ref().map(|backing| backing.run).or(may_be_lost);
         clip.unsynced_in = in_memory.unwrap_or_default().to_owned();
         let may_wait = in_memory.is_some();
-        let giving_name = blocking(move || {
-            let given = if may_wait {
-                output::publish_unsynced(&part, name)
-            } else if is_synced {
-                output::publish(&part, name)
-            } else {
-                File::open(&part)
-                    .and_then(|file| file.sync_data())
-                    .and_then(|()| output::publish(&part, name))
-            };
-            given.map_err(ClipError::Folder)
-        });
+        if !may_wait && !is_synced {
+            let written = part.clone();
+            let syncing = blocking(move || {
+                let synced = File::open(&written).and_then(|file| file.sync_data());
+                synced.map_err(ClipError::Folder)
+            });
+            tokio::select! {
+                () = attempt.cancel.cancelled() => return self.stopped(part).await,
+                synced = syncing => synced.map_err(work_error)?,
+            }
+        }
+        let give_name = match may_wait {
+            true => output::publish_unsynced,
+            false => output::publish,
+        };
+        let giving_name = blocking(move || give_name(&part, name).map_err(ClipError::Folder));
         clip.file_name = giving_name.await.map_err(work_error)?;
         if let Some(backing) = backing {
             let (recipe, held_in) = backing.keep(&outcome.segment_ids);
@@ -115,6 +116,13 @@ impl ClipWork {
             result: JobResult::Clip(Box::new(clip)),
             warnings: outcome.warnings.into_iter().map(notice).collect(),
         })
+    }
+
+    /// The end of an attempt that was cancelled when its file was written.
+    async fn stopped(&self, part: PathBuf) -> Result<Done, WorkError> {
+        let removing = blocking(move || remove_if_there(&part).map_err(ClipError::Folder));
+        removing.await.map_err(work_error)?;
+        Err(WorkError::Stopped)
     }
 }
 

@@ -25,10 +25,10 @@ use crate::domain::catalog::Segment;
 use crate::domain::clip::{Clip, ClipEngine, ClipSpec};
 use crate::domain::clip_recipe::{ClipRecipe, Found};
 use crate::domain::time::TimeRange;
-use crate::media::{self, CutOrder, CutOutcome, EngineChoice};
+use crate::media::{self, CutError, CutOrder, CutOutcome, EngineChoice};
 use crate::packing::hex;
 use crate::work::output::{Draft, remove_if_there};
-use crate::work::{Attempt, indexes};
+use crate::work::{Attempt, indexes, temporary_name};
 
 /// How long the housekeeping leaves a clip alone whose file it could not make again.
 const RETRY: Duration = Duration::from_secs(3600);
@@ -46,7 +46,7 @@ impl Tries {
         self.of(|tried| tried.insert(clip_id.to_owned(), Instant::now()));
     }
 
-    fn forget(&self, clip_id: &str) {
+    pub(super) fn forget(&self, clip_id: &str) {
         self.of(|tried| tried.remove(clip_id));
     }
 
@@ -63,9 +63,19 @@ pub(super) struct Remake {
     pub(super) stop: CancellationToken,
 }
 
+impl Remake {
+    /// By nobody's attempt: the next of a job with the same name is no other's, as epochs begin with 1.
+    pub(super) fn of(clip: &Clip, stop: &CancellationToken) -> Self {
+        Self {
+            part_name: temporary_name(&clip.job_id, 0),
+            stop: stop.clone(),
+        }
+    }
+}
+
 /// What a clip can be made from again: recordings that are held until it is dropped, unless it is kept.
 pub(super) struct Backing {
-    /// The run of the machine in which the clip is made.
+    /// Names the run in which the clip is made.
     pub(super) run: &'static str,
     recipe: ClipRecipe,
     sources: Vec<media::Source>,
@@ -83,7 +93,7 @@ impl ClipWork {
         around: &[Segment],
         sources: &[media::Source],
     ) -> Option<Backing> {
-        let run = self.run_of_the_machine()?;
+        let run = self.this_run()?;
         let is_native = matches!(spec.engine, ClipEngine::Auto | ClipEngine::Native);
         if spec.quick || !is_native || known_obstacle(around).is_some() {
             return None;
@@ -130,11 +140,14 @@ impl ClipWork {
         remake: Remake,
     ) -> Result<(), ClipError> {
         match self.cut_again(clip, recipe, held_in, remake).await {
-            Ok(()) => {
-                info!(clip = clip.id, "the file of a clip was made again");
+            Ok(is_there) => {
+                if is_there {
+                    info!(clip = clip.id, "the file of a clip was made again");
+                }
                 self.tries.forget(&clip.id);
                 Ok(())
             }
+            Err(stopped @ ClipError::Cut(CutError::Cancelled)) => Err(stopped),
             Err(cause) => {
                 error!(
                     clip = clip.id,
@@ -153,7 +166,7 @@ impl ClipWork {
         recipe: ClipRecipe,
         held_in: &str,
         remake: Remake,
-    ) -> Result<(), ClipError> {
+    ) -> Result<bool, ClipError> {
         // The SHA-256 decides. A recorder may have added to the last recording since.
         let finder = self.finder(Some(held_in)).await?.of_any_version();
         let part = self.settings.folder.join(remake.part_name);
@@ -181,7 +194,7 @@ impl ClipWork {
             return Err(other_bytes());
         }
         // One that was deleted meanwhile needs no file.
-        self.put_in_place(Draft::of(part), clip).await.map(drop)
+        self.put_in_place(Draft::of(part), clip).await
     }
 }
 

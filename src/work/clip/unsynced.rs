@@ -1,8 +1,9 @@
 //! Clips that are told of before their files are on the disk. They are put there later.
 //!
-//! Their rows name the run of the machine in which they were made, for as long as their files may be in memory only. The rows
-//! themselves are on the disk at once, so that no such clip is forgotten. A file that the disk may not have after all is made
-//! again (`remake`); a quick clip, for which nothing is held, is deleted then. Until that is done, such a file is not served.
+//! Their rows name the run of the machine and of the server in which they were made, for as long as their files may be in memory
+//! only. The rows themselves are on the disk at once, so that no such clip is forgotten. Nobody knows what the disk has of a file
+//! of another run: it is compared with its SHA-256, and made again if it is not whole (`remake`); a quick clip, which has neither
+//! hash nor anything held for it, is deleted when the machine was started anew. Until that is done, such a file is not served.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -12,26 +13,39 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
+use uuid::Uuid;
 
 use super::remake::Remake;
 use super::{ClipError, ClipWork, blocking};
 use crate::domain::clip::Clip;
 use crate::hashing::hash_of;
+use crate::media::CutError;
 use crate::packing::hex;
 use crate::work::source_file::open_beneath;
-use crate::work::temporary_name;
 
 /// How long a start looks at files before it serves. Those that are left are not served until the housekeeping has.
 const START_TIME: Duration = Duration::from_secs(20);
-/// Stands in a row where the run of the machine does: the disk does not have the file, whatever is in memory of it.
-const REFUSED: &str = "refused";
 
-/// Names this run of the machine (random(4)); `None` where the system does not tell.
-static RUN: LazyLock<Option<String>> = LazyLock::new(|| {
+/// What names this run of the machine and of the server.
+struct Run {
+    /// Of the machine (random(4)).
+    boot: String,
+    /// Of both, for the rows of clips.
+    name: String,
+    /// Stands in a row instead: the disk does not have the file, whatever this run of the machine reads of it.
+    refused: String,
+}
+
+/// `None` where the system does not tell.
+static RUN: LazyLock<Option<Run>> = LazyLock::new(|| {
     let told = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let run = told.trim();
-    (!run.is_empty()).then(|| run.to_owned())
+    let boot = told.trim();
+    (!boot.is_empty()).then(|| Run {
+        boot: boot.to_owned(),
+        name: format!("{boot}/{}", Uuid::now_v7().simple()),
+        refused: format!("{boot}/refused"),
+    })
 });
 
 /// Ids of clips whose files the disk did not take. The system tells that only once, so that another try would find all well
@@ -44,7 +58,7 @@ impl Refused {
         self.of(|ids| ids.insert(clip_id.to_owned()));
     }
 
-    fn forget(&self, clip_id: &str) {
+    pub(super) fn forget(&self, clip_id: &str) {
         self.of(|ids| ids.remove(clip_id));
     }
 
@@ -69,94 +83,90 @@ enum Synced {
 }
 
 impl ClipWork {
-    /// The run of the machine in which a clip's file may stay in memory for now; `None` where it must be on the disk before
+    /// Names the run in which a clip's file may stay in memory for now; `None` where it must be on the disk before
     /// the clip is told of. Another machine that has the clip could not know when this one loses its power.
-    pub(super) fn run_of_the_machine(&self) -> Option<&'static str> {
+    pub(super) fn this_run(&self) -> Option<&'static str> {
         if self.store.is_shared() {
             return None;
         }
-        RUN.as_deref()
+        RUN.as_ref().map(|run| run.name.as_str())
     }
 
     /// Puts the files of clips on the disk that are not there yet; how many. With `makes_again` also those that have to be
     /// made again. Ends early with `stop`.
     ///
     /// # Errors
-    /// When the database does not answer, or the last file that could not be tried could not.
+    /// When the database does not answer.
     pub async fn sync_files(
         &self,
         makes_again: bool,
         stop: &CancellationToken,
     ) -> Result<u64, ClipError> {
-        let mut synced = Ok(0);
+        let mut synced = 0;
         for clip in self.store.unsynced_clips().await? {
             if stop.is_cancelled() {
                 break;
             }
-            if makes_again && self.tries.is_too_early(&clip.id) {
+            let is_left = match makes_again {
+                true => self.tries.is_too_early(&clip.id),
+                false => self.is_in_doubt(&clip),
+            };
+            if is_left {
                 continue;
             }
-            let remake = makes_again.then(|| Remake {
-                // That of an attempt which never is, as epochs begin with 1: the next of this name is no other's.
-                part_name: temporary_name(&clip.job_id, 0),
-                stop: stop.clone(),
-            });
+            let remake = makes_again.then(|| Remake::of(&clip, stop));
             match self.secure(&clip, remake).await {
-                Ok(true) => synced = synced.map(|count| count + 1),
+                Ok(is_synced) => synced += u64::from(is_synced),
+                Err(ClipError::Corrupted(_) | ClipError::Cut(CutError::Cancelled)) => {}
                 // The others may do better.
-                Ok(false) | Err(ClipError::Corrupted(_)) => {}
-                Err(error) => synced = Err(error),
+                Err(cause) => warn!(clip = clip.id, ?cause, "a clip is not on the disk yet"),
             }
         }
-        synced
+        Ok(synced)
     }
 
-    /// Looks at the clips whose files were not known to be on the disk when the server before ended, before any is served: what
-    /// is whole stays, what is not is made again, and a quick clip of another run of the machine is deleted. How many are.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn look_at_start(&self) -> Result<u64, ClipError> {
+    /// Looks at the clips of which nobody knows what the disk has, before any is served: what is whole stays, what is not is
+    /// made again, and quick clips of another run of the machine are deleted. How many are.
+    pub async fn look_at_start(&self) -> u64 {
+        let unsynced = match self.store.unsynced_clips().await {
+            Ok(unsynced) => unsynced,
+            Err(error) => {
+                error!(%error, "it is not known which clips the disk may not have");
+                return 0;
+            }
+        };
         let mut deleted = 0;
-        let unsynced = self.store.unsynced_clips().await?;
         let looking = async {
-            for clip in unsynced {
-                match self.look_at_one(&clip).await {
-                    Ok(()) => {}
+            for clip in unsynced.iter().filter(|clip| self.is_in_doubt(clip)) {
+                let remake = Remake::of(clip, &CancellationToken::new());
+                match self.secure(clip, Some(remake)).await {
+                    Ok(_) => {}
                     Err(ClipError::Corrupted(_)) => deleted += 1,
-                    Err(error) => {
-                        error!(clip = clip.id, cause = ?error, "a clip's file is not as it was");
-                    }
+                    Err(cause) => warn!(clip = clip.id, ?cause, "a clip is not on the disk yet"),
                 }
             }
         };
         if tokio::time::timeout(START_TIME, looking).await.is_err() {
-            warn!("files of clips that may not be whole are left to the housekeeping");
+            warn!(
+                "clips that the disk may not have are left to the housekeeping, and not served until then"
+            );
         }
-        Ok(deleted)
+        deleted
     }
 
-    async fn look_at_one(&self, clip: &Clip) -> Result<(), ClipError> {
-        if !self.is_in_doubt(clip) {
-            // The server before was killed. Its files are in memory, unless their disk was taken away and put back.
-            if clip.sha256.is_empty() || self.is_whole(clip).await? {
-                return Ok(());
-            }
-            self.store.note_unsynced(clip, REFUSED).await?;
-        }
-        let remake = Remake {
-            part_name: temporary_name(&clip.job_id, 0),
-            stop: CancellationToken::new(),
-        };
-        self.secure(clip, Some(remake)).await.map(drop)
-    }
-
-    /// Whether the disk may not have the file, whatever is to be read of it.
+    /// Whether nobody knows what the disk has of a clip's file, or it is known not to have it. What another run of the server
+    /// wrote may be gone with a disk that was taken away; a quick clip has no hash to find that by.
     pub(super) fn is_in_doubt(&self, clip: &Clip) -> bool {
-        !clip.unsynced_in.is_empty() && Some(clip.unsynced_in.as_str()) != RUN.as_deref()
+        let made_in = clip.unsynced_in.as_str();
+        let is_known = RUN.as_ref().is_some_and(|run| {
+            let is_quick = clip.sha256.is_empty();
+            made_in == run.name
+                || (is_quick && made_in != run.refused && made_in.starts_with(&run.boot))
+        });
+        !made_in.is_empty() && !is_known
     }
 
-    /// Sees to it that the disk has a clip's file, with its name, and notes that it does; whether it has. A file that it does not
+    /// Sees to it that the disk has a clip's file, with its name, and notes that it does; whether it was noted now. A file that it does not
     /// take is made again as `remake` says, where that can be done and is wanted. One at a time.
     ///
     /// # Errors
@@ -172,7 +182,7 @@ impl ClipWork {
             |found: &Clip| found.create_time == clip.create_time && !found.unsynced_in.is_empty();
         let Some(clip) = found.filter(is_to_do) else {
             // It was done meanwhile, or the clip is gone.
-            return Ok(true);
+            return Ok(false);
         };
         let (recipe, held_in) = self.store.clip_remake(&clip.id).await?.unzip();
         if !self.put_on_disk(&clip, recipe.is_some()).await? {
@@ -189,7 +199,9 @@ impl ClipWork {
             };
             self.make_again(&clip, recipe, held_in, remake).await?;
         }
-        self.store.note_synced(&clip).await?;
+        if !self.store.note_synced(&clip).await? {
+            return Ok(false);
+        }
         self.refused.forget(&clip.id);
         if let Some(held_in) = held_in {
             self.release_sources(&held_in).await?;
@@ -199,27 +211,22 @@ impl ClipWork {
 
     /// Puts a clip's file on the disk as it is; `false` when that is not enough.
     async fn put_on_disk(&self, clip: &Clip, can_be_made_again: bool) -> Result<bool, ClipError> {
-        if clip.unsynced_in == REFUSED || self.refused.has(&clip.id) {
+        let run = RUN.as_ref();
+        let is_refused = run.is_some_and(|run| clip.unsynced_in == run.refused);
+        if is_refused || self.refused.has(&clip.id) {
             return Ok(false);
         }
-        if self.is_in_doubt(clip) {
-            if !can_be_made_again {
-                return Ok(false);
-            }
-            if !self.is_whole(clip).await? {
-                info!(
-                    clip = clip.id,
-                    "the machine was started anew before the clip's file was on the disk"
-                );
-                return Ok(false);
-            }
+        if self.is_in_doubt(clip) && !(can_be_made_again && self.is_whole(clip).await?) {
+            return Ok(false);
         }
         match self.sync(clip).await? {
             Synced::Taken => Ok(true),
             // Where it cannot be made again, it is missed by whoever fetches it.
             Synced::Gone => Ok(!can_be_made_again),
             Synced::Refused => {
-                self.store.note_unsynced(clip, REFUSED).await?;
+                if let Some(run) = run {
+                    self.store.note_unsynced(clip, &run.refused).await?;
+                }
                 Ok(false)
             }
         }
@@ -259,10 +266,10 @@ fn sync(folder: &Path, name: &str) -> io::Result<Synced> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Synced::Gone),
         Err(error) => return Err(error),
     };
-    if let Err(cause) = file.sync_all() {
+    let folder = File::open(folder)?;
+    if let Err(cause) = file.sync_all().and_then(|()| folder.sync_all()) {
         error!(name, %cause, "a file could not be put on the disk");
         return Ok(Synced::Refused);
     }
-    File::open(folder)?.sync_all()?;
     Ok(Synced::Taken)
 }

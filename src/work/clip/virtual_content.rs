@@ -1,19 +1,20 @@
 //! The bytes of a clip, whether they lie in a file or are put together from the recordings.
 //!
 //! A virtual clip is fetched in three steps: its layout is found in memory or on disk, or made again by its recipe; every
-//! recording is opened and must be the version that the recipe knows; then bytes are read from what is open. After each read
-//! the versions are looked at once more, so that a recording which is written over meanwhile ends the download, and never
-//! changes it.
+//! recording is opened, or still open, and must be the version that the recipe knows; then bytes are read from what is open.
+//! After each read the versions are looked at once more, so that a recording which is written over meanwhile ends the download,
+//! and never changes it.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use super::finder::{gone, is_as_known};
 use super::layouts::Known;
+use super::open_recordings::Opened;
 use super::virtual_clip::{Drawn, digest};
 use super::{ClipError, ClipWork, blocking};
 use crate::domain::clip::Clip;
@@ -35,7 +36,7 @@ pub enum Content {
 pub struct VirtualContent {
     known: Arc<Known>,
     /// For each source that the layout reads.
-    files: Vec<Arc<File>>,
+    files: Opened,
 }
 
 impl Content {
@@ -141,8 +142,11 @@ impl ClipWork {
         clip: &Clip,
         known: Arc<Known>,
     ) -> Result<VirtualContent, ClipError> {
+        if let Some(content) = self.still_open(clip, &known).await? {
+            return Ok(content);
+        }
         let finder = self.finder(holder(clip)).await?;
-        blocking(move || {
+        let content = blocking(move || {
             let files = known
                 .layout
                 .sources()
@@ -154,7 +158,45 @@ impl ClipWork {
                 .collect::<Result<_, _>>()?;
             Ok(VirtualContent { known, files })
         })
-        .await
+        .await?;
+        self.keep_open(clip, &content);
+        Ok(content)
+    }
+
+    /// What was open of a clip's recordings a moment ago, while it is what the recipe knows. One that was deleted since is not.
+    async fn still_open(
+        &self,
+        clip: &Clip,
+        known: &Arc<Known>,
+    ) -> Result<Option<VirtualContent>, ClipError> {
+        let Some(files) = self.open_recordings.get(&clip.id, &clip.bytes_tag) else {
+            return Ok(None);
+        };
+        let content = VirtualContent {
+            known: Arc::clone(known),
+            files,
+        };
+        let unchanged = blocking(move || {
+            let mut files = content.files.iter().enumerate();
+            let is_unchanged = files.all(|(piece, file)| {
+                let source = content.source_of(piece);
+                let present = file.metadata();
+                source.zip(present.ok()).is_some_and(|(source, present)| {
+                    present.nlink() > 0 && is_as_known(source, &present)
+                })
+            });
+            Ok(is_unchanged.then_some(content))
+        });
+        let unchanged = unchanged.await?;
+        if unchanged.is_none() {
+            self.open_recordings.forget(&clip.id);
+        }
+        Ok(unchanged)
+    }
+
+    fn keep_open(&self, clip: &Clip, content: &VirtualContent) {
+        self.open_recordings
+            .put(&clip.id, &clip.bytes_tag, &content.files);
     }
 
     /// Makes the layout of a clip anew.
@@ -198,7 +240,9 @@ impl ClipWork {
         });
         self.layouts.put(&clip.id, Arc::clone(&known));
         self.keep_layout(&clip.id, &known.layout).await;
-        Ok(VirtualContent { known, files })
+        let content = VirtualContent { known, files };
+        self.keep_open(clip, &content);
+        Ok(content)
     }
 }
 

@@ -80,12 +80,12 @@ async fn only_what_a_loss_of_power_may_have_taken_is_gone_when_the_machine_is_st
 
     let server = start_and_tidy(&site).await;
     let (_, stopped) = cut(&server, quickly(ask(CAMERA, 1_400, 8_200))).await;
-    assert_eq!(unsynced_in(&site, &stopped).await, run);
+    assert!(unsynced_in(&site, &stopped).await.starts_with(&run));
     let (_, hashed) = cut(&server, quickly(ask(CAMERA, 1_400, 8_200))).await;
     let hashed = materialize(&server, &hashed.id).await;
     assert_eq!(unsynced_in(&site, &hashed).await, "");
     let (_, usual) = cut(&server, ask(CAMERA, 1_400, 8_200)).await;
-    assert_eq!(unsynced_in(&site, &usual).await, run);
+    assert!(unsynced_in(&site, &usual).await.starts_with(&run));
     server.stop_with(&site, &[&stopped, &hashed, &usual]);
     assert_eq!(unsynced_in(&site, &stopped).await, "", "synced at the end");
 

@@ -110,7 +110,7 @@ async fn whatever_a_loss_of_power_took_of_a_file_it_is_made_again_though_the_rec
                 ..ask(CAMERA, 1_400, 28_200)
             };
             let (_, clip) = cut(&server, request).await;
-            assert_eq!(unsynced_in(&site, &clip).await, this_run());
+            assert!(unsynced_in(&site, &clip).await.starts_with(&this_run()));
             assert_eq!(held_for(&site, &clip).len(), 3);
             clips.push(clip);
         }
@@ -197,7 +197,7 @@ async fn a_killed_server_leaves_no_file_that_is_taken_for_whole_though_the_machi
 #[tokio::test]
 async fn a_file_that_the_disk_did_not_take_is_made_again_though_it_reads_well() {
     let (site, _, clip) = made_and_killed().await;
-    set_unsynced_in(&site, &clip, "refused").await;
+    set_unsynced_in(&site, &clip, &format!("{}/refused", this_run())).await;
     let path = site.clips().join(&clip.file_name);
     let inode = || std::fs::metadata(&path).unwrap().ino();
     let before = inode();

@@ -253,6 +253,33 @@ async fn a_download_that_was_begun_before_the_clip_got_its_file_goes_on() {
     server.stop_with(&site, &[&solid]);
 }
 
+/// How many of a folder's files a server has open.
+fn open_in(server: &Server, folder: &Path) -> usize {
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
+    descriptors
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .filter(|path| path.starts_with(folder))
+        .count()
+}
+
+#[tokio::test]
+async fn recordings_are_open_from_one_fetch_to_the_next_and_closed_soon_after_the_last() {
+    let site = unfollowed();
+    lay(&site, CAMERA, &thirty_seconds().record());
+    import(&site, &[]);
+    let server = site.start().await;
+    let (_, clip) = cut(&server, virtually(ask(CAMERA, 1_400, 28_200))).await;
+    let recordings = site.recordings().canonicalize().unwrap();
+    let (_, bytes) = download(&server, &clip.id, 0, 0).await.unwrap();
+    assert_eq!(open_in(&server, &recordings), 3);
+    assert!(download(&server, &clip.id, 0, 0).await.unwrap().1 == bytes);
+    eventually("the recordings are closed", || {
+        open_in(&server, &recordings) == 0
+    });
+    assert!(download(&server, &clip.id, 0, 0).await.unwrap().1 == bytes);
+    server.stop_with(&site, &[]);
+}
+
 #[tokio::test]
 async fn a_neighbour_that_only_told_times_may_go() {
     let recording = thirty_seconds().record();
