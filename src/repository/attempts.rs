@@ -13,7 +13,7 @@ use super::error::{inconsistent, stored, to_json, us};
 use super::job_rows::{JobRow, columns};
 use super::statement::sql;
 use super::{Store, StoreError};
-use crate::domain::job::{Job, JobKind, JobState, Notice, Progress, Reason};
+use crate::domain::job::{Job, JobKind, JobSpec, JobState, Notice, Progress, Reason};
 
 const RENEW: &str = "
     UPDATE jobs SET lease_until_us = $4
@@ -155,13 +155,6 @@ impl Store {
         // What the caller reckoned from its own clock is meant from this one.
         let ahead = now - present;
         let (now, keep_until) = (present, keep_until - ahead);
-        let finish = match finish {
-            Finish::Retry(error, at) => Finish::Retry(error, at - ahead),
-            Finish::Succeeded(result, warnings) => {
-                Finish::Succeeded(result.earlier_by(ahead), warnings)
-            }
-            other => other,
-        };
         let row: Option<JobRow> = sql(FENCED_ROW)
             .on_postgres(FENCED_ROW_POSTGRES)
             .bind(&fence.job_id)
@@ -171,6 +164,16 @@ impl Store {
             .await?;
         let Some(row) = row else { return Ok(None) };
         let job: Job = row.try_into()?;
+        let finish = match finish {
+            Finish::Retry(error, at) => Finish::Retry(error, at - ahead),
+            // The clip that is given a file has its times from the database.
+            Finish::Succeeded(result, warnings)
+                if !matches!(job.spec, JobSpec::MaterializeClip(_)) =>
+            {
+                Finish::Succeeded(result.earlier_by(ahead), warnings)
+            }
+            other => other,
+        };
         let revision = revision.max(job.revision + 1);
         let end = End {
             progress,

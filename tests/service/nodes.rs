@@ -73,6 +73,31 @@ fn shown(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+#[tokio::test]
+async fn a_clip_that_gets_its_file_is_the_same_clip_by_whatever_clock() {
+    let cluster = Cluster::<1>::on(Postgres::shared());
+    let [server] = cluster.start().await;
+    let request = proto::CreateClipRequest {
+        r#virtual: true,
+        engine: proto::ClipEngine::Native.into(),
+        wait: seconds(60),
+        ..clip_request("gate", 1_000, 9_000)
+    };
+    let made = server.clips().create_clip(request).await.unwrap();
+    let made = clip_of(&made.into_inner());
+    let request = proto::MaterializeClipRequest {
+        clip_id: made.id.clone(),
+        wait: seconds(60),
+        ..Default::default()
+    };
+    let solid = server.clips().materialize_clip(request).await.unwrap();
+    let solid = clip_of(&solid.into_inner());
+    assert!(!solid.r#virtual && !solid.sha256.is_empty());
+    assert_eq!(solid.create_time, made.create_time);
+    assert_eq!(solid.expire_time, made.expire_time);
+    assert_eq!(server.stop(), 0);
+}
+
 /// The server that runs the one job whose ffmpeg came to a gate, and the other.
 fn runner_of(gates: &[Gate; 2]) -> (usize, usize) {
     eventually("the job runs", || {
