@@ -1,4 +1,5 @@
-//! What a virtual clip is made from: enough to make the very same plan again, and to notice that it would be another one.
+//! What a clip is made from whose bytes are made when they are wanted, or may have to be made again: enough to make the very
+//! same plan, and to notice that it would be another one.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use super::coverage::GapReason;
 use super::stored::{duration_us, optional_time_us, range_us, time_us};
 use super::time::TimeRange;
 
-/// How the bytes of a virtual clip are made.
+/// How the bytes of a clip are made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClipRecipe {
     /// The window that was asked for.
@@ -22,7 +23,7 @@ pub struct ClipRecipe {
     pub sources: Vec<RecipeSource>,
 }
 
-/// A recording that a virtual clip was planned with.
+/// A recording that a clip was planned with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecipeSource {
     /// Its id in the catalog.

@@ -144,13 +144,22 @@ impl Store {
     /// Forgets a clip; whether it was there. Its file is the caller's to remove, afterwards: a row without a file is
     /// noticed, a file without a row is only swept.
     pub async fn delete_clip(&self, clip: &Clip) -> Result<bool, StoreError> {
+        self.change_and_drop_recipe(DELETE, clip).await
+    }
+
+    /// Runs a statement on the row of a clip, and forgets its recipe; whether the clip was there.
+    async fn change_and_drop_recipe(
+        &self,
+        statement: &'static str,
+        clip: &Clip,
+    ) -> Result<bool, StoreError> {
         let mut transaction = self.database.begin().await?;
-        let deleted = sql(DELETE)
+        let changed = sql(statement)
             .bind(&clip.id)
             .bind(us(clip.create_time))
             .execute(&mut transaction)
             .await?;
-        if deleted == 0 {
+        if changed == 0 {
             return Ok(false);
         }
         sql(DELETE_RECIPE)
@@ -226,21 +235,7 @@ impl Store {
 
     /// Writes that a clip's file is on the disk, and forgets how it would be made again; whether the clip was there.
     pub async fn note_synced(&self, clip: &Clip) -> Result<bool, StoreError> {
-        let mut transaction = self.database.begin().await?;
-        let noted = sql(NOTE_SYNCED)
-            .bind(&clip.id)
-            .bind(us(clip.create_time))
-            .execute(&mut transaction)
-            .await?;
-        if noted == 0 {
-            return Ok(false);
-        }
-        sql(DELETE_RECIPE)
-            .bind(&clip.id)
-            .execute(&mut transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(true)
+        self.change_and_drop_recipe(NOTE_SYNCED, clip).await
     }
 
     /// Those of these files of the clips folder that a row knows. That of a virtual clip knows none, whatever its name.

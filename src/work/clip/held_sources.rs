@@ -2,7 +2,7 @@
 //! file when that is on the disk (`remake`).
 //!
 //! They lie in `.held/<clip id>/`, or `.held/<name of the attempt>/`, names that nothing serves or lists. A recorder that deletes its file leaves the link;
-//! one that writes its file anew in place writes to the link as well, which the version in the recipe shows.
+//! one that writes its file anew in place writes to the link as well, which the version in the recipe shows, or the clip's SHA-256.
 
 use std::fs::File;
 use std::io;

@@ -83,8 +83,8 @@ enum Synced {
 }
 
 impl ClipWork {
-    /// Names the run in which a clip's file may stay in memory for now; `None` where it must be on the disk before
-    /// the clip is told of. Another machine that has the clip could not know when this one loses its power.
+    /// Names the run in which a clip's file may stay in memory for now; `None` where it must be on the disk before the clip is
+    /// told of. Another machine that has the clip could not know when this one loses its power.
     pub(super) fn this_run(&self) -> Option<&'static str> {
         if self.store.is_shared() {
             return None;
@@ -166,8 +166,8 @@ impl ClipWork {
         !made_in.is_empty() && !is_known
     }
 
-    /// Sees to it that the disk has a clip's file, with its name, and notes that it does; whether it was noted now. A file that it does not
-    /// take is made again as `remake` says, where that can be done and is wanted. One at a time.
+    /// Sees to it that the disk has a clip's file, with its name, and notes that it does; whether it was noted now. A file that
+    /// it does not take is made again as `remake` says, where that can be done and is wanted. One at a time.
     ///
     /// # Errors
     /// [`ClipError::Corrupted`] when the file is lost and the clip deleted. Others may be over when it is tried again.

@@ -77,7 +77,7 @@ impl ClipWork {
         around.retain(|segment| is_mp4(segment) || touches(segment, window));
         let (sources, found) = self.look_at(&around).await.map_err(work_error)?;
         let mut recipe = recipe_of(spec, window, around, found);
-        let opened = sources.clone();
+        let to_hold = spec.hold_sources.then(|| sources.clone());
         attempt.report(Progress {
             phase: "planning".to_owned(),
             fraction: Some(0.5),
@@ -91,7 +91,7 @@ impl ClipWork {
         let LaidOut { outcome, layout } = laid_out;
         let layout = Arc::new(layout);
         note_use(&mut recipe, &unusable, layout.sources());
-        if spec.hold_sources {
+        if let Some(opened) = to_hold {
             let (folder, name) = (self.settings.folder.clone(), attempt.temporary_name());
             let (clip_id, to_hold) = (spec.clip_id.clone(), held_files(&recipe, &opened));
             blocking(move || Hold::make(&folder, &name, &to_hold)?.keep_for(&clip_id))

@@ -325,6 +325,16 @@ async fn progress_counts_files_and_bytes_up_to_the_whole_zip_and_never_back() {
     server.stop_with_archives(&site, &[&archive]);
 }
 
+async fn cancelled_within_a_second(server: &Server, job_id: &str) -> proto::Job {
+    let asked = Instant::now();
+    cancel(server, job_id).await;
+    let job = ended(server, job_id).await;
+    let took = asked.elapsed();
+    assert_eq!(job.state(), JobState::Cancelled);
+    assert!(took < Duration::from_secs(1), "cancelled after {took:?}");
+    job
+}
+
 #[tokio::test]
 async fn cancelling_ends_the_packing_within_a_second_and_leaves_nothing_and_a_retry_makes_it() {
     let site = with_a_long_recording();
@@ -336,12 +346,7 @@ async fn cancelling_ends_the_packing_within_a_second_and_leaves_nothing_and_a_re
         unfinished.len() == 1 && unfinished[0].ends_with(".part"),
         "{unfinished:?}"
     );
-    let asked = Instant::now();
-    cancel(&server, &job_id).await;
-    let job = ended(&server, &job_id).await;
-    let took = asked.elapsed();
-    assert_eq!(job.state(), JobState::Cancelled);
-    assert!(took < Duration::from_secs(1), "cancelled after {took:?}");
+    let job = cancelled_within_a_second(&server, &job_id).await;
     assert!(job.result.is_none() && job.error.is_none(), "{job:?}");
     assert_eq!(files_in(&site.archives()), Vec::<String>::new());
     assert_eq!(
@@ -378,12 +383,7 @@ async fn cancelling_does_not_wait_for_the_hashes_of_what_is_only_cut_from() {
     };
     let job_id = submit(&server, later(clips)).await;
     packing(&server, &job_id).await;
-    let asked = Instant::now();
-    cancel(&server, &job_id).await;
-    let job = ended(&server, &job_id).await;
-    let took = asked.elapsed();
-    assert_eq!(job.state(), JobState::Cancelled);
-    assert!(took < Duration::from_secs(1), "cancelled after {took:?}");
+    cancelled_within_a_second(&server, &job_id).await;
     assert_eq!(files_in(&site.archives()), Vec::<String>::new());
     server.stop_with_archives(&site, &[]);
 }

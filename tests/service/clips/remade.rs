@@ -43,7 +43,12 @@ pub(super) fn this_run() -> String {
 
 /// Starts a server and waits until its first housekeeping is over, which ends with layouts that no clip has.
 pub(super) async fn start_and_tidy(site: &Site) -> Server {
-    let layouts = site.clips().join(KEPT_LAYOUTS);
+    start_and_tidy_with(site, &site.clips()).await
+}
+
+/// The same of a site whose clips lie elsewhere.
+async fn start_and_tidy_with(site: &Site, clips: &Path) -> Server {
+    let layouts = clips.join(KEPT_LAYOUTS);
     std::fs::create_dir_all(&layouts).unwrap();
     let stray = layouts.join("clip_stray");
     std::fs::write(&stray, "of nobody").unwrap();
@@ -312,7 +317,7 @@ async fn what_cannot_be_made_again_is_waited_for() {
     site.set("HELDAR_CLIPS_DIR", disk.at.to_str().unwrap());
     lay(&site, CAMERA, &thirty_seconds().record());
     import(&site, &[]);
-    let server = site.start().await;
+    let server = start_and_tidy_with(&site, &disk.at).await;
     let (_, clip) = cut(&server, ask(CAMERA, 1_400, 8_200)).await;
     assert_eq!(unsynced_in(&site, &clip).await, "", "another file system");
     assert_eq!(files_in(&disk.at), [clip.file_name.as_str()]);

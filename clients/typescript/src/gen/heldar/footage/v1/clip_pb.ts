@@ -484,8 +484,8 @@ export const ClipService: GenService<{
    * Turns a virtual clip into one with a file: the same bytes under the same id, name and URL, with a SHA-256, from then
    * on independent of the recordings. The job's result is the clip; it names no other output, and cancelling it leaves the
    * clip as it was. Recordings that were held for the clip are let go of soon after. A clip that was made with
-   * `quick` gets its SHA-256, of what is in its file now, and is on the disk then. Of one that has both the job is one that
-   * does nothing and SUCCEEDS at its turn, with the clip as it is.
+   * `quick` gets its SHA-256, of what is in its file now, and is on the disk then. Of one that has both the job SUCCEEDS at its
+   * turn with the clip as it is, whose file is on the disk then.
    *
    *     grpcurl -plaintext -d '{"clip_id":"clip_…","wait":"60s"}' 127.0.0.1:50051 heldar.footage.v1.ClipService/MaterializeClip
    *
